@@ -1,0 +1,1 @@
+"""What the lab's steps share; the steps themselves stand one folder up."""

@@ -1,0 +1,178 @@
+"""Step 4 of the lab: SpectrogramDataset and torch_train_val_split, and the loaders that the steps train and test with."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+
+from common.errors import LabError
+from common.features import FEATURES
+from common.labels import AXES, LabelTransformer, read_emotion_labels, read_genre_labels
+from common.packed import open_clips
+from common.reading import find_spectrograms
+from common.transforms import PaddingTransform
+
+
+class SpectrogramDataset(Dataset):
+    """One side of one of the lab's four folders; dataset[i] is (features, label, length).
+
+    features: (max_length, F) float32, zeros behind the clip's end; F = 128 mel, 12 chroma or 140 fused.
+    label: int64 class number; with `axis`, float32 value in 0..1, or three of them; NaN where the side has no labels.
+    length: the clip's true number of frames, at most max_length.
+
+    Args:
+        path: such a folder, say data/fma_genre_spectrograms.
+        class_mapping: genre to class, None to drop the genre's clips unread; without a table every genre is a class.
+        train: the folder's train side, else its test side.
+        max_length: frames; -1 takes the longest clip of this side. Give the test side the training side's.
+        features: "mel", "chroma" or "fused".
+        axis: None for genres; "valence", "energy" or "danceability"; or a tuple of these.
+        label_transformer: the training side's, so that both sides number the classes alike; None makes one from this side.
+        cache: folder of the packed cache, None to read into memory; at_most: so many clips, spread evenly over the side, no cache made.
+    Raises LabError, naming file and line, for whatever is wrong with label files or spectrograms.
+    """
+
+    def __init__(
+        self,
+        path,
+        class_mapping=None,
+        train=True,
+        max_length=-1,
+        features="fused",
+        axis=None,
+        label_transformer=None,
+        cache=None,
+        at_most=None,
+    ):
+        folder, side = Path(path), "train" if train else "test"
+        label_file = folder / f"{side}_labels.txt"
+        files = find_spectrograms(folder / side)
+        if axis is None:
+            rows = genre_rows(label_file, class_mapping)
+        elif train:
+            rows = read_emotion_labels(label_file)
+        else:
+            rows = [(ident, (math.nan,) * len(AXES), 0) for ident in sorted(files)]  # the competition's side
+        for ident, _, line in rows:
+            if ident not in files:
+                raise LabError(f"{label_file}, line {line}: a file {folder / side / ident}.fused.full.npy was expected")
+        if at_most and at_most < len(rows):
+            rows = [rows[i * len(rows) // at_most] for i in range(at_most)]
+        if not rows:
+            raise LabError(f"{folder / side}: at least one clip was expected")
+        self.ids = [ident for ident, _, _ in rows]
+        self.files = [files[ident] for ident in self.ids]
+        cache_file = cache and Path(cache) / f"{folder.name}.{side}.pack"
+        self.clips = open_clips(dict(zip(self.ids, self.files, strict=True)), cache_file, build=not at_most)
+        self.columns = FEATURES[features]
+        self.feat_dim = self.columns.stop - self.columns.start
+        frames = np.array([self.clips.length(ident) for ident in self.ids])
+        self.max_length = int(max_length if max_length > 0 else frames.max())
+        self.lengths = np.minimum(frames, self.max_length)
+        self.zero_pad = PaddingTransform(self.max_length)
+        self.label_transformer = None
+        if axis is None:
+            classes = [genre for _, genre, _ in rows]
+            self.label_transformer = label_transformer or LabelTransformer().fit(classes)
+            self.labels = np.array(self.label_transformer.transform(classes), dtype=np.int64)
+        else:
+            values = np.array([row for _, row, _ in rows], dtype=np.float32)
+            self.labels = values[:, AXES.index(axis)] if isinstance(axis, str) else values[:, [AXES.index(name) for name in axis]]
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __getitem__(self, item):
+        clip = self.clips[self.ids[item]]
+        return self.zero_pad(clip[:, self.columns]), self.labels[item], int(self.lengths[item])
+
+
+def genre_sides(folder, class_mapping, features, **reading):
+    """The training and the test side of a genre folder; the test side takes its class numbers and its length from the training side."""
+    train = SpectrogramDataset(folder, class_mapping, train=True, features=features, **reading)
+    names, longest = train.label_transformer, train.max_length
+    return train, SpectrogramDataset(folder, class_mapping, False, longest, features, label_transformer=names, **reading)
+
+
+def genre_rows(label_file, class_mapping):
+    """[(clip id, class, line)] of a genre label file, without the clips whose genre the table drops."""
+    rows = read_genre_labels(label_file, class_mapping)
+    if class_mapping is None:
+        return rows
+    return [(ident, class_mapping[genre], line) for ident, genre, line in rows if class_mapping[genre] is not None]
+
+
+def torch_train_val_split(dataset, batch_train, batch_eval, val_size=0.2, shuffle=True, seed=None):
+    """Splits a dataset once, at random, into a training and a validation loader.
+
+    dataset: any map-style dataset whose items are (features, label, length), a Subset included.
+    val_size: share of the clips held out, above 0 and below 1, rounded down. shuffle=False takes the first clips and keeps their order.
+    seed: fixes which clips are held out and the training order of every epoch; None draws afresh. No global random state is touched.
+    Returns (train_loader, val_loader); loader.dataset is the Subset behind it. Validation comes in the same order on every pass.
+    """
+    held_out = math.floor(val_size * len(dataset))
+    if not 0 < held_out < len(dataset):
+        raise LabError(f"a share of {val_size} of {len(dataset)} clips leaves no clip to train on or none to validate with")
+    order = np.random.default_rng(seed).permutation(len(dataset)) if shuffle else np.arange(len(dataset))
+    val_set, train_set = Subset(dataset, order[:held_out].tolist()), Subset(dataset, order[held_out:].tolist())
+    return make_loader(train_set, batch_train, shuffle, seed), make_loader(val_set, batch_eval)
+
+
+def make_loader(dataset, batch_size, shuffle=False, seed=None):
+    """Batches (x (B, T, F) float32, y (B,), lengths (B,) int64) of a dataset, T being the longest clip of the batch."""
+    batches = EpochBatches(len(dataset), batch_size, shuffle, seed)
+    # a generator of its own, since a DataLoader otherwise draws from torch's global one at the start of every pass
+    return DataLoader(dataset, batch_sampler=batches, collate_fn=trim_batch, generator=torch.Generator())
+
+
+class EpochBatches(Sampler):
+    """The batches of one pass, each a list of row numbers; the order is a function of (seed, epoch) alone, so that a run can resume.
+
+    `epoch` counts the passes begun and may be set; `current` is the batch handed out last.
+    """
+
+    def __init__(self, size, batch_size, shuffle=False, seed=None):
+        self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
+        self.seed = np.random.SeedSequence().entropy if seed is None else seed
+        self.epoch, self.current = 0, []
+
+    def __len__(self):
+        return math.ceil(self.size / self.batch_size)
+
+    def __iter__(self):
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order = rng.permutation(self.size) if self.shuffle else np.arange(self.size)
+        self.epoch += 1
+        for start in range(0, self.size, self.batch_size):
+            self.current = order[start : start + self.batch_size].tolist()
+            yield self.current
+
+
+def trim_batch(items):
+    """[(features, label, length)] -> tensors (x, y, lengths), x cut to the batch's longest clip."""
+    features, labels, lengths = zip(*items, strict=True)
+    longest = max(lengths)
+    x = torch.from_numpy(np.stack([clip[:longest] for clip in features]))
+    return x, torch.from_numpy(np.array(labels)), torch.tensor(lengths)
+
+
+def rows_of(dataset):
+    """The SpectrogramDataset behind a (nested) Subset and the rows of it that the Subset shows, as an int array."""
+    if not isinstance(dataset, Subset):
+        return dataset, np.arange(len(dataset))
+    base, rows = rows_of(dataset.dataset)
+    return base, rows[np.asarray(dataset.indices, dtype=int)]
+
+
+def clip_ids(dataset):
+    """The ids of a dataset or Subset in its own order."""
+    base, rows = rows_of(dataset)
+    return [base.ids[row] for row in rows]
+
+
+def clip_labels(dataset):
+    """The labels of a dataset or Subset in its own order, as an array."""
+    base, rows = rows_of(dataset)
+    return base.labels[rows]

@@ -1,0 +1,15 @@
+"""The one error type of the project for what a user can mend, and how an error message quotes things."""
+
+
+class LabError(Exception):
+    """One sentence that names the file or flag at fault and what was expected; the steps print it without a traceback."""
+
+
+def reason(error):
+    """The first line of another exception's message, to stand in brackets behind our own sentence."""
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def shown(text):
+    """A text as an error message may quote it: on one line, at most 60 characters."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,0 +1,172 @@
+"""The lab's labels: genres and their merging to classes, the three emotion axes, and the label files in all their forms."""
+
+import json
+import math
+import unicodedata
+from pathlib import Path
+
+from common.errors import LabError, reason, shown
+
+AXES = ("valence", "energy", "danceability")
+
+# The lab's table, one and the same in every year's starter code: genre on disk -> class, None drops the genre.
+CLASS_MAPPING = {
+    "Rock": "Rock",
+    "Psych-Rock": "Rock",
+    "Indie-Rock": None,
+    "Post-Rock": "Rock",
+    "Psych-Folk": "Folk",
+    "Folk": "Folk",
+    "Metal": "Metal",
+    "Punk": "Metal",
+    "Post-Punk": None,
+    "Trip-Hop": "Trip-Hop",
+    "Pop": "Pop",
+    "Electronic": "Electronic",
+    "Hip-Hop": "Hip-Hop",
+    "Classical": "Classical",
+    "Blues": "Blues",
+    "Chiptune": "Electronic",
+    "Jazz": "Jazz",
+    "Soundtrack": None,
+    "International": None,
+    "Old-Time": None,
+}
+CLASS_MAPPING_FILE = "class_mapping.json"
+
+
+class LabelTransformer:
+    """Class names to the integers 0..C-1 in sorted order, and back.
+
+    fit(labels) learns the names; transform(labels) gives a list of integers and inverse(numbers) the names again.
+    Both also take a single label. A name that was not there at fit is a LabError, a number out of range an IndexError.
+    """
+
+    def __init__(self, classes=()):
+        self.classes_ = sorted(set(classes))
+
+    def fit(self, labels):
+        self.classes_ = sorted(set(labels))
+        return self
+
+    def fit_transform(self, labels):
+        return self.fit(labels).transform(labels)
+
+    def transform(self, labels):
+        if isinstance(labels, str):
+            if labels not in self.classes_:
+                raise LabError(f"class '{labels}' has no clip on the side that the classes were taken from: {', '.join(self.classes_)}")
+            return self.classes_.index(labels)
+        return [self.transform(label) for label in labels]
+
+    def inverse(self, numbers):
+        if isinstance(numbers, int):
+            if not 0 <= numbers < len(self.classes_):
+                raise IndexError(f"class number {numbers} lies outside 0..{len(self.classes_) - 1}")
+            return self.classes_[numbers]
+        return [self.inverse(int(number)) for number in numbers]
+
+
+def clip_id(name):
+    """A clip's id: the text before the first dot of its file's name, so that 1042.fused.full.npy.gz and 1042 are one clip.
+
+    Composed characters (NFC), since label files and disks disagree on how an accented letter is written.
+    """
+    return unicodedata.normalize("NFC", name.strip()).split(".")[0]
+
+
+def load_class_mapping(data):
+    """The table of the data folder: its class_mapping.json (genre to class, null drops it) where there is one, else the lab's.
+
+    Raises LabError when the file is no such table or leaves fewer than two classes.
+    """
+    path = Path(data) / CLASS_MAPPING_FILE
+    if not path.exists():
+        return CLASS_MAPPING
+    try:
+        table = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise LabError(f"{path}: a JSON object of genre to class was expected ({reason(error)})") from error
+    fits = isinstance(table, dict) and all(value is None or (isinstance(value, str) and value.strip()) for value in table.values())
+    if not fits:
+        raise LabError(f"{path}: a JSON object whose values are class names, or null to drop a genre, was expected")
+    composed = {normal_name(genre): value and normal_name(value) for genre, value in table.items()}
+    if len(composed) < len(table):
+        raise LabError(f"{path}: two of its genres are the same name")
+    if len(set(composed.values()) - {None}) < 2:
+        raise LabError(f"{path}: at least two classes were expected")
+    return composed
+
+
+def read_genre_labels(path, class_mapping):
+    """A genre label file (name, TAB or comma, genre) -> [(clip id, genre, line number)] in the file's order.
+
+    class_mapping: table whose keys are the genres allowed, None for any. The header is recognised by naming neither a file nor a genre.
+    Raises LabError, naming file and line, for a line of another form, an id that stands twice, or a genre not in the table.
+    """
+    rows, seen = [], {}
+    for number, line in label_lines(path):
+        name, separator, genre = line.partition("\t" if "\t" in line else ",")
+        ident, genre = clip_id(name), normal_name(genre)
+        known = class_mapping is None or genre in class_mapping
+        if number == 1 and ".npy" not in name and not (class_mapping and known):
+            continue  # Id<TAB>Genre
+        if not separator or not ident or not genre:
+            raise LabError(f"{path}, line {number}: a file name, TAB or comma, and a genre were expected, not {shown(line)}")
+        if not known:
+            raise LabError(
+                f"{path}, line {number}: genre {shown(genre)} is not one of {', '.join(sorted(class_mapping))}; "
+                f"a {CLASS_MAPPING_FILE} in the data folder (genre to class, or null to drop it) would stand in for this table"
+            )
+        rows.append((ident, genre, number))
+        refuse_repetition(path, seen, ident, number)
+    return refuse_empty(path, rows)
+
+
+def read_emotion_labels(path):
+    """A multitask label file (id, valence, energy, danceability; comma or TAB) -> [(clip id, (v, e, d), line number)].
+
+    The first line is skipped unread, as the starter code does. Raises LabError, naming file and line, for anything but three
+    numbers within 0..1 behind an id that has not stood before.
+    """
+    rows, seen = [], {}
+    for number, line in label_lines(path):
+        if number == 1:
+            continue
+        name, *fields = line.split("\t" if "\t" in line else ",")
+        expected = f"{path}, line {number}: an id and a number within 0..1 for each of {', '.join(AXES)} were expected, not {shown(line)}"
+        try:
+            values = tuple(float(field) for field in fields)
+        except ValueError as error:
+            raise LabError(expected) from error
+        if not clip_id(name) or len(values) != len(AXES) or not all(math.isfinite(value) and 0 <= value <= 1 for value in values):
+            raise LabError(expected)
+        rows.append((clip_id(name), values, number))
+        refuse_repetition(path, seen, clip_id(name), number)
+    return refuse_empty(path, rows)
+
+
+def label_lines(path):
+    """[(line number from 1, text)] of the lines that are not blank; LabError when the file is not there or is no UTF-8 text."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise LabError(f"{path}: a label file in UTF-8 was expected ({reason(error)})") from error
+    return [(number, line.strip("\r\n ")) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+
+
+def refuse_repetition(path, seen, ident, number):
+    """Remembers in `seen` ({id: line}) where an id stood; LabError when it stands a second time."""
+    if ident in seen:
+        raise LabError(f"{path}, line {number}: each clip once was expected, but '{ident}' stands in line {seen[ident]} too")
+    seen[ident] = number
+
+
+def refuse_empty(path, rows):
+    if not rows:
+        raise LabError(f"{path}: at least one labelled clip below the header was expected")
+    return rows
+
+
+def normal_name(text):
+    return unicodedata.normalize("NFC", text.strip())

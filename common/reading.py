@@ -1,0 +1,78 @@
+"""From a spectrogram file to an array: the lab's .npy files, as they are or gzipped, and how a clip's file is found."""
+
+import gzip
+import math
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import LabError, reason
+from common.features import N_MELS, N_ROWS
+from common.labels import clip_id
+
+LARGEST = 65504.0  # the largest float16; decibels and chroma stay far below
+
+
+def read_fused_spectrogram(path):
+    """A file's mel spectrogram and chromagram side by side: (T, 140) float32.
+
+    path: a .npy or .npy.gz file with a (140, T) array of float16, float32 or float64. Nothing is ever unpickled.
+    Raises LabError, naming the file, when it cannot be read or holds anything but a finite (140, T>0) array.
+    """
+    try:
+        opener = gzip.open if str(path).endswith(".gz") else open
+        with opener(path, "rb") as file:
+            array = parse_npy(file)
+    except LabError as error:
+        raise LabError(f"{path}: {error}") from error
+    except Exception as error:  # damaged bytes make numpy and zlib raise nearly anything
+        raise LabError(f"{path}: a readable .npy file was expected ({reason(error)})") from error
+    if not np.isfinite(array).all():
+        raise LabError(f"{path}: finite values were expected, but {int((~np.isfinite(array)).sum())} of them are NaN or infinite")
+    if max(array.max(), -array.min()) > LARGEST:
+        raise LabError(f"{path}: decibels and chroma were expected, but a value lies beyond {LARGEST:g}")
+    return np.ascontiguousarray(array.T, dtype=np.float32)
+
+
+def read_mel_spectrogram(path):
+    """A file's mel spectrogram: (T, 128) float32, in dB below the clip's maximum. Errors as read_fused_spectrogram."""
+    return np.ascontiguousarray(read_fused_spectrogram(path)[:, :N_MELS])
+
+
+def read_chromagram(path):
+    """A file's chromagram: (T, 12) float32, in 0..1. Errors as read_fused_spectrogram."""
+    return np.ascontiguousarray(read_fused_spectrogram(path)[:, N_MELS:])
+
+
+def parse_npy(file):
+    """An open .npy stream -> its (140, T) array. The header is judged first, so that a lie in it costs no memory."""
+    version = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran_order, dtype = header(file)
+    if len(shape) != 2 or shape[0] != N_ROWS or shape[1] < 1:
+        raise LabError(f"an array of shape (140, T) with T > 0 was expected, not {shape}")
+    if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
+        raise LabError(f"float16, float32 or float64 was expected, not {dtype}")
+    size = math.prod(shape) * dtype.itemsize
+    body = file.read(size + 1)
+    if len(body) != size:
+        raise LabError(f"{size} bytes were expected behind its header, but there are {'more' if len(body) > size else len(body)}")
+    return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
+
+
+def find_spectrograms(folder):
+    """{clip id: path} of the .npy and .npy.gz files in a folder, whatever stands between id and ending.
+
+    Of several files of one clip the lab's own name, <id>.fused.full.npy, wins. Raises LabError when there is no such folder.
+    """
+    folder = Path(folder)
+    try:
+        names = sorted(path.name for path in folder.iterdir() if path.name.endswith((".npy", ".npy.gz")))
+    except OSError as error:
+        raise LabError(f"{folder}: a folder of spectrograms was expected ({reason(error)})") from error
+    found = {}
+    for name in names:
+        ident = clip_id(name)
+        if ident and (ident not in found or name == f"{ident}.fused.full.npy"):
+            found[ident] = folder / name
+    return found

@@ -1,0 +1,54 @@
+"""A data folder in the lab's layout, small enough to make anew for every test."""
+
+import json
+
+import numpy as np
+import pytest
+
+TINY_GENRES = {"Rock": "Rock", "Ρεμπέτικο": "Ελληνικά", "Chiptune": None}  # one of them Greek, one dropped
+
+
+def random_clip(rng, frames, brightness=0.0):
+    """(140, T) float64 in the lab's ranges: mel in -80..0 dB with its maximum at 0, chroma in 0..1."""
+    mel = rng.normal(-45 + brightness * np.linspace(-10, 10, 128)[:, None], 8, (128, frames)).clip(-80, None)
+    chroma = rng.uniform(0, 1, (12, frames))
+    return np.vstack([mel - mel.max(), chroma / chroma.max(axis=0)])
+
+
+def write_tiny_data(root, train=12, test=6, frames=40, seed=0):
+    """Writes the lab's four folders under `root`: `train` and `test` clips of every genre, and as many clips with emotions."""
+    rng = np.random.default_rng(seed)
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "class_mapping.json").write_text(json.dumps(TINY_GENRES, ensure_ascii=False), encoding="utf-8")
+    for tail, word, length in (("", "fused.full", frames), ("_beat", "beatsync.fused", max(1, frames // 5))):
+        rows = {"train": [], "test": []}
+        for side, count in (("train", train), ("test", test)):
+            for folder in ("fma_genre_spectrograms", "multitask_dataset"):
+                (root / f"{folder}{tail}" / side).mkdir(parents=True, exist_ok=True)
+            for genre_number, genre in enumerate(TINY_GENRES):
+                for k in range(count):
+                    ident = 1000 * (1 + genre_number) + (0 if side == "train" else 500) + k
+                    clip = random_clip(rng, int(rng.integers(length * 3 // 4, length + 1)) or 1, brightness=genre_number - 1)
+                    np.save(root / f"fma_genre_spectrograms{tail}" / side / f"{ident}.fused.full.npy", clip)
+                    rows[side].append(f"{ident}.{word}.npy.gz\t{genre}")
+        emotions = []
+        for side, count in (("train", 2 * train), ("test", test)):
+            for k in range(count):
+                ident = 9000 + (0 if side == "train" else 500) + k
+                energy = k / (2 * train)
+                clip = random_clip(rng, int(rng.integers(length * 3 // 4, length + 1)) or 1, brightness=2 * energy - 1)
+                np.save(root / f"multitask_dataset{tail}" / side / f"{ident}.fused.full.npy", clip)
+                if side == "train":
+                    emotions.append(f"{ident},{rng.uniform():.3f},{energy:.3f},{rng.uniform():.3f}")
+        for side, lines in rows.items():
+            text = "\r\n".join(["Id\tGenre", *lines, "", ""])  # Windows line ends and blank last lines
+            (root / f"fma_genre_spectrograms{tail}" / f"{side}_labels.txt").write_bytes(text.encode())
+        text = "\n".join(["Id,valence,energy,danceability", *emotions]) + "\n"
+        (root / f"multitask_dataset{tail}" / "train_labels.txt").write_text(text)
+    return root
+
+
+@pytest.fixture
+def tiny_data(tmp_path):
+    """The path of a tiny data folder: classes Rock and Ελληνικά, 12 + 6 clips of each, 24 + 6 clips with emotions, about 40 frames."""
+    return write_tiny_data(tmp_path / "data")

@@ -1,0 +1,172 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from common.dataset import SpectrogramDataset, clip_ids, clip_labels, genre_sides, make_loader, torch_train_val_split
+from common.errors import LabError
+from common.labels import AXES, load_class_mapping
+from common.reading import read_chromagram, read_fused_spectrogram, read_mel_spectrogram
+from common.transforms import PaddingTransform
+
+
+@pytest.fixture
+def sides(tiny_data):
+    return genre_sides(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
+
+
+def test_padding_appends_at_the_end_cuts_the_end_and_copies():
+    clip = np.arange(6, dtype=np.float16).reshape(3, 2)
+    padded = PaddingTransform(5, padding_value=-80)(clip)
+    assert padded.dtype == np.float32 and padded.tolist() == [[0, 1], [2, 3], [4, 5], [-80, -80], [-80, -80]]
+    assert PaddingTransform(2)(clip).tolist() == [[0, 1], [2, 3]]
+    same = PaddingTransform(3)(clip)
+    same += 1
+    assert clip.tolist() == [[0, 1], [2, 3], [4, 5]]
+    with pytest.raises(ValueError, match="at least 1"):
+        PaddingTransform(0)
+
+
+@pytest.mark.parametrize("features", ["mel", "chroma", "fused"])
+def test_an_item_is_the_files_frames_its_label_and_its_length(tiny_data, features):
+    dataset = SpectrogramDataset(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), features=features)
+    read = {"mel": read_mel_spectrogram, "chroma": read_chromagram, "fused": read_fused_spectrogram}[features]
+    assert len(dataset) == 24 and dataset.feat_dim == {"mel": 128, "chroma": 12, "fused": 140}[features]
+    for row in (0, 23):
+        x, label, length = dataset[row]
+        exact = read(dataset.files[row])
+        assert x.dtype == np.float32 and x.shape == (dataset.max_length, dataset.feat_dim) and length == len(exact)
+        assert np.abs(x[:length] - exact).max() <= 1 / 32 and not x[length:].any()
+        assert label.dtype == np.int64
+    assert dataset.max_length == dataset.lengths.max()
+    assert dataset.label_transformer.inverse(dataset.labels)[0] == "Rock"
+
+
+def test_reading_an_item_twice_gives_the_same_even_after_an_edit(sides):
+    first = sides[0][3][0]
+    before = copy.deepcopy(first)
+    first += 7
+    np.testing.assert_array_equal(sides[0][3][0], before)
+
+
+def test_dropped_genres_are_never_read(tiny_data):
+    for path in (tiny_data / "fma_genre_spectrograms" / "train").glob("3*.npy"):
+        path.write_bytes(b"broken")
+    dataset = SpectrogramDataset(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data))
+    assert {ident[0] for ident in dataset.ids} == {"1", "2"}
+
+
+def test_without_a_table_every_genre_is_a_class(tiny_data):
+    assert SpectrogramDataset(tiny_data / "fma_genre_spectrograms").label_transformer.classes_ == ["Chiptune", "Rock", "Ρεμπέτικο"]
+
+
+def test_the_test_side_follows_the_training_side(sides):
+    train, test = sides
+    assert test.max_length == train.max_length and test.label_transformer is train.label_transformer
+    assert not set(train.ids) & set(test.ids) and len(test) == 12
+
+
+def test_max_length_cuts_long_clips_and_their_lengths(tiny_data):
+    dataset = SpectrogramDataset(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), max_length=7)
+    x, _, length = dataset[0]
+    assert x.shape == (7, 140) and length == 7 and set(dataset.lengths) == {7}
+
+
+def test_emotion_labels_by_axis(tiny_data):
+    folder = tiny_data / "multitask_dataset"
+    by_axis = [SpectrogramDataset(folder, axis=axis).labels for axis in AXES]
+    together = SpectrogramDataset(folder, axis=AXES).labels
+    assert together.shape == (24, 3) and together.dtype == np.float32
+    np.testing.assert_array_equal(np.stack(by_axis, axis=1), together)
+    assert len({column.tobytes() for column in by_axis}) == 3
+    np.testing.assert_allclose(by_axis[1], np.arange(24) / 24, atol=1e-3)  # energy, as the fixture wrote it
+    hidden = SpectrogramDataset(folder, axis="energy", train=False)
+    assert hidden.ids == [str(number) for number in range(9500, 9506)] and np.isnan(hidden.labels).all()
+
+
+def test_a_name_without_a_file_is_an_error_with_its_line(tiny_data):
+    (tiny_data / "fma_genre_spectrograms" / "train" / "1002.fused.full.npy").unlink()
+    with pytest.raises(LabError, match=r"train_labels\.txt, line 4: .*1002\.fused\.full\.npy was expected"):
+        SpectrogramDataset(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data))
+
+
+def test_a_test_class_that_training_never_shows_is_an_error(tiny_data):
+    labels = tiny_data / "fma_genre_spectrograms" / "train_labels.txt"
+    text = labels.read_bytes().decode()
+    labels.write_bytes("\r\n".join(line for line in text.splitlines() if "Rock" not in line).encode())
+    with pytest.raises(LabError, match="'Rock'"):
+        genre_sides(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
+
+
+@pytest.mark.parametrize(("clips", "share", "held_out"), [(2305, 0.33, 760), (2305, 0.2, 461), (1122, 0.33, 370), (1122, 0.2, 224)])
+def test_the_split_rounds_as_the_lab_does_and_loses_no_clip(clips, share, held_out):
+    train, val = torch_train_val_split(TensorDataset(torch.arange(clips)), 32, 32, share, seed=3)
+    assert len(val.dataset) == held_out and len(train.dataset) == clips - held_out
+    assert sorted([*train.dataset.indices, *val.dataset.indices]) == list(range(clips))
+
+
+def test_the_split_is_fixed_by_its_seed_alone():
+    dataset = TensorDataset(torch.arange(50))
+    numpy_state, torch_state = np.random.get_state()[1].tolist(), torch.get_rng_state()
+
+    def held_out(**options):
+        return torch_train_val_split(dataset, 8, 8, **options)[1].dataset.indices
+
+    assert held_out(seed=1) == held_out(seed=1) != held_out(seed=2)
+    assert held_out(seed=None) != held_out(seed=None)
+    assert held_out(shuffle=False) == list(range(10))
+    assert np.random.get_state()[1].tolist() == numpy_state and torch.equal(torch.get_rng_state(), torch_state)
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 1])
+def test_a_split_that_leaves_a_side_empty_is_refused(share):
+    with pytest.raises(LabError, match=str(share)):
+        torch_train_val_split(TensorDataset(torch.arange(50)), 8, 8, share)
+
+
+def test_loaders_trim_to_the_longest_clip_and_keep_every_clip(sides):
+    train, _ = torch_train_val_split(sides[0], 5, 5, seed=0)
+    lengths = []
+    for x, y, n in train:
+        assert x.dtype == torch.float32 and y.dtype == torch.int64 and x.shape[1] == n.max() and x.shape[2] == 128
+        for clip, length in zip(x, n, strict=True):
+            assert clip[length - 1].any() and not clip[length:].any()
+        lengths.append(len(y))
+    assert lengths == [5, 5, 5, 5] and sum(lengths) == len(train.dataset)
+
+
+def test_training_order_changes_by_epoch_and_validation_order_never(sides):
+    def pass_of(loader):
+        return [tuple(y.tolist() + n.tolist()) for _, y, n in loader]
+
+    train, val = torch_train_val_split(sides[0], 5, 5, seed=0)
+    again, _ = torch_train_val_split(sides[0], 5, 5, seed=0)
+    state = torch.get_rng_state()
+    first, second = pass_of(train), pass_of(train)
+    assert first != second and [pass_of(again), pass_of(again)] == [first, second]
+    assert pass_of(val) == pass_of(val)
+    assert torch.equal(torch.get_rng_state(), state)
+    again.batch_sampler.epoch = 1
+    assert pass_of(again) == second  # a resumed run goes on with the order of its epoch
+
+
+def test_a_split_of_a_split_still_knows_its_clips(sides):
+    rest, test = torch_train_val_split(sides[0], 4, 4, 0.2, seed=0)
+    train, val = torch_train_val_split(rest.dataset, 4, 4, 0.33, seed=0)
+    parts = [clip_ids(loader.dataset) for loader in (train, val, test)]
+    assert sorted([*parts[0], *parts[1], *parts[2]]) == sorted(sides[0].ids)
+    by_id = dict(zip(sides[0].ids, sides[0].labels, strict=True))
+    assert clip_labels(val.dataset).tolist() == [by_id[ident] for ident in parts[1]]
+
+
+def test_a_dry_run_takes_clips_from_all_over_the_side_and_makes_no_cache(tiny_data, tmp_path):
+    dataset = SpectrogramDataset(
+        tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), cache=tmp_path / "cache", at_most=6
+    )
+    assert len(dataset) == 6 and set(dataset.labels) == {0, 1} and not (tmp_path / "cache").exists()
+
+
+def test_a_batch_size_above_the_set_gives_one_batch(sides):
+    assert [len(y) for _, y, _ in make_loader(sides[1], 100)] == [12]

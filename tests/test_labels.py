@@ -1,0 +1,113 @@
+import json
+
+import pytest
+
+from common.errors import LabError
+from common.labels import (
+    CLASS_MAPPING,
+    LabelTransformer,
+    clip_id,
+    load_class_mapping,
+    read_emotion_labels,
+    read_genre_labels,
+)
+
+
+def write(path, content):
+    path.write_bytes(content.encode("utf-8"))
+    return path
+
+
+def test_the_labs_table_merges_twenty_genres_to_ten_classes():
+    assert len(CLASS_MAPPING) == 20
+    assert sorted(set(CLASS_MAPPING.values()) - {None}) == [
+        "Blues", "Classical", "Electronic", "Folk", "Hip-Hop", "Jazz", "Metal", "Pop", "Rock", "Trip-Hop",
+    ]  # fmt: skip
+    assert sorted(genre for genre, name in CLASS_MAPPING.items() if name is None) == [
+        "Indie-Rock", "International", "Old-Time", "Post-Punk", "Soundtrack",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["1042.fused.full.npy.gz", "1042.beatsync.fused.npy", "1042.full.fused.npy.gz", "1042", " 1042 "])
+def test_every_form_of_a_name_is_the_same_clip(name):
+    assert clip_id(name) == "1042"
+
+
+def test_an_accent_written_in_two_ways_is_one_name():
+    assert clip_id("e\u0301tude.npy") == clip_id("\u00e9tude.fused.full.npy")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("separator", ["\t", ","])
+def test_genre_labels_in_every_form(tmp_path, end, separator):
+    lines = [f"Id{separator}Genre", f"1042.fused.full.npy.gz{separator}Blues", "", f"7.beatsync.fused.npy{separator} Rock ", "", "  "]
+    path = write(tmp_path / "train_labels.txt", "\ufeff" + end.join(lines))
+    assert read_genre_labels(path, CLASS_MAPPING) == [("1042", "Blues", 2), ("7", "Rock", 4)]
+
+
+def test_a_genre_file_without_header_loses_no_clip(tmp_path):
+    path = write(tmp_path / "train_labels.txt", "1042.fused.full.npy.gz\tBlues\n7.fused.full.npy.gz\tRock\n")
+    assert [row[0] for row in read_genre_labels(path, CLASS_MAPPING)] == ["1042", "7"]
+
+
+def test_emotion_labels_skip_the_first_line_unread(tmp_path):
+    path = write(tmp_path / "train_labels.txt", "1,whatever\xff,stands\n1004,0.578,0.973,0.873\r\n1005\t0\t1\t.5\n\n")
+    assert read_emotion_labels(path) == [("1004", (0.578, 0.973, 0.873), 2), ("1005", (0.0, 1.0, 0.5), 3)]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "word"),
+    [
+        ("Id\tGenre\n1.npy\tBlues\n1.full.npy\tRock\n", 3, "each clip once"),
+        ("Id\tGenre\n1.npy\tReggae\n", 2, "class_mapping.json"),
+        ("Id\tGenre\n1.npy Blues\n", 2, "TAB or comma"),
+        ("Id\tGenre\n1.npy\t\n", 2, "a genre"),
+        ("1.npy\tBluess\n", 1, "class_mapping.json"),
+    ],
+)
+def test_a_broken_genre_line_is_named(tmp_path, text, line, word):
+    path = write(tmp_path / "train_labels.txt", text)
+    with pytest.raises(LabError, match=word) as caught:
+        read_genre_labels(path, CLASS_MAPPING)
+    assert str(caught.value).startswith(f"{path}, line {line}:") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("row", ["1,0,0", "1,0,0,1.01", "1,-0.1,0,0", "1,nan,0,0", "1,inf,0,0", "1,a,0,0", ",0,0,0", "1,0,0,0,0"])
+def test_a_broken_emotion_line_is_named(tmp_path, row):
+    path = write(tmp_path / "train_labels.txt", f"Id,valence,energy,danceability\n7,0.1,0.2,0.3\n{row}\n")
+    with pytest.raises(LabError, match=r"line 3: .* within 0\.\.1"):
+        read_emotion_labels(path)
+
+
+@pytest.mark.parametrize("content", [b"Id\tGenre\n", b"", b"\xff\xfe\x00broken"])
+def test_an_empty_or_undecodable_label_file_is_named(tmp_path, content):
+    path = tmp_path / "train_labels.txt"
+    path.write_bytes(content)
+    with pytest.raises(LabError, match=str(path)):
+        read_genre_labels(path, CLASS_MAPPING)
+
+
+def test_a_data_folder_brings_its_own_table(tmp_path):
+    assert load_class_mapping(tmp_path) is CLASS_MAPPING
+    table = {"Ρεμπέτικο": "Ελληνικά", "Reggae": None, "Jazz": "Jazz"}
+    write(tmp_path / "class_mapping.json", json.dumps(table, ensure_ascii=False))
+    assert load_class_mapping(tmp_path) == table
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"a": 1}', '{"a": "x"}', '{"a": "x", "b": null}', '{"a": "", "b": "x"}', "[" * 100000])
+def test_a_table_that_is_none_is_refused_by_name(tmp_path, text):
+    path = write(tmp_path / "class_mapping.json", text)
+    with pytest.raises(LabError, match=str(path)):
+        load_class_mapping(tmp_path)
+
+
+def test_label_transformer_numbers_classes_in_sorted_order():
+    transformer = LabelTransformer().fit(["Rock", "Blues", "Ελληνικά", "Rock"])
+    assert transformer.classes_ == ["Blues", "Rock", "Ελληνικά"]
+    assert transformer.transform(["Rock", "Blues"]) == [1, 0]
+    assert transformer.transform("Ελληνικά") == 2
+    assert transformer.inverse([2, 0]) == ["Ελληνικά", "Blues"] and transformer.inverse(1) == "Rock"
+    with pytest.raises(LabError, match="Jazz"):
+        transformer.transform(["Jazz"])
+    with pytest.raises(IndexError):
+        transformer.inverse(-1)
