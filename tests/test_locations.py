@@ -1,0 +1,72 @@
+import json
+import os
+import shutil
+
+import pytest
+
+import common.locations as locations
+from common.demo_music import MARKER
+from common.errors import LabError
+from common.locations import find_data
+from common.run import result_line
+
+FACTS = {"format": 1, "notice": "demo", "seed": 0}
+
+
+@pytest.mark.parametrize("place", [".", "..", "fma_genre_spectrograms", "multitask_dataset_beat", "fma_genre_spectrograms/train"])
+def test_the_folder_its_parent_and_its_children_are_recognised(tiny_data, place):
+    found = find_data(tiny_data / place)
+    assert found.path == tiny_data.resolve() and found.own_table and found.demo is None
+    assert "--data" in found.description() and str(tiny_data) in found.description()
+
+
+@pytest.mark.parametrize("place", ["nowhere", "../..", "class_mapping.json"])
+def test_another_folder_is_refused(tiny_data, place):
+    with pytest.raises(LabError, match=r"--data .* was expected"):
+        find_data(tiny_data / place)
+
+
+def test_without_data_the_repository_comes_first_then_kaggle_then_the_demo(tiny_data, tmp_path, monkeypatch):
+    def compose(root):
+        shutil.copytree(tiny_data, root, dirs_exist_ok=True)
+        (root / MARKER).write_text(json.dumps(FACTS))
+        return root
+
+    repository, kaggle = tmp_path / "repository", tmp_path / "kaggle" / "data"
+    repository.mkdir()
+    monkeypatch.setattr(locations, "REPOSITORY", repository)
+    monkeypatch.setattr(locations, "KAGGLE_ROOTS", (str(tmp_path / "absent"), str(kaggle)))
+    monkeypatch.setattr(locations, "demo_folder", compose)
+    demo = find_data()
+    assert demo.path == repository / "demo_data" and demo.demo == FACTS and demo.description().startswith("DEMO MUSIC")
+    shutil.copytree(tiny_data, kaggle)
+    assert find_data().path == kaggle and find_data().demo is None
+    shutil.copytree(tiny_data, repository / "data")
+    assert find_data().path == repository / "data"
+
+
+def test_demo_music_is_marked_wherever_it_lies(tiny_data, tmp_path):
+    (tiny_data / MARKER).write_text(json.dumps(FACTS))
+    moved = shutil.move(tiny_data, tmp_path / "elsewhere")
+    data = find_data(moved)
+    assert "DEMO MUSIC" in data.description()
+    assert result_line("step", data, "full", {"acc": 0.5}) == "RESULT step acc=0.5000 data=demo"
+    (tmp_path / "elsewhere" / MARKER).write_text("{")
+    with pytest.raises(LabError, match=MARKER):
+        find_data(moved)
+
+
+def test_the_fingerprint_follows_the_data_and_not_their_place(tiny_data, tmp_path):
+    before = find_data(tiny_data).fingerprint()
+    copied = shutil.copytree(tiny_data, tmp_path / "copy")
+    assert find_data(copied).fingerprint() == before
+    labels = tmp_path / "copy" / "fma_genre_spectrograms" / "train_labels.txt"
+    labels.write_bytes(labels.read_bytes().replace(b"Rock", b"Chiptune", 1))
+    assert find_data(copied).fingerprint() != before
+    os.unlink(tiny_data / "class_mapping.json")
+    assert find_data(tiny_data).fingerprint() != before
+
+
+def test_two_data_folders_never_share_a_cache(tiny_data, tmp_path):
+    copied = shutil.copytree(tiny_data, tmp_path / "other" / "data")
+    assert find_data(tiny_data).cache_folder(tmp_path) != find_data(copied).cache_folder(tmp_path)
