@@ -1,0 +1,102 @@
+"""One pass of training, one of evaluation, and the memory of the best epoch."""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from common.progress import progress
+
+
+class Evaluation(NamedTuple):
+    """What evaluate returns: the mean loss over the clips, and outputs (n, ...) and targets (n, ...) on the CPU in the loader's order."""
+
+    loss: float
+    outputs: torch.Tensor
+    targets: torch.Tensor
+
+
+def train_epoch(model, loader, loss_function, optimizer, device="cpu"):
+    """One pass over the loader's batches (x, y, lengths); returns the mean loss per clip, the last, smaller batch counted by its size."""
+    model.train()
+    total, count = 0.0, 0
+    for x, y, lengths in progress(loader, "training", "batch", inner=True):
+        loss = loss_function(model(x.to(device), lengths.to(device)), y.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total, count = total + loss.item() * len(y), count + len(y)
+    return total / count
+
+
+@torch.inference_mode()
+def evaluate(model, loader, loss_function, device="cpu"):
+    """The model's outputs over a loader without training it: dropout off, batch norm from its running statistics. See Evaluation."""
+    model.eval()
+    outputs, targets, total = [], [], 0.0
+    for x, y, lengths in progress(loader, "evaluating", "batch", inner=True):
+        output = model(x.to(device), lengths.to(device))
+        total += loss_function(output, y.to(device)).item() * len(y)
+        outputs.append(output.cpu())
+        targets.append(y)
+    targets = torch.cat(targets)
+    return Evaluation(total / len(targets), torch.cat(outputs), targets)
+
+
+class BestEpoch:
+    """Keeps a copy of the weights of the epoch with the highest score; the first one wins a tie, and NaN never wins.
+
+    score: one number or several, compared one after the other. Until an epoch has won, the weights are those the model came with.
+    update(epoch, score, model) returns True when this epoch is the new best; restore(model) puts the best weights back.
+    """
+
+    def __init__(self, model):
+        self.epoch, self.score, self.weights = None, (), copy_weights(model)
+
+    def update(self, epoch, score, model):
+        score = score if isinstance(score, tuple) else (score,)
+        better = not any(math.isnan(number) for number in score) and score > self.score
+        if better:
+            self.epoch, self.score, self.weights = epoch, score, copy_weights(model)
+        return better
+
+    def restore(self, model):
+        model.load_state_dict(self.weights)
+
+
+def copy_weights(model):
+    """A copy on the CPU of every parameter and buffer, {name: tensor}, which training on does not change."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+
+
+def overfit_batch(model, loader, loss_function, optimizer, device="cpu", steps=500):
+    """The course's check before any long run: can the model learn one batch by heart? Prints the loss as it falls, and a verdict.
+
+    Trains on the loader's first batch alone, at most `steps` times, until its loss is a thirtieth of what it was.
+    Returns {"overfit": "learns" | "slow" | "stuck" | "diverges", "loss": the last loss}.
+    """
+    model.train()
+    batch = [tensor.to(device) for tensor in next(iter(loader))]
+    x, y, lengths = batch
+    print(f"overfitting one batch of {len(y)} clips for at most {steps} steps")
+    first = None
+    for step in progress(range(steps), "overfitting", "step"):
+        loss = loss_function(model(x, lengths), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss = loss.item()
+        first = loss if first is None else first
+        if step % 20 == 0:
+            print(f"step : {step} ,loss = {loss}")
+        if not math.isfinite(loss) or loss < first / 30:
+            break
+    verdict = "diverges" if not loss < 2 * first else "learns" if loss < first / 30 else "stuck" if loss > 0.8 * first else "slow"
+    advice = {
+        "learns": "the loss of one batch goes to 0: model, labels and loss fit together, a long run is worth its time",
+        "slow": "the loss falls but is not near 0 yet: try a higher --lr",
+        "stuck": "the loss stays near where it began: try a higher --lr, then look at the labels' order and at the input's scale",
+        "diverges": "the loss grows: try a tenth of --lr",
+    }
+    print(f"verdict : {verdict}, loss {first:.4g} at first and {loss:.4g} after {step + 1} steps; {advice[verdict]}")
+    return {"overfit": verdict, "loss": loss}

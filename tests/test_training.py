@@ -1,0 +1,106 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from common.dataset import genre_sides, make_loader
+from common.labels import load_class_mapping
+from common.models import Classifier, CNNBackbone
+from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
+
+
+class Items(torch.utils.data.Dataset):
+    """Five clips of two frames whose single feature is their number."""
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, item):
+        return np.full((2, 1), item, dtype=np.float32), np.float32(item % 2), 2
+
+
+class Constant(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor(0.25))
+
+    def forward(self, x, lengths):
+        return self.value + 0 * x[:, 0, 0]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 9])
+def test_mean_losses_count_every_clip_once(batch_size):
+    expected = np.mean([(0.25 - item % 2) ** 2 for item in range(5)])
+    loader, model = make_loader(Items(), batch_size), Constant()
+    assert evaluate(model, loader, nn.MSELoss()).loss == pytest.approx(expected)
+    assert train_epoch(model, loader, nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=0.0)) == pytest.approx(expected)
+
+
+def test_evaluation_keeps_the_order_and_leaves_the_model_alone(tiny_data):
+    train, _ = genre_sides(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
+    model = Classifier(CNNBackbone(channels=(2, 2, 2, 2)), 2)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    one, other = (evaluate(model, make_loader(train, size), nn.CrossEntropyLoss()) for size in (5, 24))
+    assert one.targets.tolist() == train.labels.tolist() == other.targets.tolist()
+    torch.testing.assert_close(one.outputs, other.outputs)
+    assert one.loss == pytest.approx(other.loss)
+    torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
+    assert not one.outputs.requires_grad
+
+
+def test_training_sets_train_mode_again_after_evaluation():
+    model, loader = nn.ModuleDict({"drop": nn.Dropout()}), make_loader(Items(), 2)
+    model.forward = lambda x, lengths: x[:, 0, 0]
+    evaluate(model, loader, nn.MSELoss())
+    assert not model["drop"].training
+    parameter = nn.Parameter(torch.zeros(1))
+    model.forward = lambda x, lengths: x[:, 0, 0] + parameter
+    train_epoch(model, loader, nn.MSELoss(), torch.optim.SGD([parameter], lr=0.1))
+    assert model["drop"].training
+
+
+def test_the_best_epoch_is_kept_by_value_and_nan_never_wins():
+    model = Constant()
+    best = BestEpoch(model)
+    for epoch, (value, score) in enumerate([(1.0, math.nan), (2.0, 0.5), (3.0, 0.4), (4.0, 0.5), (5.0, math.nan), (6.0, 0.45)]):
+        with torch.no_grad():
+            model.value.fill_(value)
+        assert best.update(epoch, score, model) == (epoch == 1)
+    assert best.epoch == 1
+    best.restore(model)
+    assert model.value.item() == 2.0
+
+
+def test_a_second_number_decides_between_equal_scores():
+    best, model = BestEpoch(Constant()), Constant()
+    assert [best.update(epoch, score, model) for epoch, score in enumerate([(0.5, -2.0), (0.5, -1.0), (0.4, 0.0), (0.5, math.nan)])] == [
+        True, True, False, False,
+    ]  # fmt: skip
+
+
+def test_without_a_single_epoch_the_weights_stay_as_they_came():
+    model = Constant()
+    BestEpoch(model).restore(model)
+    assert model.value.item() == 0.25
+
+
+@pytest.mark.parametrize(("rate", "verdict"), [(0.3, "learns"), (1e-7, "stuck"), (0.008, "slow"), (3.0, "diverges")])
+def test_the_verdict_of_one_batch(rate, verdict, capsys):
+    class Line(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def forward(self, x, lengths):
+            return self.weight * x[:, 0, 0]
+
+    class Doubles(Items):
+        def __getitem__(self, item):
+            return np.full((2, 1), 1, dtype=np.float32), np.float32(2), 2
+
+    model = Line()
+    found = overfit_batch(model, make_loader(Doubles(), 5), nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=rate), steps=40)
+    assert found["overfit"] == verdict
+    assert f"verdict : {verdict}" in capsys.readouterr().out
