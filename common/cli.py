@@ -1,0 +1,117 @@
+"""The command line that the steps share: flags, their checks, and how a step starts and ends."""
+
+import argparse
+import math
+import sys
+
+from common.errors import LabError
+from common.locations import REPOSITORY
+
+QUICK_CLIPS = 160  # of each side in a dry run: five batches of 32, a third of the training side's for validation
+
+
+def step_parser(description, epochs=None, lr=None, batch_size=32):
+    """A parser with --data --cache --no-cache --seed --out and, where `epochs` is given, the flags of whatever trains."""
+    parser = OneSentenceParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument("--data", metavar="DIR", help="the lab's data folder (default: data/ here, Kaggle's input, else demo music)")
+    parser.add_argument("--cache", metavar="DIR", help=f"where the packed cache lies (default: {REPOSITORY.name}/cache)")
+    parser.add_argument("--no-cache", action="store_true", help="read the files into memory instead: same figures, slower, more memory")
+    parser.add_argument("--seed", type=whole(0, 2**32 - 1), default=0, help="split, initial weights and batch order (default: %(default)s)")
+    parser.add_argument("--out", metavar="ROOT", default="runs", help="runs lie in ROOT/<step>/<variant>/ (default: %(default)s)")
+    if epochs is None:
+        return parser
+    parser.add_argument("--epochs", type=whole(0), help=f"passes over the training clips (default: {epochs}, the write-up's)")
+    parser.add_argument("--batch-size", type=whole(1), default=batch_size, help="clips in a batch (default: %(default)s)")
+    parser.add_argument("--lr", type=positive, default=lr, help="Adam's learning rate (default: %(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU where there is one")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--quick", action="store_true", help=f"dry run: {QUICK_CLIPS} clips of each side, 2 epochs; says nothing about music")
+    mode.add_argument("--overfit-batch", action="store_true", help="train on one batch alone until its loss is near 0, and give a verdict")
+    mode.add_argument("--checkpoint", metavar="FILE", help="score this checkpoint instead of training (with --epochs 0)")
+    parser.set_defaults(default_epochs=epochs)
+    return parser
+
+
+def parse_arguments(parser, argv):
+    """The resolved arguments of a step; whatever is impossible ends here, in one sentence and before any work."""
+    args = parser.parse_args(argv)
+    if not hasattr(args, "epochs"):
+        return args
+    default = vars(args).pop("default_epochs")
+    args.mode = "quick" if args.quick else "score" if args.checkpoint else "overfit" if args.overfit_batch else "full"
+    if args.epochs is None:
+        args.epochs = {"quick": 2, "score": 0}.get(args.mode, default)
+    if args.checkpoint and args.epochs:
+        parser.error("--checkpoint scores what is trained already: --epochs 0 was expected beside it")
+    if not args.epochs and not args.checkpoint:
+        parser.error("--epochs 0 trains nothing: a --checkpoint FILE to score was expected beside it")
+    args.device = pick_device(args.device)
+    return args
+
+
+def pick_device(name):
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise LabError("--device cuda: this machine has no GPU that PyTorch can use; cpu or auto was expected")
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def reading_options(args, data):
+    """How SpectrogramDataset reads under these arguments: its `cache` and `at_most`."""
+    at_most = QUICK_CLIPS if getattr(args, "quick", False) else None
+    return {"cache": None if args.no_cache else data.cache_folder(args.cache), "at_most": at_most}
+
+
+def variant_name(args, *choices):
+    """The name of a run's folder: the choices that tell it from others of its step, the seed, and the mode unless it is a full run."""
+    return "_".join([*choices, f"seed{args.seed}", *([] if args.mode == "full" else [args.mode])])
+
+
+def run_script(main):
+    """Runs a step's main and exits: 0 when it ended well, 1 behind one sentence for a LabError, 130 after Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a console that lacks Greek shows a '?' instead of ending the run
+    try:
+        main()
+    except LabError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has gone; Python would complain about it once more on the way out
+        sys.exit(141)
+
+
+class OneSentenceParser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+def whole(smallest, largest=math.inf):
+    """An argparse type: a whole number within these bounds."""
+
+    def parse(text):
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or not smallest <= value <= largest:
+            bounds = f"from {smallest}" + (f" to {largest}" if largest < math.inf else " on")
+            raise argparse.ArgumentTypeError(f"a whole number {bounds} was expected, not {text!r}")
+        return value
+
+    return parse
+
+
+def positive(text):
+    """An argparse type: a finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise argparse.ArgumentTypeError(f"a number above 0 was expected, not {text!r}")
+    return value

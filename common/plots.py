@@ -1,0 +1,60 @@
+"""The figures of the lab. Every function returns a matplotlib Figure of its own and touches no global state."""
+
+import io
+
+import numpy as np
+
+
+def new_figure(width, height, rows=1, columns=1, **options):
+    """(Figure, array of Axes (rows, columns)), inches; a Figure without pyplot, so that nothing has to be closed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def png(figure):
+    """A figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    return buffer.getvalue()
+
+
+def confusion_figure(confusion, classes, title):
+    """A confusion matrix (C, C) of counts: rows true, columns predicted; colour is the share of the true class."""
+    counts = np.asarray(confusion)
+    side = max(5.5, 0.62 * len(classes) + 2)
+    figure, axes = new_figure(side + 0.8, side)
+    ax = axes[0, 0]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(counts.shape):
+        ax.text(column, row, counts[row, column], ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black")
+    ax.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+    ax.set_yticks(range(len(classes)), classes)
+    ax.set(xlabel="predicted genre", ylabel="true genre", title=title)
+    figure.colorbar(image, ax=ax, shrink=0.8, label="share of the true genre's clips")
+    return figure
+
+
+def curves_figure(history, loss_name, references, title, best_epoch):
+    """Learning curves from [{epoch, train_loss, val_loss, val_acc}]: losses on the left, validation accuracy on the right.
+
+    references: {name: loss} of models that know nothing, drawn as level lines; best_epoch is marked on both.
+    """
+    figure, axes = new_figure(11, 4, 1, 2)
+    epochs = [row["epoch"] for row in history]
+    left, right = axes[0]
+    left.plot(epochs, [row["train_loss"] for row in history], marker=".", label="training")
+    left.plot(epochs, [row["val_loss"] for row in history], marker=".", label="validation")
+    for style, (name, value) in zip(("--", ":"), references.items(), strict=False):
+        left.axhline(value, linestyle=style, color="grey", linewidth=1, label=f"{name}, {value:.4g}")
+    left.set(xlabel="epoch", ylabel=f"mean {loss_name} per clip", title=title)
+    right.plot(epochs, [100 * row["val_acc"] for row in history], marker=".", color="C1", label="validation")
+    right.set(xlabel="epoch", ylabel="accuracy (%)", title="accuracy in validation set")
+    for ax in (left, right):
+        ax.axvline(best_epoch, color="green", linewidth=1, alpha=0.6, label=f"best epoch, {best_epoch}")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.legend(fontsize=8)
+        ax.grid(alpha=0.3)
+    return figure

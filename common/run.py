@@ -1,0 +1,146 @@
+"""A run's folder, ROOT/<step>/<variant>/: what a step writes, so that every figure of its report can be found and recomputed."""
+
+import csv
+import io
+import json
+import os
+import platform
+import sys
+import time
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from common.checkpoints import save_checkpoint
+from common.errors import LabError, reason
+from common.files import write_atomically, write_json
+from common.plots import png
+
+METRICS = "metrics.json"  # written last: a folder without it is a run that did not end
+
+
+class Run:
+    """One run's folder and what is known of it. `facts` go into its checkpoint and metrics: data, classes, mode, architecture, ids."""
+
+    def __init__(self, folder, facts):
+        self.folder, self.facts = folder, facts
+        self.started = time.monotonic()
+
+    def save_best(self, best):
+        """The best epoch's weights, a BestEpoch, as best.pt with the run's facts."""
+        save_checkpoint(self.folder / "best.pt", best.weights, {**self.facts, "epoch": best.epoch})
+
+    def save_figure(self, name, figure):
+        write_atomically(self.folder / f"{name}.png", png(figure))
+
+    def save_predictions(self, rows):
+        """predictions.csv from [{column: value}], every row with the same columns."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_atomically(self.folder / "predictions.csv", text.getvalue())
+
+    def finish(self, result, metrics, history):
+        """Writes history.json and, last of all, metrics.json with `result`, the figures of the RESULT line."""
+        write_json(self.folder / "history.json", history)
+        used = {"seconds": round(time.monotonic() - self.started, 1), "peak_memory_mb": peak_memory_mb()}
+        write_json(self.folder / METRICS, {**self.facts, "result": result, "metrics": metrics, "used": used})
+        memory = f", peak memory {used['peak_memory_mb']} MB" if used["peak_memory_mb"] else ""
+        print(f"{self.folder}: {used['seconds']} s{memory}", file=sys.stderr)
+
+
+@contextmanager
+def open_run(args, step, variant, data):
+    """A fresh folder for one run, its log teed into log.txt. An earlier run there is renamed to <variant>.old-<n>.
+
+    args: the resolved arguments; data: LabData. Raises LabError where the folder cannot be written or another process is writing it.
+    """
+    folder = Path(args.out) / step / variant
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.parent / f".{variant}.lock", timeout=0)
+        with lock:
+            keep_earlier(folder)
+            folder.mkdir()
+            facts = {"step": step, "variant": variant, "mode": args.mode, "seed": args.seed, "demo": data.demo}
+            facts |= {"data": data.fingerprint(), "data_path": str(data.path)}
+            write_json(folder / "arguments.json", {"arguments": vars(args), "versions": versions()})
+            with open(folder / "log.txt", "w", encoding="utf-8", buffering=1) as log, redirect_stdout(Tee(sys.stdout, log)):
+                yield Run(folder, facts)
+    except Timeout as error:
+        raise LabError(f"{folder}: another process is writing this run; wait for it, or give another --out") from error
+    except BrokenPipeError:
+        raise  # the screen went away, not the disk
+    except OSError as error:
+        raise LabError(f"{folder}: the run cannot be written there ({reason(error)}); --out DIR puts runs elsewhere") from error
+
+
+def keep_earlier(folder):
+    """Renames a folder that is there already to the first free <name>.old-<n>."""
+    if folder.exists():
+        number = 1
+        while folder.with_name(f"{folder.name}.old-{number}").exists():
+            number += 1
+        folder.rename(folder.with_name(f"{folder.name}.old-{number}"))
+
+
+class Tee:
+    """A stream that writes to the screen and to the log, with any progress bar out of the way."""
+
+    def __init__(self, screen, log):
+        self.screen, self.log = screen, log
+
+    def write(self, text):
+        with tqdm.external_write_mode(file=self.screen):
+            self.screen.write(text)
+        self.log.write(text)
+
+    def flush(self):
+        self.screen.flush()
+        self.log.flush()
+
+
+def read_runs(root, step, data, **facts):
+    """The metrics of the finished runs of a step that were made on the same data and agree in the facts given."""
+    found = []
+    for path in sorted(Path(root).glob(f"{step}/*/{METRICS}")):
+        if ".old-" in path.parent.name:
+            continue
+        try:
+            run = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise LabError(f"{path}: the metrics of a finished run were expected ({reason(error)})") from error
+        if all(run.get(name) == value for name, value in {"data": data.fingerprint(), **facts}.items()):
+            found.append(run)
+    return found
+
+
+def result_line(step, data, mode, figures):
+    """RESULT <step> key=value ...: floats with four decimals; demo music and dry runs are marked behind them."""
+    marks = {"data": "demo"} if data.demo else {}
+    if mode == "quick":
+        marks["mode"] = "quick"
+    pairs = {**figures, **marks}.items()
+    return f"RESULT {step} " + " ".join(f"{key}={value:.4f}" if isinstance(value, float) else f"{key}={value}" for key, value in pairs)
+
+
+def versions():
+    """What the figures depend on beside the seed: interpreter, libraries, machine, threads."""
+    from importlib.metadata import version
+
+    packages = {name: version(name) for name in ("torch", "numpy", "scikit-learn", "scipy", "matplotlib")}
+    return {"python": platform.python_version(), **packages, "machine": platform.machine(), "threads": torch.get_num_threads()}
+
+
+def peak_memory_mb():
+    """The largest resident size that this process has had, mapped files included; None where the system does not tell."""
+    if os.name != "posix":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (1024 * 1024 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,205 @@
+"""Every training step from the command line to its files, on the tiny data folder."""
+
+import csv
+import json
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, f1_score
+
+import step5_lstm
+import step7_cnn
+from common.cli import run_script
+from common.errors import LabError
+from common.locations import find_data
+from common.run import open_run
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CNN = ("step7_cnn", "mel_seed0")
+LSTM = ("step5_lstm", "beat_cross-entropy_seed0")
+
+
+def run(script, *arguments, cwd=REPOSITORY):
+    return subprocess.run(
+        [sys.executable, str(REPOSITORY / script), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, encoding="utf-8"
+    )
+
+
+@pytest.fixture
+def flags(tiny_data, tmp_path):
+    return ["--data", str(tiny_data), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "runs"), "--batch-size", "8"]
+
+
+@pytest.mark.parametrize(
+    ("script", "more", "variant"),
+    [("step7_cnn.py", [], CNN), ("step5_lstm.py", ["--features", "beat"], LSTM)],
+)
+def test_a_step_from_the_command_line(flags, tmp_path, script, more, variant):
+    done = run(script, *flags, "--epochs", 2, *more)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    step = variant[0]
+    assert lines[-1].startswith(f"RESULT {step} ") and lines[1].startswith("data")
+    assert [line for line in lines if line.startswith("epoch : 0 ,training loss = ")] and "epoch : 1 ,training loss = " in done.stdout
+    assert "Accuracy in validation set = " in done.stdout and "Ελληνικά" in done.stdout and "majority" not in done.stderr
+    folder = tmp_path.joinpath("runs", *variant)
+    written = {path.name for path in folder.iterdir()}
+    assert written == {
+        "arguments.json", "best.pt", "confusion.png", "curves.png", "history.json", "log.txt", "metrics.json", "predictions.csv",
+    }  # fmt: skip
+    log = (folder / "log.txt").read_text(encoding="utf-8")
+    assert log.splitlines() == lines[: len(log.splitlines())] and "epoch" in done.stderr
+
+    # every figure can be recomputed from predictions.csv
+    with open(folder / "predictions.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    test_rows = [row for row in rows if row["side"] == "test"]
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    true, predicted = ([row[column] for row in test_rows] for column in ("true", "predicted"))
+    assert len(test_rows) == 12 and len(rows) == 12 + 7
+    assert metrics["result"]["test_acc"] == pytest.approx(accuracy_score(true, predicted))
+    assert metrics["result"]["test_f1_macro"] == pytest.approx(f1_score(true, predicted, average="macro", zero_division=0))
+    assert f"test_acc={metrics['result']['test_acc']:.4f}" in lines[-1]
+    for row in rows:
+        shares = {name[2:-1]: float(value) for name, value in row.items() if name.startswith("p(")}
+        assert set(shares) == {"Rock", "Ελληνικά"} and max(shares, key=shares.get) == row["predicted"]
+    history = json.loads((folder / "history.json").read_text())
+    best = max(history, key=lambda epoch: (epoch["val_acc"], -epoch["val_loss"]))
+    assert metrics["metrics"]["val_accuracy"] == best["val_acc"]
+
+
+def test_same_seed_same_figures_cached_or_not_and_another_seed_others(flags, tmp_path, capsys):
+    figures = {}
+    for name, more in {"first": [], "again": [], "no cache": ["--no-cache"], "seed": ["--seed", "1"]}.items():
+        step7_cnn.main([*flags, "--epochs", "2", *more])
+        logged = capsys.readouterr().out
+        figures[name] = [line for line in logged.splitlines() if line.startswith(("epoch", "Accuracy", "RESULT"))]
+    assert figures["first"] == figures["again"] == figures["no cache"] != figures["seed"]
+    folders = sorted(path.name for path in (tmp_path / "runs" / "step7_cnn").iterdir() if path.is_dir())
+    assert folders == ["mel_seed0", "mel_seed0.old-1", "mel_seed0.old-2", "mel_seed1"]
+
+
+def test_a_checkpoint_scores_as_the_run_that_made_it(flags, tmp_path, capsys):
+    trained = step7_cnn.main([*flags, "--epochs", "2"])
+    best = str(tmp_path.joinpath("runs", *CNN, "best.pt"))
+    capsys.readouterr()
+    assert step7_cnn.main([*flags, "--epochs", "0", "--checkpoint", best]) == trained
+    assert "trained on the same data" in capsys.readouterr().out
+    assert (tmp_path / "runs" / "step7_cnn" / "mel_seed0_score" / "confusion.png").exists()
+    with pytest.raises(LabError, match=r"best\.pt: a checkpoint whose features"):
+        step5_lstm.main([*flags, "--checkpoint", best])
+    lstm = step5_lstm.main([*flags, "--epochs", "1", "--features", "beat", "--loss", "squared-error"])
+    best = str(tmp_path / "runs" / "step5_lstm" / "beat_squared-error_seed0" / "best.pt")
+    assert step5_lstm.main([*flags, "--checkpoint", best]) == lstm
+    with pytest.raises(LabError, match="architecture"):
+        step5_lstm.main([*flags, "--checkpoint", best, "--features", "mel"])
+
+
+def test_a_checkpoint_that_has_seen_the_test_clips_is_called_out(flags, tiny_data, tmp_path, capsys):
+    step7_cnn.main([*flags, "--epochs", "1"])
+    genres = tiny_data / "fma_genre_spectrograms"
+    for name in ("fma_genre_spectrograms", "fma_genre_spectrograms_beat"):
+        genres = tiny_data / name
+        (genres / "train").rename(genres / "was_train")
+        (genres / "test").rename(genres / "train")
+        (genres / "was_train").rename(genres / "test")
+        (genres / "train_labels.txt").rename(genres / "was.txt")
+        (genres / "test_labels.txt").rename(genres / "train_labels.txt")
+        (genres / "was.txt").rename(genres / "test_labels.txt")
+    capsys.readouterr()
+    step7_cnn.main([*flags, "--checkpoint", str(tmp_path.joinpath("runs", *CNN, "best.pt"))])
+    text = capsys.readouterr().out
+    assert "trained on other data" in text and "WARNING: 24 of the 24 test clips" in text
+
+
+def test_all_four_lstms_and_the_comparison_with_the_cnn(flags, capsys):
+    results = step5_lstm.main([*flags, "--epochs", "1"])
+    text = capsys.readouterr().out
+    assert list(results) == ["mel", "beat", "chroma", "fused"]
+    assert [line.split()[2] for line in text.splitlines()[-4:]] == [f"features={name}" for name in results]
+    step7_cnn.main([*flags, "--epochs", "1"])
+    best = max(result["test_acc"] for result in results.values())
+    text = capsys.readouterr().out
+    assert "the best LSTM of step 5 (" in text
+    said = float(text.split("test accuracy ")[1].split(" %")[0])
+    margin = float(text.split(" %, ")[-1].split(" points")[0])
+    assert margin == pytest.approx(abs(said - 100 * best), abs=0.011)
+    step7_cnn.main([*flags, "--quick"])  # a dry run is not compared with full runs
+    assert "holds no run of step5_lstm.py" in capsys.readouterr().out
+
+
+def test_beat_synchronises_chroma_and_fused_too(flags):
+    assert list(step5_lstm.main([*flags, "--epochs", "1", "--features", "chroma", "beat", "--beat"])) == ["chroma-beat", "beat"]
+
+
+def test_quick_and_overfit_batch_have_their_own_folders(flags, tmp_path, capsys):
+    step7_cnn.main([*flags, "--quick"])
+    assert capsys.readouterr().out.splitlines()[-1].endswith(" mode=quick")
+    found = step7_cnn.main([*flags, "--overfit-batch"])
+    text = capsys.readouterr().out
+    assert found["overfit"] == "learns" and "verdict : learns" in text
+    names = {path.name for path in (tmp_path / "runs" / "step7_cnn").iterdir() if path.is_dir()}
+    assert names == {"mel_seed0_quick", "mel_seed0_overfit"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--epochs", "-1"], "--epochs"),
+        (["--epochs", "two"], "--epochs"),
+        (["--lr", "nan"], "--lr"),
+        (["--lr", "0"], "--lr"),
+        (["--batch-size", "0"], "--batch-size"),
+        (["--seed", "-3"], "--seed"),
+        (["--epochs", "0"], "--checkpoint FILE"),
+        (["--checkpoint", "x.pt", "--epochs", "3"], "--epochs 0"),
+        (["--quick", "--overfit-batch"], "--overfit-batch"),
+        (["--nonsense"], "--nonsense"),
+        (["--ep", "3"], "--ep"),
+    ],
+)
+def test_impossible_arguments_are_refused_in_one_sentence(arguments, said, capsys):
+    with pytest.raises(SystemExit) as caught:
+        step7_cnn.main(arguments)
+    text = capsys.readouterr().err
+    assert caught.value.code == 2 and text.count("\n") == 1 and said in text
+
+
+def test_a_users_error_is_one_line_without_traceback(tmp_path):
+    done = run("step7_cnn.py", "--data", tmp_path / "absent")
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("error: --data") and done.stderr.count("\n") == 1
+
+
+def test_an_out_folder_that_is_a_file_is_named(flags, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(LabError, match="file/step7_cnn"):
+        step7_cnn.main([*flags[:-4], "--out", str(tmp_path / "file")])
+
+
+def test_two_runs_into_one_folder_are_refused(tiny_data, tmp_path):
+    args, data = Namespace(out=str(tmp_path / "runs"), mode="full", seed=0), find_data(tiny_data)
+    with open_run(args, "step", "variant", data), pytest.raises(LabError, match="another process is writing"):
+        open_run(args, "step", "variant", data).__enter__()
+
+
+@pytest.mark.parametrize(("error", "code"), [(LabError("file: wrong"), "error: file: wrong"), (KeyboardInterrupt(), 130)])
+def test_how_a_script_ends(error, code):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        run_script(main)
+    assert caught.value.code == code
+
+
+def test_the_write_ups_test_output_is_printed_in_its_own_form(flags, capsys):
+    result = step7_cnn.main([*flags, "--epochs", "1"])
+    text = capsys.readouterr().out
+    printed = text[text.index("(array(") :].split("\n\n")[0]
+    matrix, acc = eval(printed, {"array": np.array})
+    assert acc == result["test_acc"] and matrix.sum() == 12 and np.trace(matrix) / 12 == acc
