@@ -6,6 +6,7 @@ import sys
 
 from common.errors import LabError
 from common.locations import REPOSITORY
+from common.training import use_huge_pages
 
 QUICK_CLIPS = 160  # of each side in a dry run: five batches of 32, a third of the training side's for validation
 
@@ -46,6 +47,7 @@ def parse_arguments(parser, argv):
     if not args.epochs and not args.checkpoint:
         parser.error("--epochs 0 trains nothing: a --checkpoint FILE to score was expected beside it")
     args.device = pick_device(args.device)
+    use_huge_pages()
     return args
 
 

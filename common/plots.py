@@ -30,8 +30,9 @@ def confusion_figure(confusion, classes, title):
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(counts.shape):
         ax.text(column, row, counts[row, column], ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black")
-    ax.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    ax.set_yticks(range(len(classes)), classes)
+    # a genre's name is text, even with a dollar sign in it
+    ax.set_xticks(range(len(classes)), classes, rotation=45, ha="right", parse_math=False)
+    ax.set_yticks(range(len(classes)), classes, parse_math=False)
     ax.set(xlabel="predicted genre", ylabel="true genre", title=title)
     figure.colorbar(image, ax=ax, shrink=0.8, label="share of the true genre's clips")
     return figure

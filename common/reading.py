@@ -44,8 +44,8 @@ def read_chromagram(path):
     return np.ascontiguousarray(read_fused_spectrogram(path)[:, N_MELS:])
 
 
-def parse_npy(file):
-    """An open .npy stream -> its (140, T) array. The header is judged first, so that a lie in it costs no memory."""
+def parse_header(file):
+    """An open .npy stream, read up to its body -> (shape (140, T), column order?, dtype, bytes of the body); LabError if it is none."""
     version = np.lib.format.read_magic(file)
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran_order, dtype = header(file)
@@ -53,7 +53,12 @@ def parse_npy(file):
         raise LabError(f"an array of shape (140, T) with T > 0 was expected, not {shape}")
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
         raise LabError(f"float16, float32 or float64 was expected, not {dtype}")
-    size = math.prod(shape) * dtype.itemsize
+    return shape, fortran_order, dtype, math.prod(shape) * dtype.itemsize
+
+
+def parse_npy(file):
+    """An open .npy stream -> its (140, T) array. The header is judged first, so that a lie in it costs no memory."""
+    shape, fortran_order, dtype, size = parse_header(file)
     body = file.read(size + 1)
     if len(body) != size:
         raise LabError(f"{size} bytes were expected behind its header, but there are {'more' if len(body) > size else len(body)}")

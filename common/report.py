@@ -13,13 +13,14 @@ from common.run import read_runs, versions
 
 def print_header(title, data, args, run):
     """The first lines of every run: what it is, on which data, with which arguments, and where it lies."""
-    facts = versions()
-    libraries = ", ".join(f"{name} {facts[name]}" for name in ("torch", "numpy", "scikit-learn", "python"))
     print(title)
     print(f"data       : {data.description()}")
     print(f"arguments  : {', '.join(f'{name}={value}' for name, value in vars(args).items())}")
-    print(f"device     : {args.device}, {facts['threads']} threads, {libraries}")
-    print(f"seed       : {args.seed} (split, initial weights, batch order); same seed, machine and threads: same figures")
+    if hasattr(args, "device"):
+        facts = versions()
+        libraries = ", ".join(f"{name} {facts[name]}" for name in ("torch", "numpy", "scikit-learn", "python"))
+        print(f"device     : {args.device}, {facts['threads']} threads, {libraries}")
+        print(f"seed       : {args.seed} (split, initial weights, batch order); same seed, machine and threads: same figures")
     print(f"run folder : {run.folder}")
 
 

@@ -34,6 +34,9 @@ class Run:
         save_checkpoint(self.folder / "best.pt", best.weights, {**self.facts, "epoch": best.epoch})
 
     def save_figure(self, name, figure):
+        """A matplotlib Figure as <name>.png; on demo music it says so itself."""
+        if self.facts["demo"]:
+            figure.text(0.998, 0.002, "demo music", ha="right", va="bottom", fontsize=8, color="grey")
         write_atomically(self.folder / f"{name}.png", png(figure))
 
     def save_predictions(self, rows):
@@ -44,9 +47,10 @@ class Run:
         writer.writerows(rows)
         write_atomically(self.folder / "predictions.csv", text.getvalue())
 
-    def finish(self, result, metrics, history):
-        """Writes history.json and, last of all, metrics.json with `result`, the figures of the RESULT line."""
-        write_json(self.folder / "history.json", history)
+    def finish(self, result, metrics=None, history=None):
+        """Writes history.json where something was trained and, last of all, metrics.json with `result`, the RESULT line's figures."""
+        if history:
+            write_json(self.folder / "history.json", history)
         used = {"seconds": round(time.monotonic() - self.started, 1), "peak_memory_mb": peak_memory_mb()}
         write_json(self.folder / METRICS, {**self.facts, "result": result, "metrics": metrics, "used": used})
         memory = f", peak memory {used['peak_memory_mb']} MB" if used["peak_memory_mb"] else ""

@@ -19,6 +19,7 @@ def write_tiny_data(root, train=12, test=6, frames=40, seed=0):
     """Writes the lab's four folders under `root`: `train` and `test` clips of every genre, and as many clips with emotions."""
     rng = np.random.default_rng(seed)
     root.mkdir(parents=True, exist_ok=True)
+    emotions = [f"{9000 + k},{rng.uniform():.3f},{k / (2 * train):.3f},{rng.uniform():.3f}" for k in range(2 * train)]
     (root / "class_mapping.json").write_text(json.dumps(TINY_GENRES, ensure_ascii=False), encoding="utf-8")
     for tail, word, length in (("", "fused.full", frames), ("_beat", "beatsync.fused", max(1, frames // 5))):
         rows = {"train": [], "test": []}
@@ -31,15 +32,11 @@ def write_tiny_data(root, train=12, test=6, frames=40, seed=0):
                     clip = random_clip(rng, int(rng.integers(length * 3 // 4, length + 1)) or 1, brightness=genre_number - 1)
                     np.save(root / f"fma_genre_spectrograms{tail}" / side / f"{ident}.fused.full.npy", clip)
                     rows[side].append(f"{ident}.{word}.npy.gz\t{genre}")
-        emotions = []
         for side, count in (("train", 2 * train), ("test", test)):
             for k in range(count):
                 ident = 9000 + (0 if side == "train" else 500) + k
-                energy = k / (2 * train)
-                clip = random_clip(rng, int(rng.integers(length * 3 // 4, length + 1)) or 1, brightness=2 * energy - 1)
+                clip = random_clip(rng, int(rng.integers(length * 3 // 4, length + 1)) or 1, brightness=k / train - 1)
                 np.save(root / f"multitask_dataset{tail}" / side / f"{ident}.fused.full.npy", clip)
-                if side == "train":
-                    emotions.append(f"{ident},{rng.uniform():.3f},{energy:.3f},{rng.uniform():.3f}")
         for side, lines in rows.items():
             text = "\r\n".join(["Id\tGenre", *lines, "", ""])  # Windows line ends and blank last lines
             (root / f"fma_genre_spectrograms{tail}" / f"{side}_labels.txt").write_bytes(text.encode())

@@ -162,9 +162,7 @@ def test_a_split_of_a_split_still_knows_its_clips(sides):
 
 
 def test_a_dry_run_takes_clips_from_all_over_the_side_and_makes_no_cache(tiny_data, tmp_path):
-    dataset = SpectrogramDataset(
-        tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), cache=tmp_path / "cache", at_most=6
-    )
+    dataset = SpectrogramDataset(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), cache=tmp_path / "cache", at_most=6)
     assert len(dataset) == 6 and set(dataset.labels) == {0, 1} and not (tmp_path / "cache").exists()
 
 

@@ -1,0 +1,155 @@
+"""Steps 1 to 4: what do two clips of different genres look like, and what does the lab's dataset hand to a network?
+
+    python step1_visualize.py
+    python step1_visualize.py --data DIR --ids 123947 14780
+
+Needs no earlier step. Takes seconds. Writes runs/step1_visualize/clips_seed<n>/: log and four figures, step1_mel.png, step2_mel_beat.png,
+step3_chroma.png and step4_histograms.png.
+"""
+
+from collections import Counter
+
+import numpy as np
+
+from common.cli import parse_arguments, run_script, step_parser, variant_name
+from common.dataset import SpectrogramDataset
+from common.errors import LabError
+from common.features import N_MELS, NOTES
+from common.labels import LabelTransformer, clip_id, label_lines, read_genre_labels
+from common.locations import find_data
+from common.reading import find_spectrograms, read_fused_spectrogram
+from common.report import print_header
+from common.run import open_run, result_line
+from common.spectrogram_plots import chroma_figure, count_classes, histograms_figure, mel_band_of, mel_beat_figure, mel_figure
+
+STEP = "step1_visualize"
+
+WRITEUP_CLIPS = {"123947": "Blues", "14780": "Electronic"}  # the two that the write-up shows; drawn at random where they are not
+SHOWN_CLIPS = 8  # enough to build the dataset of step 4 with; it would read all clips otherwise
+SPLIT_HERTZ = 2000  # where "low" and "high" part in the line on step 1c; chosen here, about the middle of the mel axis
+
+
+def main(argv=None):
+    parser = step_parser(__doc__)
+    parser.add_argument("--ids", nargs=2, metavar="ID", help="two clips of the training side (default: the write-up's, else drawn)")
+    args = parse_arguments(parser, argv)
+    args.mode = "full"
+    data = find_data(args.data)
+    with open_run(args, STEP, variant_name(args, "clips"), data) as run:
+        result = look(args, data, run)
+    print(result_line(STEP, data, args.mode, result))
+    return result
+
+
+def look(args, data, run):
+    print_header("Steps 1 to 4: two clips, and the dataset", data, args, run)
+
+    # Step 1: two lines of the label file, and their mel spectrograms
+    label_file = data.genres() / "train_labels.txt"
+    rows = read_genre_labels(label_file, data.class_mapping)
+    chosen = choose_clips(rows, data.class_mapping, args.ids, args.seed, label_file)
+    full, beat = (read_clips(folder / "train", chosen) for folder in (data.genres(), data.genres(beat=True)))
+    clips = [(f"{ident} ({genre})", *pair) for (ident, genre, _), pair in zip(chosen, zip(full, beat, strict=True), strict=True)]
+    print("\nstep 1a: two clips of the training side")
+    lines = dict(label_lines(label_file))
+    for _, genre, number in chosen:
+        name = lines[number].partition("\t" if "\t" in lines[number] else ",")[0]
+        print(f"{name.strip()} with label {genre}")
+    run.save_figure("step1_mel", mel_figure(clips))
+    print(f"step 1c, step1_mel.png: mean level below and above {SPLIT_HERTZ} Hz, in dB below the clip's loudest value")
+    low_bands = int(mel_band_of(SPLIT_HERTZ)) + 1
+    for label, frames, _ in clips:
+        print(f"{label}: {frames[:, :low_bands].mean():.1f} and {frames[:, low_bands:N_MELS].mean():.1f}")
+
+    # Step 2: how long they are, and how long once synced to the beat
+    print("\nstep 2a: mel bands and time steps at full length, then beat-synced (step2_mel_beat.png)")
+    for version in (full, beat):
+        for frames in version:
+            print(frames[:, :N_MELS].T.shape)
+    ratios = " and ".join(f"{len(frames) / len(beats):.1f}" for frames, beats in zip(full, beat, strict=True))
+    print(f"beat-synced there are {ratios} times fewer steps, which an LSTM takes one after the other and has to remember over")
+    run.save_figure("step2_mel_beat", mel_beat_figure(clips))
+
+    # Step 3: the same for the chromagrams
+    print("\nstep 3: notes and time steps at full length, then beat-synced (step3_chroma.png)")
+    for version in (full, beat):
+        for frames in version:
+            print(frames[:, N_MELS:].T.shape)
+    for label, frames, beats in clips:
+        strongest, synced = (NOTES[int(each[:, N_MELS:].mean(axis=0).argmax())] for each in (frames, beats))
+        print(f"{label}: strongest note on average {strongest}, beat-synced {synced}")
+    run.save_figure("step3_chroma", chroma_figure(clips))
+
+    # Step 4: the dataset, and what the mapping does to the classes
+    counts = Counter(genre for _, genre, _ in rows)
+    print_dataset(data, LabelTransformer(count_classes(counts, data.class_mapping)))
+    imbalance = print_counts(counts, data.class_mapping)
+    run.save_figure("step4_histograms", histograms_figure(counts, data.class_mapping))
+
+    result = {"ids": [ident for ident, _, _ in chosen], "frames": list(map(len, full)), "beats": list(map(len, beat))}
+    result = {name: ",".join(map(str, values)) for name, values in result.items()}
+    run.finish(result, {"clips_per_genre": counts, "imbalance": imbalance})
+    return result
+
+
+def choose_clips(rows, class_mapping, ids, seed, label_file):
+    """Two rows (id, genre, line): those of `ids`, else the write-up's, else two of different classes drawn by `seed`."""
+    by_id = {row[0]: row for row in rows}
+    if ids:
+        for ident in map(clip_id, ids):
+            if ident not in by_id:
+                raise LabError(f"--ids {ident}: a clip of the training side was expected, but {label_file} has none of that id")
+        return [by_id[clip_id(ident)] for ident in ids]
+    if all(ident in by_id and by_id[ident][1] == genre for ident, genre in WRITEUP_CLIPS.items()):
+        return [by_id[ident] for ident in WRITEUP_CLIPS]
+    order = np.random.default_rng(seed).permutation(len(rows))
+    kept = [rows[number] for number in order if class_mapping[rows[number][1]] is not None]
+    for row in kept:
+        if class_mapping[row[1]] != class_mapping[kept[0][1]]:
+            return [kept[0], row]
+    raise LabError(f"{label_file}: clips of at least two classes were expected")
+
+
+def read_clips(folder, chosen):
+    """The (T, 140) spectrograms of the chosen rows in one side of a folder."""
+    files = find_spectrograms(folder)
+    for ident, _, _ in chosen:
+        if ident not in files:
+            raise LabError(f"{folder}: a file {ident}.fused.full.npy was expected")
+    return [read_fused_spectrogram(files[ident]) for ident, _, _ in chosen]
+
+
+def print_dataset(data, classes):
+    """Step 4a: an item of SpectrogramDataset in words; the shortest clip, since its padding shows. classes: LabelTransformer of all."""
+    dataset = SpectrogramDataset(data.genres(), data.class_mapping, features="mel", label_transformer=classes, at_most=SHOWN_CLIPS)
+    item = int(np.argmin(dataset.lengths))
+    features, label, length = dataset[item]
+    print(f"\nstep 4a: SpectrogramDataset, here of {len(dataset)} training clips; dataset[{item}] is (features, label, length)")
+    print(f"features : {features.shape} {features.dtype}, frames of the longest clip and mel bands in dB, the clip's own frames first,")
+    print(f"           then {dataset.max_length - length} frames of zeros; 0 dB is the loudest value there is, not silence")
+    print(f"label    : {label} {label.dtype}, class '{classes.inverse(int(label))}' of {len(classes.classes_)}, numbered by name from 0")
+    print(f"length   : {length}, the clip's own frames, beyond which a network must not look")
+
+
+def print_counts(counts, class_mapping):
+    """Step 4b: clips before and after the mapping, and whether it drops the rare genres. Returns largest/smallest, (before, after)."""
+    classes = count_classes(counts, class_mapping)
+    width = max(map(len, [*counts, *classes]))
+    print("\nstep 4b, step4_histograms.png: training clips per genre before the mapping, and its class")
+    for genre in sorted(counts):
+        print(f"{genre:{width}} {counts[genre]:6}  {class_mapping[genre] or '- (dropped)'}")
+    print("and per class after it")
+    for name, count in classes.items():
+        print(f"{name:{width}} {count:6}")
+    before, after = (max(sizes) / min(sizes) for sizes in (counts.values(), classes.values()))
+    print(f"largest / smallest: {before:.2f} before the mapping, {after:.2f} after it")
+    dropped = [genre for genre in counts if class_mapping[genre] is None]
+    rarest = min((genre for genre in counts if class_mapping[genre] is not None), key=counts.get)
+    larger = sum(counts[genre] > counts[rarest] for genre in dropped)
+    print("the write-up says that the mapping drops genres of few clips. By these counts it drops", end=" ")
+    print(f"{len(dropped)}; {larger} of them have more clips than the rarest one kept, {rarest} ({counts[rarest]})" if dropped else "none")
+    return before, after
+
+
+if __name__ == "__main__":
+    run_script(main)
