@@ -13,14 +13,15 @@ import torch
 from torch import nn
 
 from common.checkpoints import checkpoint_fact
-from common.cli import parse_arguments, reading_options, run_script, step_parser, variant_name
+from common.cli import each_seed, parse_arguments, reading_options, run_script, step_parser, variant_name
 from common.dataset import clip_ids, clip_labels, genre_sides, make_loader, torch_train_val_split
+from common.findings import say_step5
 from common.locations import find_data
-from common.metrics import accuracy, prior_losses, squared_error_loss
+from common.metrics import accuracy, mean_or_none, prior_losses, squared_error_loss
 from common.models import Classifier, LSTMBackbone
 from common.progress import progress
 from common.report import load_given, print_genre_facts, print_header, print_references, report_genres, report_training
-from common.run import open_run, result_line
+from common.run import open_run, print_results
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
 from common.writeup import NOT_COMPARABLE, STEP5_LSTM
 
@@ -59,15 +60,20 @@ def main(argv=None):
     chosen = [SYNCED.get(name, name) if args.beat else name for name in args.features or FEATURE_SETS]
     if args.checkpoint and not args.features:
         chosen = [checkpoint_fact(args.checkpoint, "features", ALL_SETS)]
-    results = {}
-    for features in dict.fromkeys(chosen):
-        with open_run(args, STEP, variant_name(args, features, args.loss), data) as run:
-            results[features] = train_and_test(args, data, run, features)
+    by_seed = [one_seed(each, data, dict.fromkeys(chosen)) for each in each_seed(args)]
     if args.mode != "overfit":
-        print_comparison(results, data)
-    for features, result in results.items():
-        print(result_line(STEP, data, args.mode, {"features": features, **result}))
-    return results
+        print_comparison(by_seed, data)
+    if args.mode == "full":
+        say_step5(args, data)
+    return print_results(STEP, args, data, by_seed)
+
+
+def one_seed(args, data, chosen):
+    rows = []
+    for features in chosen:
+        with open_run(args, STEP, variant_name(args, features, args.loss), data) as run:
+            rows.append({"features": features, **train_and_test(args, data, run, features)})
+    return rows
 
 
 def train_and_test(args, data, run, features):
@@ -119,13 +125,15 @@ def train_and_test(args, data, run, features):
     return result
 
 
-def print_comparison(results, data):
-    """The LSTMs in one table beside the write-up's figures, and which of them is best."""
+def print_comparison(by_seed, data):
+    """The LSTMs in one table, means over the seeds, beside the write-up's figures."""
     print("\nfeatures       accuracy  macro F1 | write-up: accuracy  macro F1")
-    for features, result in results.items():
+    for rows in zip(*by_seed, strict=True):
+        features = rows[0]["features"]
         theirs = STEP5_LSTM.get(features)
         beside = f"{theirs['test_acc']:18.2f} {theirs['test_f1_macro']:9.2f}" if theirs else f"{'-':>18} {'-':>9}"
-        print(f"{features:14} {result['test_acc']:8.4f} {result['test_f1_macro']:9.4f} |{beside}")
+        ours = [mean_or_none(row[key] for row in rows) for key in ("test_acc", "test_f1_macro")]
+        print(f"{features:14} {ours[0]:8.4f} {ours[1]:9.4f} |{beside}")
     print(NOT_COMPARABLE if data.demo or data.own_table else "the write-up's figures are of the lab's 575 test clips")
 
 

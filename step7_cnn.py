@@ -8,18 +8,18 @@ Needs no earlier step; compares itself with the best LSTM of step 5 where runs/ 
 Writes runs/step7_cnn/<variant>/: log, figures, predictions, metrics and the best epoch's checkpoint. Minutes: see README.
 """
 
-import numpy as np
 import torch
 from torch import nn
 
-from common.cli import parse_arguments, reading_options, run_script, step_parser, variant_name
+from common.cli import each_seed, parse_arguments, reading_options, run_script, step_parser, variant_name
 from common.dataset import clip_ids, clip_labels, genre_sides, make_loader, torch_train_val_split
+from common.findings import say_step7
 from common.locations import find_data
-from common.metrics import accuracy, prior_losses
+from common.metrics import accuracy, confusion_text, prior_losses
 from common.models import Classifier, CNNBackbone
 from common.progress import progress
-from common.report import compare_with_lstm, load_given, print_genre_facts, print_header, print_references, report_genres, report_training
-from common.run import open_run, result_line
+from common.report import load_given, print_genre_facts, print_header, print_references, report_genres, report_training
+from common.run import open_run, print_results
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
 from common.writeup import NOT_COMPARABLE, STEP7_CNN
 
@@ -40,10 +40,15 @@ LEARNING_RATE = 1e-3  # Adam's own default; no weight decay
 def main(argv=None):
     args = parse_arguments(step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE), argv)
     data = find_data(args.data)
+    by_seed = [one_seed(each, data) for each in each_seed(args)]
+    if args.mode == "full":
+        say_step7(args, data)
+    return print_results(STEP, args, data, by_seed)
+
+
+def one_seed(args, data):
     with open_run(args, STEP, variant_name(args, FEATURES), data) as run:
-        result = train_and_test(args, data, run)
-    print(result_line(STEP, data, args.mode, result))
-    return result
+        return [train_and_test(args, data, run)]
 
 
 def train_and_test(args, data, run):
@@ -87,10 +92,8 @@ def train_and_test(args, data, run):
     val = evaluate(model, val_loader, loss_function, args.device) if history else None
     report_training(run, "CNN", history, best, "cross entropy", references)
     metrics = report_genres(run, "CNN on mel spectrograms", classes, test_set, test, val_loader.dataset, val)
-    with np.printoptions(linewidth=100):
-        print(f"\n({np.array(metrics['confusion'], dtype=float)!r},\n {metrics['accuracy']})")
+    print(f"\n{confusion_text(metrics)}")
     print(f"\nwrite-up: {STEP7_CNN['test_acc']:.4f}; {NOT_COMPARABLE if data.demo or data.own_table else 'on the same 575 clips'}")
-    compare_with_lstm(args, data, metrics["accuracy"])
     result = {"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}
     run.finish(result, metrics, history)
     return result

@@ -6,6 +6,7 @@ import json
 import pickle
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -55,6 +56,33 @@ def load_weights(path, model, **expected):
     except RuntimeError as error:
         raise LabError(f"{path}: weights of this step's network were expected, but names or shapes differ") from error
     return facts
+
+
+class Pretrained(NamedTuple):
+    """A trained classifier's weights, {name: tensor}, and the ids of the clips that it has seen."""
+
+    weights: dict
+    seen: list
+
+
+def read_backbone(path, architecture):
+    """A checkpoint of step 7 as Pretrained; LabError where it is of another architecture than the one given."""
+    weights, facts = read_checkpoint(path)
+    if facts.get("architecture") != architecture:
+        raise LabError(f"{path}: a checkpoint of step7_cnn.py was expected, but its architecture is {facts.get('architecture')}")
+    return Pretrained(weights, facts.get("seen", []))
+
+
+def copy_backbone(pretrained, model):
+    """Puts all but the head of pretrained weights into a model; the head alone stays new. Anything missing or left over is a LabError."""
+    wanted = {name for name in model.state_dict() if not name.startswith("head.")}
+    given = {name: tensor for name, tensor in pretrained.weights.items() if not name.startswith("head.")}
+    try:
+        if given.keys() != wanted:
+            raise RuntimeError(f"differ: {', '.join(sorted(given.keys() ^ wanted))}")
+        model.load_state_dict(given, strict=False)
+    except RuntimeError as error:
+        raise LabError(f"the pretrained weights do not fit below the head of this network ({reason(error)})") from error
 
 
 def checkpoint_fact(path, name, allowed):

@@ -12,7 +12,10 @@ QUICK_CLIPS = 160  # of each side in a dry run: five batches of 32, a third of t
 
 
 def step_parser(description, epochs=None, lr=None, batch_size=32):
-    """A parser with --data --cache --no-cache --seed --out and, where `epochs` is given, the flags of whatever trains."""
+    """A parser with --data --cache --no-cache --seed --out and, where `epochs` is given, the flags of whatever trains.
+
+    epochs, lr: the write-up's, or {model: the write-up's} in a step that trains several; args.epochs and args.lr come back in that form.
+    """
     parser = OneSentenceParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--data", metavar="DIR", help="the lab's data folder (default: data/ here, Kaggle's input, else demo music)")
     parser.add_argument("--cache", metavar="DIR", help=f"where the packed cache lies (default: {REPOSITORY.name}/cache)")
@@ -21,15 +24,16 @@ def step_parser(description, epochs=None, lr=None, batch_size=32):
     parser.add_argument("--out", metavar="ROOT", default="runs", help="runs lie in ROOT/<step>/<variant>/ (default: %(default)s)")
     if epochs is None:
         return parser
-    parser.add_argument("--epochs", type=whole(0), help=f"passes over the training clips (default: {epochs}, the write-up's)")
+    parser.add_argument("--seeds", type=whole(1), default=1, metavar="N", help="run N seeds from --seed on, report means and deviations")
+    parser.add_argument("--epochs", type=whole(0), help=f"passes over the training clips (default: {by_model(epochs)}, the write-up's)")
     parser.add_argument("--batch-size", type=whole(1), default=batch_size, help="clips in a batch (default: %(default)s)")
-    parser.add_argument("--lr", type=positive, default=lr, help="Adam's learning rate (default: %(default)s)")
+    parser.add_argument("--lr", type=positive, help=f"Adam's learning rate (default: {by_model(lr)})")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU where there is one")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--quick", action="store_true", help=f"dry run: {QUICK_CLIPS} clips of each side, 2 epochs; says nothing about music")
     mode.add_argument("--overfit-batch", action="store_true", help="train on one batch alone until its loss is near 0, and give a verdict")
     mode.add_argument("--checkpoint", metavar="FILE", help="score this checkpoint instead of training (with --epochs 0)")
-    parser.set_defaults(default_epochs=epochs)
+    parser.set_defaults(defaults=(epochs, lr))
     return parser
 
 
@@ -38,17 +42,34 @@ def parse_arguments(parser, argv):
     args = parser.parse_args(argv)
     if not hasattr(args, "epochs"):
         return args
-    default = vars(args).pop("default_epochs")
+    epochs, lr = vars(args).pop("defaults")
     args.mode = "quick" if args.quick else "score" if args.checkpoint else "overfit" if args.overfit_batch else "full"
-    if args.epochs is None:
-        args.epochs = {"quick": 2, "score": 0}.get(args.mode, default)
+    if args.epochs is None and args.mode in ("quick", "score"):
+        args.epochs = {"quick": 2, "score": 0}[args.mode]
     if args.checkpoint and args.epochs:
         parser.error("--checkpoint scores what is trained already: --epochs 0 was expected beside it")
-    if not args.epochs and not args.checkpoint:
+    if args.epochs == 0 and not args.checkpoint:
         parser.error("--epochs 0 trains nothing: a --checkpoint FILE to score was expected beside it")
+    args.epochs, args.lr = chosen(args.epochs, epochs), chosen(args.lr, lr)
     args.device = pick_device(args.device)
     use_huge_pages()
     return args
+
+
+def chosen(given, default):
+    """The user's number, for every model where the default has one for each; else the default."""
+    if given is None:
+        return default
+    return dict.fromkeys(default, given) if isinstance(default, dict) else given
+
+
+def by_model(default):
+    return ", ".join(f"{value} {name}" for name, value in default.items()) if isinstance(default, dict) else default
+
+
+def each_seed(args):
+    """The arguments once for every seed that --seeds asks for, --seed and those after it."""
+    return [argparse.Namespace(**{**vars(args), "seed": args.seed + k}) for k in range(args.seeds)]
 
 
 def pick_device(name):
@@ -106,6 +127,11 @@ def whole(smallest, largest=math.inf):
         return value
 
     return parse
+
+
+def fraction(text):
+    """An argparse type: a finite number from 0 on."""
+    return 0.0 if text in ("0", "0.0", ".0") else positive(text)
 
 
 def positive(text):

@@ -120,6 +120,22 @@ def torch_train_val_split(dataset, batch_train, batch_eval, val_size=0.2, shuffl
     return make_loader(train_set, batch_train, shuffle, seed), make_loader(val_set, batch_eval)
 
 
+def emotion_slices(dataset, batch_size, seed=None, test_size=0.2, val_size=0.33):
+    """The three slices of the labelled emotion side, the same in steps 8, 9 and 10: torch_train_val_split twice.
+
+    A share of test_size is scored once, at the end; val_size of the rest picks the epoch. Returns (train, val, test) loaders.
+    """
+    rest, test = torch_train_val_split(dataset, batch_size, batch_size, test_size, seed=seed)
+    train, val = torch_train_val_split(rest.dataset, batch_size, batch_size, val_size, seed=seed)
+    return train, val, test
+
+
+def without(dataset, ids):
+    """The dataset as a Subset without the clips of these ids."""
+    left_out = set(ids)
+    return Subset(dataset, [row for row, ident in enumerate(clip_ids(dataset)) if ident not in left_out])
+
+
 def make_loader(dataset, batch_size, shuffle=False, seed=None):
     """Batches (x (B, T, F) float32, y (B,), lengths (B,) int64) of a dataset, T being the longest clip of the batch."""
     batches = EpochBatches(len(dataset), batch_size, shuffle, seed)

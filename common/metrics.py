@@ -75,3 +75,46 @@ def report_table(metrics):
         row = metrics[average]
         lines.append(f"{average + ' avg':>{width}}  {row['precision']:9.2f} {row['recall']:9.2f} {row['f1']:9.2f} {support:9d}")
     return "\n".join(lines)
+
+
+def confusion_text(metrics):
+    """Confusion matrix and accuracy in the form of the write-up's steps 7b and 9c: (array([[...]]), accuracy)."""
+    with np.printoptions(linewidth=100):
+        return f"({np.array(metrics['confusion'], dtype=float)!r},\n {metrics['accuracy']})"
+
+
+def axis_losses(outputs, targets, weights):
+    """The multitask loss and its parts: values (B, 3), targets (B, 3), weights (3,) -> (4,): their weighted sum, then each axis's MSE."""
+    parts = ((outputs - targets) ** 2).mean(dim=0)
+    return torch.cat([(parts * parts.new_tensor(weights)).sum()[None], parts])
+
+
+def spearman(true, predicted):
+    """Spearman's rank correlation of values (n,) and (n,), ties by average rank; None where either is constant, since there is no rank."""
+    from scipy.stats import spearmanr
+
+    if np.ptp(true) == 0 or np.ptp(predicted) == 0:
+        return None
+    return float(spearmanr(true, predicted).statistic)
+
+
+def mean_or_none(values):
+    """The mean of numbers, None as soon as one of them is: an undefined figure makes no mean."""
+    values = list(values)
+    return None if any(value is None for value in values) else float(np.mean(values))
+
+
+def bootstrap_differences(true, first, second, score, rounds=1000, seed=0):
+    """How far score(true, first) - score(true, second) moves when the n clips are drawn anew, with replacement and for both alike.
+
+    score: from (n,) and (n,) to a number or None; a draw that leaves it undefined is left out. Returns (up to `rounds`,) differences.
+    """
+    true, first, second = map(np.asarray, (true, first, second))
+    rng = np.random.default_rng(seed)
+    differences = []
+    for _ in range(rounds):
+        drawn = rng.integers(0, len(true), len(true))
+        scores = score(true[drawn], first[drawn]), score(true[drawn], second[drawn])
+        if None not in scores:
+            differences.append(scores[0] - scores[1])
+    return np.array(differences)

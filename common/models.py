@@ -119,3 +119,27 @@ class Classifier(nn.Module):
 
     def forward(self, x, lengths):
         return self.head(self.backbone(x, lengths))
+
+
+class Regressor(nn.Module):
+    """A backbone and one linear output: (B, T, F), (B,) -> values (B,), so that they meet targets (B,) without broadcasting."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.feature_size, 1)
+
+    def forward(self, x, lengths):
+        return self.head(self.backbone(x, lengths)).squeeze(-1)
+
+
+class MultitaskRegressor(nn.Module):
+    """A backbone and one linear output for each axis: (B, T, F), (B,) -> values (B, num_axes)."""
+
+    def __init__(self, backbone, num_axes=3):
+        super().__init__()
+        self.backbone = backbone
+        self.head = nn.Linear(backbone.feature_size, num_axes)
+
+    def forward(self, x, lengths):
+        return self.head(self.backbone(x, lengths))

@@ -39,23 +39,40 @@ def confusion_figure(confusion, classes, title):
 
 
 def curves_figure(history, loss_name, references, title, best_epoch):
-    """Learning curves from [{epoch, train_loss, val_loss, val_acc}]: losses on the left, validation accuracy on the right.
+    """Learning curves from [{epoch, train_loss, val_loss, val_acc}]: losses, and on the right validation accuracy where there is one.
 
     references: {name: loss} of models that know nothing, drawn as level lines; best_epoch is marked on both.
     """
-    figure, axes = new_figure(11, 4, 1, 2)
+    panels = 2 if "val_acc" in history[0] else 1
+    figure, axes = new_figure(6 * panels, 4, 1, panels)
     epochs = [row["epoch"] for row in history]
-    left, right = axes[0]
+    left = axes[0, 0]
     left.plot(epochs, [row["train_loss"] for row in history], marker=".", label="training")
     left.plot(epochs, [row["val_loss"] for row in history], marker=".", label="validation")
     for style, (name, value) in zip(("--", ":"), references.items(), strict=False):
         left.axhline(value, linestyle=style, color="grey", linewidth=1, label=f"{name}, {value:.4g}")
     left.set(xlabel="epoch", ylabel=f"mean {loss_name} per clip", title=title)
-    right.plot(epochs, [100 * row["val_acc"] for row in history], marker=".", color="C1", label="validation")
-    right.set(xlabel="epoch", ylabel="accuracy (%)", title="accuracy in validation set")
-    for ax in (left, right):
+    if panels == 2:
+        right = axes[0, 1]
+        right.plot(epochs, [100 * row["val_acc"] for row in history], marker=".", color="C1", label="validation")
+        right.set(xlabel="epoch", ylabel="accuracy (%)", title="accuracy in validation set")
+    for ax in axes[0]:
         ax.axvline(best_epoch, color="green", linewidth=1, alpha=0.6, label=f"best epoch, {best_epoch}")
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend(fontsize=8)
         ax.grid(alpha=0.3)
+    return figure
+
+
+def scatter_figure(true, predicted, axis, rho, title):
+    """Predictions (n,) against true values (n,) of one axis, with the identity line; rho is None where it is undefined."""
+    figure, axes = new_figure(5, 5)
+    ax = axes[0, 0]
+    ax.scatter(true, predicted, s=14, alpha=0.6)
+    low, high = min(0, *true, *predicted), max(1, *true, *predicted)
+    ax.plot([low, high], [low, high], color="grey", linewidth=1, label="identity")
+    ax.set(xlim=(low, high), ylim=(low, high), xlabel=f"true {axis} (0 to 1)", ylabel=f"predicted {axis}")
+    ax.set_title(f"{title}: Spearman {'undefined' if rho is None else f'{rho:.3f}'}, {len(true)} test clips", fontsize=10)
+    ax.legend(fontsize=8)
+    ax.grid(alpha=0.3)
     return figure

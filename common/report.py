@@ -2,13 +2,23 @@
 
 import math
 
+import numpy as np
 import torch
 
 from common.checkpoints import load_weights
 from common.dataset import clip_ids, clip_labels
-from common.metrics import accuracy, classification_metrics, majority_class, report_table, squared_error_loss
-from common.plots import confusion_figure, curves_figure
-from common.run import read_runs, versions
+from common.labels import AXES
+from common.metrics import (
+    accuracy,
+    classification_metrics,
+    majority_class,
+    mean_or_none,
+    report_table,
+    spearman,
+    squared_error_loss,
+)
+from common.plots import confusion_figure, curves_figure, scatter_figure
+from common.run import versions
 
 
 def print_header(title, data, args, run):
@@ -70,7 +80,8 @@ def report_training(run, title, history, best, loss_name, references):
     """Says which epoch was kept and draws the learning curves; nothing where nothing was trained."""
     if history:
         kept = history[best.epoch]
-        print(f"best epoch : {best.epoch}, by validation accuracy, {100 * kept['val_acc']:.2f} % (validation loss {kept['val_loss']:.4f})")
+        share = f", validation accuracy {100 * kept['val_acc']:.2f} %" if "val_acc" in kept else ""
+        print(f"best epoch : {best.epoch} of 0 to {len(history) - 1}, picked by validation{share}, validation loss {kept['val_loss']:.4f}")
         run.save_figure("curves", curves_figure(history, loss_name, references, title, best.epoch))
 
 
@@ -85,18 +96,6 @@ def load_given(path, model, run, test_set):
     run.facts["seen"] = facts.get("seen", [])
 
 
-def compare_with_lstm(args, data, test_acc):
-    """Step 7d: the CNN beside the best LSTM of step 5 that --out holds of the same data, classes and mode."""
-    runs = read_runs(args.out, "step5_lstm", data, mode=args.mode)
-    if not runs:
-        print(f"\n{args.out} holds no run of step5_lstm.py on these data to compare with")
-        return
-    best = max(runs, key=lambda run: run["result"]["test_acc"])
-    margin = 100 * (test_acc - best["result"]["test_acc"])
-    word = "above" if margin > 0 else "below" if margin < 0 else "beside"
-    print(f"\ntest accuracy {100 * test_acc:.2f} %, {abs(margin):.2f} points {word} the best LSTM of step 5 ({best['variant']})")
-
-
 def prediction_rows(side, classes, dataset, evaluation):
     """One row a clip for predictions.csv: id, side, true and predicted class, the probability of every class."""
     probabilities = evaluation.outputs.double().softmax(dim=1)
@@ -105,3 +104,66 @@ def prediction_rows(side, classes, dataset, evaluation):
         named = {f"p({name})": f"{value:.6f}" for name, value in zip(classes, row, strict=True)}
         rows.append({"id": ident, "side": side, "true": classes[true], "predicted": classes[row.index(max(row))], **named})
     return rows
+
+
+def print_axis_facts(train_set, val_set, test_set, axes, model):
+    """Split sizes, parameters, and the MSE of always saying the training clips' mean: {"training mean, <axis>": in validation}."""
+    print(f"clips      : {len(train_set)} to train on, {len(val_set)} to validate with (they pick the epoch), {len(test_set)} to test")
+    print(f"parameters : {sum(parameter.numel() for parameter in model.parameters())}")
+    references = {}
+    columns = [clip_labels(dataset).reshape(len(dataset), -1) for dataset in (train_set, val_set, test_set)]
+    for number, axis in enumerate(axes):
+        train, val, test = (labels[:, number] for labels in columns)
+        errors = [float(np.mean((labels - train.mean()) ** 2)) for labels in (val, test)]
+        print(f"baseline   : {axis} {train.mean():.3f} for every clip has MSE {errors[0]:.4f} in validation, {errors[1]:.4f} in test")
+        references[f"training mean, {axis}"] = errors[0]
+    return references
+
+
+def report_axis(run, title, axis, number, test, train_set):
+    """Prints and draws one axis of a regression on the test slice; returns its metrics, spearman None where it is undefined.
+
+    number: the axis's column in outputs, targets and labels; None where these have one alone.
+    """
+    true, predicted, labels = test.targets.numpy(), test.outputs.numpy(), clip_labels(train_set)
+    if number is not None:
+        true, predicted, labels = true[:, number], predicted[:, number], labels[:, number]
+    error, constant = float(np.mean((true - predicted) ** 2)), float(np.mean((true - labels.mean()) ** 2))
+    rho = spearman(true, predicted)
+    print(f"{title}: MSE {error:.4f} on {len(true)} test clips, {constant:.4f} for the training clips' mean")
+    if error >= constant:
+        print(f"           in squared error it is no better than always saying {labels.mean():.3f}")
+    run.save_figure(f"scatter_{axis}", scatter_figure(true, predicted, axis, rho, title))
+    return {"spearman": rho, "mse": error, "mse_constant": constant}
+
+
+def axis_rows(side, axes, dataset, evaluation):
+    """Rows of predictions.csv, one for each clip and axis: id, side, axis, true, predicted."""
+    true, predicted = (values.reshape(len(dataset), -1).tolist() for values in (evaluation.targets, evaluation.outputs))
+    return [
+        {"id": ident, "side": side, "axis": axis, "true": f"{true[row][column]:.6g}", "predicted": f"{predicted[row][column]:.9g}"}
+        for row, ident in enumerate(clip_ids(dataset))
+        for column, axis in enumerate(axes)
+    ]
+
+
+def axis_results(found, choices):
+    """The write-up's sentences on {axis: {"spearman": ...}}, and the rows for the RESULT lines, with the mean where all axes are there.
+
+    choices: what tells these rows from others, such as {"model": "cnn"}. A dry check of one batch has no correlation and no sentence.
+    """
+    rows = [{**choices, "axis": axis, **result} for axis, result in found.items()]
+    if not all("spearman" in row for row in rows):
+        return rows
+    for axis, result in found.items():
+        print(f"The Spearman correlation between the ground true values and the predicted values for {axis} is {said(result['spearman'])}")
+    if len(found) == len(AXES):
+        mean = mean_or_none(result["spearman"] for result in found.values())
+        percent = said(None if mean is None else 100 * mean)
+        print(f"The Mean Spearman correlation between the ground true values and the predicted values is {percent} %")
+        rows.append({**choices, "axis": "mean", "spearman": mean})
+    return rows
+
+
+def said(rho):
+    return "undefined (a constant has no ranks)" if rho is None else rho

@@ -10,6 +10,7 @@ import time
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -17,6 +18,7 @@ from tqdm import tqdm
 from common.checkpoints import save_checkpoint
 from common.errors import LabError, reason
 from common.files import write_atomically, write_json
+from common.metrics import mean_or_none
 from common.plots import png
 
 METRICS = "metrics.json"  # written last: a folder without it is a run that did not end
@@ -29,9 +31,9 @@ class Run:
         self.folder, self.facts = folder, facts
         self.started = time.monotonic()
 
-    def save_best(self, best):
-        """The best epoch's weights, a BestEpoch, as best.pt with the run's facts."""
-        save_checkpoint(self.folder / "best.pt", best.weights, {**self.facts, "epoch": best.epoch})
+    def save_best(self, best, name="best"):
+        """The best epoch's weights, a BestEpoch, as <name>.pt with the run's facts."""
+        save_checkpoint(self.folder / f"{name}.pt", best.weights, {**self.facts, "epoch": best.epoch})
 
     def save_figure(self, name, figure):
         """A matplotlib Figure as <name>.png; on demo music it says so itself."""
@@ -119,17 +121,47 @@ def read_runs(root, step, data, **facts):
         except (OSError, ValueError) as error:
             raise LabError(f"{path}: the metrics of a finished run were expected ({reason(error)})") from error
         if all(run.get(name) == value for name, value in {"data": data.fingerprint(), **facts}.items()):
-            found.append(run)
+            found.append({**run, "folder": str(path.parent)})
     return found
 
 
+def print_results(step, args, data, rows_by_seed):
+    """The RESULT lines, last of all: one for each row of each seed and, where there are several seeds, the same rows as means.
+
+    rows_by_seed: for each seed the same list of {key: value}. Returns the rows, as means where there are several seeds.
+    """
+    if len(rows_by_seed) == 1:
+        for row in rows_by_seed[0]:
+            print(result_line(step, data, args.mode, row))
+        return rows_by_seed[0]
+    for number, rows in enumerate(rows_by_seed):
+        for row in rows:
+            print(result_line(step, data, args.mode, {**row, "seed": args.seed + number}))
+    means = mean_rows(rows_by_seed)
+    for row in means:
+        print(result_line(step, data, args.mode, row))
+    return means
+
+
+def mean_rows(rows_by_seed):
+    """[[{key: value}] of each seed] -> [{key: mean, ..., "seeds": N, "<key>_sd": sample deviation}]; None where a seed has none."""
+    means = []
+    for rows in zip(*rows_by_seed, strict=True):
+        measured = [key for key, value in rows[0].items() if value is None or isinstance(value, float)]
+        columns = {key: [row[key] for row in rows] for key in measured}
+        row = {**rows[0], **{key: mean_or_none(values) for key, values in columns.items()}, "seeds": len(rows)}
+        deviations = {f"{key}_sd": None if None in values else float(np.std(values, ddof=1)) for key, values in columns.items()}
+        means.append({**row, **deviations})
+    return means
+
+
 def result_line(step, data, mode, figures):
-    """RESULT <step> key=value ...: floats with four decimals; demo music and dry runs are marked behind them."""
+    """RESULT <step> key=value ...: floats with four decimals, None as undefined; demo music and dry runs are marked behind them."""
     marks = {"data": "demo"} if data.demo else {}
     if mode == "quick":
         marks["mode"] = "quick"
-    pairs = {**figures, **marks}.items()
-    return f"RESULT {step} " + " ".join(f"{key}={value:.4f}" if isinstance(value, float) else f"{key}={value}" for key, value in pairs)
+    texts = {key: "undefined" if value is None else f"{value:.4f}" if isinstance(value, float) else value for key, value in figures.items()}
+    return f"RESULT {step} " + " ".join(f"{key}={text}" for key, text in {**texts, **marks}.items())
 
 
 def versions():

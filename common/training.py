@@ -10,9 +10,12 @@ from common.progress import progress
 
 
 class Evaluation(NamedTuple):
-    """What evaluate returns: the mean loss over the clips, and outputs (n, ...) and targets (n, ...) on the CPU in the loader's order."""
+    """What evaluate returns: the mean loss over the clips, and outputs (n, ...) and targets (n, ...) on the CPU in the loader's order.
 
-    loss: float
+    loss is a list where the loss function returns several numbers.
+    """
+
+    loss: float | list
     outputs: torch.Tensor
     targets: torch.Tensor
 
@@ -27,30 +30,48 @@ def use_huge_pages():
 
 
 def train_epoch(model, loader, loss_function, optimizer, device="cpu"):
-    """One pass over the loader's batches (x, y, lengths); returns the mean loss per clip, the last, smaller batch counted by its size."""
-    model.train()
-    total, count = 0.0, 0
+    """One pass over the loader's batches (x, y, lengths); returns the mean loss per clip, the last, smaller batch counted by its size.
+
+    A loss function may return several numbers (k,): the first is minimised, the means of all are returned as a list.
+    """
+    train_mode(model)
+    losses, sizes = [], []
     for x, y, lengths in progress(loader, "training", "batch", inner=True):
         loss = loss_function(model(x.to(device), lengths.to(device)), y.to(device))
         optimizer.zero_grad()
-        loss.backward()
+        loss.flatten()[0].backward()
         optimizer.step()
-        total, count = total + loss.item() * len(y), count + len(y)
-    return total / count
+        losses.append(loss.detach())
+        sizes.append(len(y))
+    return mean_loss(losses, sizes)
+
+
+def train_mode(model):
+    """Training mode for all but those parts of the model whose every parameter is frozen: batch norm would learn in them otherwise."""
+    model.train()
+    for part in model.children():
+        parameters = list(part.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            part.eval()
+
+
+def mean_loss(losses, sizes):
+    """Mean over clips of batch losses (), or (k,), and batch sizes: a float, or a list of k."""
+    losses = torch.stack(losses).double().cpu()
+    return torch.tensordot(torch.tensor(sizes, dtype=torch.float64) / sum(sizes), losses, dims=1).tolist()
 
 
 @torch.inference_mode()
 def evaluate(model, loader, loss_function, device="cpu"):
     """The model's outputs over a loader without training it: dropout off, batch norm from its running statistics. See Evaluation."""
     model.eval()
-    outputs, targets, total = [], [], 0.0
+    outputs, targets, losses = [], [], []
     for x, y, lengths in progress(loader, "evaluating", "batch", inner=True):
         output = model(x.to(device), lengths.to(device))
-        total += loss_function(output, y.to(device)).item() * len(y)
+        losses.append(loss_function(output, y.to(device)))
         outputs.append(output.cpu())
         targets.append(y)
-    targets = torch.cat(targets)
-    return Evaluation(total / len(targets), torch.cat(outputs), targets)
+    return Evaluation(mean_loss(losses, [len(y) for y in targets]), torch.cat(outputs), torch.cat(targets))
 
 
 class BestEpoch:
@@ -85,13 +106,13 @@ def overfit_batch(model, loader, loss_function, optimizer, device="cpu", steps=5
     Trains on the loader's first batch alone, at most `steps` times, until its loss is a thirtieth of what it was.
     Returns {"overfit": "learns" | "slow" | "stuck" | "diverges", "loss": the last loss}.
     """
-    model.train()
+    train_mode(model)
     batch = [tensor.to(device) for tensor in next(iter(loader))]
     x, y, lengths = batch
     print(f"overfitting one batch of {len(y)} clips for at most {steps} steps")
     first = None
     for step in progress(range(steps), "overfitting", "step"):
-        loss = loss_function(model(x, lengths), y)
+        loss = loss_function(model(x, lengths), y).flatten()[0]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,6 +1,9 @@
 """A data folder in the lab's layout, small enough to make anew for every test."""
 
 import json
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is there; on a busy machine threads wait for each other
 
 import numpy as np
 import pytest

@@ -15,9 +15,9 @@ LAYERS = [
     {"features", "files", "labels", "metrics", "models", "plots", "progress", "spectrogram_plots", "transforms", "writeup"},
     {
         "checkpoints", "dataset", "demo_compose", "demo_genres", "demo_music", "demo_render", "locations", "packed", "reading", "run",
-        "survey", "training",
+        "submission", "survey", "training",
     },
-    {"cli", "report"},
+    {"cli", "findings", "report"},
 ]  # fmt: skip
 MODULES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in REPOSITORY.glob("common/*.py") if path.stem != "__init__"}
 LIFTED = ("transforms", "labels", "models", "metrics")

@@ -1,0 +1,142 @@
+"""What the figures say: each step's questions answered yes, no or cannot tell, from the predictions that its runs left behind.
+
+Two models are compared on the same test clips. The 95 % interval of their difference comes from drawing these clips anew 1000 times,
+and with several seeds from the mean of their differences; an interval that holds 0 answers nothing.
+"""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from common.labels import AXES
+from common.metrics import bootstrap_differences, spearman
+from common.run import read_runs
+
+
+class Difference(NamedTuple):
+    """Score of the first model minus that of the second, mean over the seeds, with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def answer(self):
+        return "yes" if self.low > 0 else "no" if self.high < 0 else "cannot tell"
+
+    def __str__(self):
+        return f"{self.mean:+.3f} (95 % interval {self.low:+.3f} to {self.high:+.3f})"
+
+
+def share_right(true, predicted):
+    return float(np.mean(true == predicted))
+
+
+def seed_runs(args, data, step, **facts):
+    """{seed: metrics of the finished full run} of this step on these data, for the seeds at hand that --out holds."""
+    runs = read_runs(args.out, step, data, mode="full", **facts)
+    wanted = range(args.seed, args.seed + args.seeds)
+    return {run["seed"]: run for run in runs if run["seed"] in wanted}
+
+
+def test_predictions(run, axis=None):
+    """{clip id: (true, predicted)} of a run's test side: class names, or numbers where an axis is named."""
+    with open(Path(run["folder"]) / "predictions.csv", encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["side"] == "test" and row.get("axis") == axis]
+    kind = float if axis else str
+    return {row["id"]: (kind(row["true"]), kind(row["predicted"])) for row in rows}
+
+
+def difference(first, second, axis=None):
+    """The Difference of two models, each {seed: run}, in accuracy or in the rank correlation of an axis; None where nothing is shared."""
+    score = spearman if axis else share_right
+    means, draws = [], []
+    for seed in first.keys() & second.keys():
+        one, other = test_predictions(first[seed], axis), test_predictions(second[seed], axis)
+        if one.keys() != other.keys():
+            return None
+        true, mine = map(np.array, zip(*one.values(), strict=True))
+        theirs = np.array([other[ident][1] for ident in one])
+        scores = score(true, mine), score(true, theirs)
+        if None in scores:
+            return None
+        means.append(scores[0] - scores[1])
+        draws.append(bootstrap_differences(true, mine, theirs, score, seed=seed))
+    if not means:
+        return None
+    shortest = min(map(len, draws))
+    low, high = np.percentile(np.mean([draw[:shortest] for draw in draws], axis=0), [2.5, 97.5])
+    return Difference(float(np.mean(means)), float(low), float(high))
+
+
+def say(question, found, unit):
+    print(f"finding    : {question} {f'{found.answer}, {unit} {found}' if found else 'cannot tell, there is nothing to compare with'}")
+
+
+def mean_score(runs, key):
+    values = [run["result"][key] for run in runs.values()]
+    return None if None in values else float(np.mean(values))
+
+
+def say_step5(args, data):
+    """Steps 5 and 6: which LSTM is best, does beat-synchronisation help, does fused beat its parts?"""
+    names = ("mel", "beat", "chroma", "fused", "chroma-beat", "fused-beat")
+    runs = {name: seed_runs(args, data, "step5_lstm", features=name, loss=args.loss) for name in names}
+    runs = {name: found for name, found in runs.items() if found}
+    order = sorted(runs, key=lambda name: mean_score(runs[name], "test_acc"), reverse=True)
+    if len(order) > 1:
+        found = difference(runs[order[0]], runs[order[1]])
+        say(f"is the LSTM on {order[0]} better than the next, on {order[1]}?", found, "accuracy")
+    for first, second, question in (
+        ("beat", "mel", "does beat-synchronisation help?"),
+        ("fused", "mel", "does fused beat mel alone?"),
+        ("fused", "chroma", "does fused beat chroma alone?"),
+    ):
+        if first in runs and second in runs:
+            say(question, difference(runs[first], runs[second]), "accuracy")
+
+
+def say_step7(args, data):
+    """Step 7d: is the CNN better than the LSTMs? Against the best of them, and against 5a's on the same features."""
+    cnn = seed_runs(args, data, "step7_cnn")
+    by_variant = {}
+    for run in read_runs(args.out, "step5_lstm", data, mode="full"):
+        if run["seed"] in cnn:
+            by_variant.setdefault((run["features"], run["loss"]), {})[run["seed"]] = run
+    if not by_variant:
+        print(f"\n{args.out} holds no run of step5_lstm.py on these data to compare with")
+        return
+    best = max(by_variant, key=lambda key: mean_score(by_variant[key], "test_acc"))
+    print()
+    say(f"does the CNN beat the best LSTM, on {best[0]} by {best[1]}?", difference(cnn, by_variant[best]), "accuracy")
+    same = by_variant.get(("mel", "cross-entropy"))
+    if same and best != ("mel", "cross-entropy"):
+        say("does the CNN beat the LSTM on mel, as in step 7d?", difference(cnn, same), "accuracy")
+
+
+def say_step8(args, data):
+    """Step 8e: does the CNN beat the LSTM, on each axis?"""
+    for axis in AXES:
+        cnn, lstm = (seed_runs(args, data, "step8_regression", model=name, axis=axis) for name in ("cnn", "lstm"))
+        if cnn and lstm:
+            say(f"does the CNN beat the LSTM in {axis}?", difference(cnn, lstm, axis), "rank correlation")
+
+
+def say_step9(args, data):
+    """Step 9e: what did transfer change, against the same training from scratch and against step 8's CNN?"""
+    for axis in args.axis:
+        facts = {"axis": axis, "freeze": args.freeze}
+        transfer, scratch = (seed_runs(args, data, "step9_transfer", start=start, **facts) for start in ("transfer", "scratch"))
+        say(f"does transfer beat training from scratch in {axis}?", difference(transfer, scratch, axis), "rank correlation")
+        alone = seed_runs(args, data, "step8_regression", model="cnn", axis=axis)
+        say(f"does transfer beat step 8's CNN in {axis}?", difference(transfer, alone, axis), "rank correlation")
+
+
+def say_step10(args, data):
+    """Step 10c: what did one model for three axes change against step 8's CNN for each?"""
+    multitask = seed_runs(args, data, "step10_multitask", weights=list(args.weights), ensemble=args.ensemble)
+    for axis in AXES:
+        alone = seed_runs(args, data, "step8_regression", model="cnn", axis=axis)
+        say(f"does the multitask CNN beat step 8's CNN in {axis}?", difference(multitask, alone, axis), "rank correlation")

@@ -1,0 +1,27 @@
+"""The competition's file: one row for each clip of the unlabelled test side."""
+
+import math
+
+from common.errors import LabError
+from common.files import write_atomically
+from common.labels import AXES
+
+HANDOUT_HEADER = "Id.fused.full.npy.gz"  # as the course's handout prints it; other years' differ
+HANDOUT_SUFFIX = ".fused.full.npy.gz"
+
+
+def write_submission(path, ids, values, header=HANDOUT_HEADER, suffix=HANDOUT_SUFFIX):
+    """Writes <id><suffix>,<valence>,<energy>,<danceability> in plain decimals below a header line, whole or not at all.
+
+    ids: clip ids, each once; values: (n, 3) finite numbers. Raises LabError, naming the file, where a value is not finite, or an axis
+    is the same for every clip, since the judge's rank correlation is undefined then.
+    """
+    if len(set(ids)) != len(ids) or len(ids) != len(values):
+        raise ValueError("one row of values for each clip, and each clip once, was expected")
+    for axis, column in zip(AXES, zip(*values, strict=True), strict=True):
+        if not all(math.isfinite(value) for value in column):
+            raise LabError(f"{path}: finite predictions were expected, but {axis} has others; nothing was written")
+        if len({f"{value:.6f}" for value in column}) == 1:
+            raise LabError(f"{path}: {axis} is predicted alike for every clip, which has no rank correlation; nothing was written")
+    rows = [",".join([f"{ident}{suffix}", *(f"{value:.6f}" for value in row)]) for ident, row in zip(ids, values, strict=True)]
+    write_atomically(path, "\n".join([",".join([header, *AXES]), *rows]) + "\n")

@@ -1,0 +1,279 @@
+"""Steps 8 to 10 on the tiny data folder, and what they promise: one split, an honest transfer, a whole submission."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+import step7_cnn
+import step8_regression
+import step9_transfer
+import step10_multitask
+from common.checkpoints import Pretrained, copy_backbone, read_checkpoint
+from common.dataset import SpectrogramDataset, clip_ids, emotion_slices, make_loader, without
+from common.errors import LabError
+from common.findings import difference
+from common.labels import AXES
+from common.metrics import axis_losses, bootstrap_differences, spearman
+from common.models import Classifier, CNNBackbone, MultitaskRegressor, Regressor
+from common.report import axis_results
+from common.run import mean_rows, result_line
+from common.submission import write_submission
+from common.training import train_epoch
+
+
+@pytest.fixture
+def flags(tiny_data, tmp_path):
+    return ["--data", str(tiny_data), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "runs"), "--batch-size", "8"]
+
+
+def read_rows(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_step8_prints_the_write_ups_lines_and_its_figures_can_be_recomputed(flags, tmp_path, capsys):
+    rows = step8_regression.main([*flags, "--epochs", "6"])
+    text = capsys.readouterr().out
+    assert [(row["model"], row["axis"]) for row in rows] == [(model, axis) for model in ("lstm", "cnn") for axis in (*AXES, "mean")]
+    assert text.count("epoch : 5 ,training loss = ") == 6 and text.count("epoch : 3 ,validation loss = ") == 3  # the CNN logs every 5
+    assert text.count("The Spearman correlation between the ground true values and the predicted values for energy is ") == 2
+    assert text.count("The Mean Spearman correlation between the ground true values and the predicted values is ") == 2
+    assert text.count("finding    : does the CNN beat the LSTM in ") == 3
+    ids = set()
+    for row in rows[4:7]:
+        folder = tmp_path / "runs" / "step8_regression" / f"cnn_{row['axis']}_seed0"
+        found = read_rows(folder / "predictions.csv")
+        rho = spearmanr([float(each["true"]) for each in found], [float(each["predicted"]) for each in found]).statistic
+        assert rho == pytest.approx(row["spearman"]) and (folder / f"scatter_{row['axis']}.png").exists()
+        ids.add(tuple(each["id"] for each in found))
+    assert len(ids) == 1 and len(ids.pop()) == 4  # a fifth of 24, the same for every axis
+    assert rows[7]["spearman"] == pytest.approx(np.mean([row["spearman"] for row in rows[4:7]]))
+    assert text.splitlines()[-1] == f"RESULT step8_regression model=cnn axis=mean spearman={rows[7]['spearman']:.4f}"
+
+
+def test_a_checkpoint_of_step8_scores_as_the_run_that_made_it(flags, tmp_path):
+    (row,) = step8_regression.main([*flags, "--epochs", "1", "--model", "cnn", "--axis", "energy"])
+    best = str(tmp_path / "runs" / "step8_regression" / "cnn_energy_seed0" / "best.pt")
+    assert step8_regression.main([*flags, "--checkpoint", best]) == [row]
+    with pytest.raises(LabError, match="architecture"):
+        step8_regression.main([*flags, "--checkpoint", best, "--model", "lstm"])
+
+
+def test_steps_8_to_10_share_their_three_slices(tiny_data):
+    parts = []
+    for axis in ("valence", AXES):
+        dataset = SpectrogramDataset(tiny_data / "multitask_dataset", axis=axis)
+        parts.append([clip_ids(loader.dataset) for loader in emotion_slices(dataset, 8, seed=3)])
+    assert parts[0] == parts[1] and [len(part) for part in parts[0]] == [14, 6, 4]
+    assert len(set().union(*parts[0])) == 24
+
+
+def test_step9_transfers_everything_below_the_head(flags, tmp_path, capsys):
+    (row,) = step9_transfer.main([*flags, "--epochs", "2", "--pretrain-epochs", "1"])
+    text = capsys.readouterr().out
+    assert text.splitlines()[-1].startswith("RESULT step9_transfer axis=valence spearman=") and row["seen"] == 0
+    assert "(array([[" in text and text.count("does transfer beat ") == 2
+    folders = {path.name for path in (tmp_path / "runs" / "step9_transfer").iterdir() if path.is_dir()}
+    assert folders == {"genres_seed0", "valence_transfer_seed0", "valence_scratch_seed0"}
+
+
+def test_step9_says_how_many_of_its_clips_a_given_checkpoint_has_seen(flags, tiny_data, tmp_path):
+    """The genre side holds copies of emotion clips here, as real_world data may."""
+    labels = tiny_data / "fma_genre_spectrograms" / "train_labels.txt"
+    emotions = SpectrogramDataset(tiny_data / "multitask_dataset", axis="valence")
+    shared = emotions.ids
+    for ident in shared:
+        source = tiny_data / "multitask_dataset" / "train" / f"{ident}.fused.full.npy"
+        (tiny_data / "fma_genre_spectrograms" / "train" / source.name).write_bytes(source.read_bytes())
+    rows = "".join(f"{ident}.fused.full.npy.gz\tRock\r\n" for ident in shared)
+    labels.write_bytes(labels.read_bytes().rstrip() + b"\r\n" + rows.encode())
+    step7_cnn.main([*flags, "--epochs", "1"])
+    checkpoint = str(tmp_path / "runs" / "step7_cnn" / "mel_seed0" / "best.pt")
+    (row,) = step9_transfer.main([*flags, "--epochs", "1", "--pretrained", checkpoint])
+    assert row["seen"] == 10  # 6 validation and 4 test clips
+    (row,) = step9_transfer.main([*flags, "--epochs", "1", "--pretrain-epochs", "1"])
+    assert row["seen"] == 0
+    facts = read_checkpoint(tmp_path / "runs" / "step9_transfer" / "genres_seed0" / "best.pt")[1]
+    held_back = [clip_ids(loader.dataset) for loader in emotion_slices(emotions, 8, seed=0)[1:]]
+    assert not set(facts["seen"]) & set().union(*held_back) and len(facts["seen"]) == 24 + 14
+
+
+def test_transfer_copies_weights_and_statistics_and_leaves_the_head():
+    classifier, regressor = Classifier(CNNBackbone(channels=(2, 3)), 4), Regressor(CNNBackbone(channels=(2, 3)))
+    classifier(torch.randn(2, 8, 128), torch.tensor([8, 8]))
+    head = regressor.head.weight.clone()
+    copy_backbone(Pretrained(classifier.state_dict(), []), regressor)
+    torch.testing.assert_close(regressor.backbone.state_dict(), classifier.backbone.state_dict(), rtol=0, atol=0)
+    assert torch.equal(regressor.head.weight, head)
+
+
+@pytest.mark.parametrize("damage", ["missing", "extra", "shape"])
+def test_transfer_refuses_whatever_does_not_fit(damage):
+    weights = Classifier(CNNBackbone(channels=(2, 3)), 4).state_dict()
+    if damage == "missing":
+        del weights["backbone.stages.0.1.running_mean"]
+    elif damage == "extra":
+        weights["backbone.more"] = torch.zeros(1)
+    else:
+        weights["backbone.stages.0.0.weight"] = torch.zeros(5, 1, 3, 3)
+    with pytest.raises(LabError, match="do not fit"):
+        copy_backbone(Pretrained(weights, []), Regressor(CNNBackbone(channels=(2, 3))))
+
+
+def test_a_checkpoint_of_another_step_is_no_start_for_transfer(flags, tmp_path):
+    step8_regression.main([*flags, "--epochs", "1", "--model", "lstm", "--axis", "energy"])
+    lstm = tmp_path / "runs" / "step8_regression" / "lstm_energy_seed0" / "best.pt"
+    with pytest.raises(LabError, match=r"best\.pt: a checkpoint of step7_cnn"):
+        step9_transfer.main([*flags, "--pretrained", str(lstm)])
+
+
+def test_a_frozen_backbone_changes_neither_weights_nor_statistics(tiny_data):
+    torch.manual_seed(0)
+    model = Regressor(CNNBackbone(channels=(2, 3)))
+    model.backbone.requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    loader = make_loader(SpectrogramDataset(tiny_data / "multitask_dataset", features="mel", axis="energy"), 8)
+    train_epoch(model, loader, torch.nn.MSELoss(), torch.optim.Adam(model.head.parameters()))
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {"head.weight", "head.bias"}
+
+
+def test_without_leaves_out_those_ids_alone(tiny_data):
+    dataset = SpectrogramDataset(tiny_data / "multitask_dataset", axis="energy")
+    kept = without(dataset, [*dataset.ids[:5], "not there"])
+    assert clip_ids(kept) == dataset.ids[5:]
+
+
+def test_step10_submits_every_hidden_clip_under_its_id(flags, tiny_data, tmp_path, capsys):
+    submission = tmp_path / "solution.txt"
+    rows = step10_multitask.main([*flags, "--epochs", "6", "--ensemble", "2", "--submit", str(submission)])
+    text = capsys.readouterr().out
+    assert [row["axis"] for row in rows] == [*AXES, "mean"]
+    assert text.count("Epoch: 5\nTraining\nvalence_loss: ") == 2 and text.count("Total validation loss = ") == 4
+    lines = submission.read_text().splitlines()
+    assert lines[0] == "Id.fused.full.npy.gz,valence,energy,danceability"
+    assert [line.split(",")[0] for line in lines[1:]] == [f"{ident}.fused.full.npy.gz" for ident in range(9500, 9506)]
+    folder = tmp_path / "runs" / "step10_multitask" / "cnn_ensemble2_seed0"
+    assert {"best-0.pt", "best-1.pt", "scatter_valence.png", "predictions.csv"} <= {path.name for path in folder.iterdir()}
+
+    # the two members differ, and the submission is their mean for the same id
+    hidden = SpectrogramDataset(tiny_data / "multitask_dataset", None, False, features="mel", axis=AXES)
+    outputs = []
+    for member in range(2):
+        model = MultitaskRegressor(CNNBackbone()).eval()
+        model.load_state_dict(read_checkpoint(folder / f"best-{member}.pt")[0])
+        x, _, length = hidden[3]
+        outputs.append(model(torch.from_numpy(x)[None, :length], torch.tensor([length]))[0].detach().numpy())
+    written = [float(value) for value in lines[4].split(",")[1:]]
+    np.testing.assert_allclose(written, np.mean(outputs, axis=0), atol=2e-4)
+    assert np.abs(outputs[0] - outputs[1]).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--weights", "1", "2"], "--weights"),
+        (["--weights", "0", "0", "0"], "--weights"),
+        (["--weights", "1", "-2", "1"], "--weights"),
+        (["--ensemble", "0"], "--ensemble"),
+        (["--submit", "x", "--seeds", "2"], "--ensemble"),
+    ],
+)
+def test_impossible_arguments_of_step10(arguments, said, capsys):
+    with pytest.raises(SystemExit):
+        step10_multitask.main(arguments)
+    assert said in capsys.readouterr().err
+
+
+def test_a_submission_is_whole_or_not_there(tmp_path):
+    path = tmp_path / "solution.txt"
+    write_submission(path, ["7", "8"], [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], "Id", "")
+    assert path.read_text() == "Id,valence,energy,danceability\n7,0.100000,0.200000,0.300000\n8,0.400000,0.500000,0.600000\n"
+    for values, said in (([[0.1, 0.2, 0.3], [0.4, float("nan"), 0.6]], "energy"), ([[0.1, 0.2, 0.3], [0.4, 0.5, 0.3]], "danceability")):
+        with pytest.raises(LabError, match=f"solution.txt.*{said}"):
+            write_submission(path, ["7", "8"], values)
+    with pytest.raises(LabError, match=str(tmp_path / "nowhere")):
+        write_submission(tmp_path / "nowhere" / "x.txt", ["7", "8"], [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
+    assert path.read_text().startswith("Id,") and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_perfect_regressor_has_no_loss_and_one_clip_keeps_its_shape():
+    model = Regressor(CNNBackbone(channels=(2,)))
+    assert model(torch.zeros(1, 4, 128), torch.tensor([4])).shape == (1,)
+    targets = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.9]])
+    assert axis_losses(targets, targets, (1, 1, 1)).tolist() == [0, 0, 0, 0]
+    losses = axis_losses(targets + torch.tensor([1.0, 2.0, 3.0]), targets, (0.5, 0, 1))
+    torch.testing.assert_close(losses, torch.tensor([9.5, 1.0, 4.0, 9.0]))
+
+
+def test_a_constant_has_no_rank_correlation_and_makes_no_mean(capsys):
+    assert spearman(np.array([1.0, 2, 3]), np.array([0.5, 0.5, 0.5])) is None
+    assert spearman(np.array([1.0, 2, 3]), np.array([1.0, 8, 9])) == pytest.approx(1)
+    rows = axis_results({"valence": {"spearman": 0.5}, "energy": {"spearman": None}, "danceability": {"spearman": 0.1}}, {})
+    assert rows[3] == {"axis": "mean", "spearman": None}
+    assert "for energy is undefined" in capsys.readouterr().out
+
+    class Real:
+        demo = None
+
+    assert result_line("step", Real(), "full", rows[3]) == "RESULT step axis=mean spearman=undefined"
+
+
+def test_seeds_are_reported_one_by_one_and_as_means(flags, capsys):
+    (mean,) = step7_cnn.main([*flags, "--epochs", "1", "--seeds", "2"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("RESULT")]
+    accuracies = [float(line.split("test_acc=")[1].split()[0]) for line in lines[:2]]
+    assert "seed=0" in lines[0] and "seed=1" in lines[1] and "seeds=2" in lines[2] and len(lines) == 3
+    assert mean["test_acc"] == pytest.approx(np.mean(accuracies), abs=1e-4)
+    assert mean["test_acc_sd"] == pytest.approx(np.std(accuracies, ddof=1), abs=2e-4)
+
+
+def test_a_seed_without_a_figure_leaves_the_mean_undefined():
+    (row,) = mean_rows([[{"axis": "valence", "spearman": 0.4}], [{"axis": "valence", "spearman": None}]])
+    assert row == {"axis": "valence", "spearman": None, "seeds": 2, "spearman_sd": None}
+
+
+def test_a_finding_needs_an_interval_without_zero(tmp_path):
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=200)
+    models = {"good": true + 0.2 * rng.normal(size=200), "bad": rng.normal(size=200), "also bad": rng.normal(size=200)}
+    runs = {}
+    for name, predicted in models.items():
+        (tmp_path / name).mkdir()
+        lines = [f"{k},test,energy,{one},{other}" for k, (one, other) in enumerate(zip(true, predicted, strict=True))]
+        (tmp_path / name / "predictions.csv").write_text("\n".join(["id,side,axis,true,predicted", *lines]))
+        runs[name] = {0: {"folder": str(tmp_path / name)}}
+    assert difference(runs["good"], runs["bad"], "energy").answer == "yes"
+    assert difference(runs["bad"], runs["good"], "energy").answer == "no"
+    assert difference(runs["bad"], runs["also bad"], "energy").answer == "cannot tell"
+    assert difference(runs["good"], {1: runs["bad"][0]}, "energy") is None  # no seed in common
+    (tmp_path / "bad" / "predictions.csv").write_text("id,side,axis,true,predicted\n1,test,energy,0.5,0.5\n")
+    assert difference(runs["good"], runs["bad"], "energy") is None  # other clips
+
+
+def test_the_bootstrap_interval_covers_about_as_often_as_it_says():
+    """Two models that are right 70 % of the time: the 95 % interval of their difference holds 0 in about 95 of 100 sets."""
+    rng, held = np.random.default_rng(1), 0
+    for _ in range(100):
+        one, other = rng.random(100) < 0.7, rng.random(100) < 0.7
+        drawn = bootstrap_differences(np.ones(100), one, other, lambda true, right: right.mean(), rounds=200, seed=int(rng.integers(1e9)))
+        low, high = np.percentile(drawn, [2.5, 97.5])
+        held += low <= 0 <= high
+    assert 87 <= held <= 100
+
+
+def test_metrics_of_an_axis_stand_beside_the_constant_predictors(flags, tmp_path):
+    step8_regression.main([*flags, "--epochs", "1", "--model", "lstm", "--axis", "valence"])
+    folder = tmp_path / "runs" / "step8_regression" / "lstm_valence_seed0"
+    found = read_rows(folder / "predictions.csv")
+    true, predicted = (np.array([float(row[key]) for row in found]) for key in ("true", "predicted"))
+    metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
+    assert metrics["mse"] == pytest.approx(np.mean((true - predicted) ** 2), rel=1e-4)
+    dataset = SpectrogramDataset(flags[1] + "/multitask_dataset_beat", axis="valence")
+    train = emotion_slices(dataset, 8, seed=0)[0].dataset
+    mean = np.mean([dataset.labels[row] for row in range(24) if dataset.ids[row] in set(clip_ids(train))])
+    assert metrics["mse_constant"] == pytest.approx(np.mean((true - mean) ** 2), rel=1e-4)
