@@ -1,6 +1,8 @@
 # Set-up, the main job and the checks. PYTHON names the interpreter to build the virtual environment with (3.10 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
+# threads that wait for a busy core by spinning make everything slower on a shared machine
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test lint readme clean
 

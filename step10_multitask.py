@@ -68,7 +68,7 @@ def train_and_test(args, data, run):
     print_header("Step 10: one CNN on mel spectrograms for three axes", data, args, run)
 
     # Data: the same three slices as in steps 8 and 9, and the side without labels
-    reading = reading_options(args, data)
+    reading = reading_options(args)
     labelled = SpectrogramDataset(data.emotions(), features=FEATURES, axis=AXES, **reading)
     train_loader, val_loader, test_loader = emotion_slices(labelled, args.batch_size, seed=args.seed)
     if args.submit:
@@ -88,7 +88,7 @@ def train_and_test(args, data, run):
         references = print_axis_facts(train_loader.dataset, val_loader.dataset, test_loader.dataset, AXES, model)
         constant = {"training means": sum(weight * error for weight, error in zip(args.weights, references.values(), strict=True))}
         if args.overfit_batch:
-            return {"all": overfit_batch(model, train_loader, loss_function, optimizer, args.device)}
+            return {"all": run.finish(overfit_batch(model, train_loader, loss_function, optimizer, args.device))}
         if args.checkpoint:
             load_given(args.checkpoint, model, run, test_loader.dataset)
 

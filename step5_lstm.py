@@ -13,17 +13,17 @@ import torch
 from torch import nn
 
 from common.checkpoints import checkpoint_fact
-from common.cli import each_seed, parse_arguments, reading_options, run_script, step_parser, variant_name
+from common.cli import each_seed, parse_arguments, reading_options, run_script, step_parser, take_from_checkpoint, variant_name
 from common.dataset import clip_ids, clip_labels, genre_sides, make_loader, torch_train_val_split
 from common.findings import say_step5
 from common.locations import find_data
 from common.metrics import accuracy, mean_or_none, prior_losses, squared_error_loss
 from common.models import Classifier, LSTMBackbone
 from common.progress import progress
-from common.report import load_given, print_genre_facts, print_header, print_references, report_genres, report_training
+from common.report import beside_writeup, load_given, print_genre_facts, print_header, print_references, report_genres, report_training
 from common.run import open_run, print_results
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
-from common.writeup import NOT_COMPARABLE, STEP5_LSTM
+from common.writeup import STEP5_LSTM
 
 STEP = "step5_lstm"
 
@@ -42,14 +42,14 @@ BIDIRECTIONAL = False
 
 # What a network sees of a clip: the columns, and whether the frames are beats. The write-up's four, and what --beat makes of two.
 FEATURE_SETS = {"mel": ("mel", False), "beat": ("mel", True), "chroma": ("chroma", False), "fused": ("fused", False)}
-SYNCED = {"chroma": "chroma-beat", "fused": "fused-beat"}
+SYNCED = {"mel": "beat", "chroma": "chroma-beat", "fused": "fused-beat"}
 ALL_SETS = {**FEATURE_SETS, "chroma-beat": ("chroma", True), "fused-beat": ("fused", True)}
 
 
 def parser():
     flags = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE)
     flags.add_argument("--features", nargs="+", choices=FEATURE_SETS, help="beat is beat-synced mel (default: all four)")
-    flags.add_argument("--beat", action="store_true", help="take chroma and fused beat-synced too, as chroma-beat and fused-beat")
+    flags.add_argument("--beat", action="store_true", help="beat-synced frames for all: beat, chroma-beat, fused-beat")
     flags.add_argument("--loss", choices=LOSSES, default="cross-entropy", help="what is minimised (default: %(default)s)")
     return flags
 
@@ -57,12 +57,14 @@ def parser():
 def main(argv=None):
     args = parse_arguments(parser(), argv)
     data = find_data(args.data)
+    take_from_checkpoint(args, "loss")
     chosen = [SYNCED.get(name, name) if args.beat else name for name in args.features or FEATURE_SETS]
     if args.checkpoint and not args.features:
         chosen = [checkpoint_fact(args.checkpoint, "features", ALL_SETS)]
+    data.require(*(data.genres(beat=ALL_SETS[features][1]) for features in chosen))
     by_seed = [one_seed(each, data, dict.fromkeys(chosen)) for each in each_seed(args)]
     if args.mode != "overfit":
-        print_comparison(by_seed, data)
+        print_comparison(by_seed)
     if args.mode == "full":
         say_step5(args, data)
     return print_results(STEP, args, data, by_seed)
@@ -72,7 +74,8 @@ def one_seed(args, data, chosen):
     rows = []
     for features in chosen:
         with open_run(args, STEP, variant_name(args, features, args.loss), data) as run:
-            rows.append({"features": features, **train_and_test(args, data, run, features)})
+            loss = {"loss": args.loss} if args.loss != "cross-entropy" else {}
+            rows.append({"features": features, **loss, **train_and_test(args, data, run, features)})
     return rows
 
 
@@ -81,7 +84,7 @@ def train_and_test(args, data, run, features):
     print_header(f"Step 5: an LSTM on {features}, {args.loss}", data, args, run)
 
     # Data
-    train_side, test_set = genre_sides(data.genres(beat), data.class_mapping, columns, **reading_options(args, data))
+    train_side, test_set = genre_sides(data.genres(beat), data.class_mapping, columns, **reading_options(args))
     train_loader, val_loader = torch_train_val_split(train_side, args.batch_size, args.batch_size, VAL_SIZE, seed=args.seed)
     test_loader = make_loader(test_set, args.batch_size)
     classes = train_side.label_transformer.classes_
@@ -95,9 +98,9 @@ def train_and_test(args, data, run, features):
     print_genre_facts(classes, train_loader.dataset, val_loader.dataset, test_set, model)
     references = print_references(prior_losses(clip_labels(train_loader.dataset), len(classes)), args.loss)
     if args.overfit_batch:
-        return overfit_batch(model, train_loader, loss_function, optimizer, args.device)
+        return run.finish(overfit_batch(model, train_loader, loss_function, optimizer, args.device))
     run.facts |= {"architecture": ["lstm", features, RNN_SIZE, NUM_LAYERS, BIDIRECTIONAL], "classes": classes}
-    run.facts |= {"features": features, "loss": args.loss, "seen": clip_ids(train_side)}
+    run.facts |= {"features": features, "loss": args.loss, "weight_decay": WEIGHT_DECAY, "val_size": VAL_SIZE, "seen": clip_ids(train_side)}
     if args.checkpoint:
         load_given(args.checkpoint, model, run, test_set)
 
@@ -120,12 +123,11 @@ def train_and_test(args, data, run, features):
     val = evaluate(model, val_loader, loss_function, args.device) if history else None
     report_training(run, f"LSTM on {features}", history, best, args.loss, references)
     metrics = report_genres(run, f"LSTM on {features}", classes, test_set, test, val_loader.dataset, val)
-    result = {"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}
-    run.finish(result, metrics, history)
-    return result
+    print(f"\n{beside_writeup(data, args, len(test_set))}")
+    return run.finish({"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}, metrics, history)
 
 
-def print_comparison(by_seed, data):
+def print_comparison(by_seed):
     """The LSTMs in one table, means over the seeds, beside the write-up's figures."""
     print("\nfeatures       accuracy  macro F1 | write-up: accuracy  macro F1")
     for rows in zip(*by_seed, strict=True):
@@ -134,7 +136,6 @@ def print_comparison(by_seed, data):
         beside = f"{theirs['test_acc']:18.2f} {theirs['test_f1_macro']:9.2f}" if theirs else f"{'-':>18} {'-':>9}"
         ours = [mean_or_none(row[key] for row in rows) for key in ("test_acc", "test_f1_macro")]
         print(f"{features:14} {ours[0]:8.4f} {ours[1]:9.4f} |{beside}")
-    print(NOT_COMPARABLE if data.demo or data.own_table else "the write-up's figures are of the lab's 575 test clips")
 
 
 if __name__ == "__main__":

@@ -18,10 +18,18 @@ from common.locations import find_data
 from common.metrics import accuracy, confusion_text, prior_losses
 from common.models import Classifier, CNNBackbone
 from common.progress import progress
-from common.report import load_given, print_genre_facts, print_header, print_references, report_genres, report_training
+from common.report import (
+    beside_writeup,
+    load_given,
+    print_genre_facts,
+    print_header,
+    print_references,
+    report_genres,
+    report_training,
+)
 from common.run import open_run, print_results
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
-from common.writeup import NOT_COMPARABLE, STEP7_CNN
+from common.writeup import STEP7_CNN
 
 STEP = "step7_cnn"
 
@@ -41,7 +49,7 @@ def main(argv=None):
     args = parse_arguments(step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE), argv)
     data = find_data(args.data)
     by_seed = [one_seed(each, data) for each in each_seed(args)]
-    if args.mode == "full":
+    if args.mode in ("full", "score"):
         say_step7(args, data)
     return print_results(STEP, args, data, by_seed)
 
@@ -55,7 +63,7 @@ def train_and_test(args, data, run):
     print_header("Step 7b: a CNN of four stages on mel spectrograms", data, args, run)
 
     # Data
-    train_side, test_set = genre_sides(data.genres(), data.class_mapping, FEATURES, **reading_options(args, data))
+    train_side, test_set = genre_sides(data.genres(), data.class_mapping, FEATURES, **reading_options(args))
     train_loader, val_loader = torch_train_val_split(train_side, args.batch_size, args.batch_size, VAL_SIZE, seed=args.seed)
     test_loader = make_loader(test_set, args.batch_size)
     classes = train_side.label_transformer.classes_
@@ -68,8 +76,8 @@ def train_and_test(args, data, run):
     print_genre_facts(classes, train_loader.dataset, val_loader.dataset, test_set, model)
     references = print_references(prior_losses(clip_labels(train_loader.dataset), len(classes)), "cross-entropy")
     if args.overfit_batch:
-        return overfit_batch(model, train_loader, loss_function, optimizer, args.device)
-    run.facts |= {"architecture": ["cnn", FEATURES, CHANNELS, KERNEL_SIZE], "classes": classes}
+        return run.finish(overfit_batch(model, train_loader, loss_function, optimizer, args.device))
+    run.facts |= {"architecture": ["cnn", FEATURES, CHANNELS, KERNEL_SIZE], "classes": classes, "val_size": VAL_SIZE}
     run.facts["seen"] = clip_ids(train_side)  # the epoch is picked by validation, so its clips count as seen too
     if args.checkpoint:
         load_given(args.checkpoint, model, run, test_set)
@@ -93,10 +101,8 @@ def train_and_test(args, data, run):
     report_training(run, "CNN", history, best, "cross entropy", references)
     metrics = report_genres(run, "CNN on mel spectrograms", classes, test_set, test, val_loader.dataset, val)
     print(f"\n{confusion_text(metrics)}")
-    print(f"\nwrite-up: {STEP7_CNN['test_acc']:.4f}; {NOT_COMPARABLE if data.demo or data.own_table else 'on the same 575 clips'}")
-    result = {"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}
-    run.finish(result, metrics, history)
-    return result
+    print(f"\nwrite-up: {STEP7_CNN['test_acc']:.4f}; {beside_writeup(data, args, len(test_set))}")
+    return run.finish({"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}, metrics, history)
 
 
 if __name__ == "__main__":

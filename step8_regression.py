@@ -46,6 +46,7 @@ def main(argv=None):
         args.model = args.model or [checkpoint_fact(args.checkpoint, "model", FEATURES)]
         args.axis = args.axis or [checkpoint_fact(args.checkpoint, "axis", AXES)]
     data = find_data(args.data)
+    data.require(*(data.emotions(FEATURES[name][1]) for name in args.model or FEATURES))
     by_seed = [one_seed(each, data) for each in each_seed(args)]
     if args.mode == "full":
         say_step8(args, data)
@@ -68,7 +69,7 @@ def train_and_test(args, data, run, name, axis):
     print_header(f"Step 8: {name.upper()} on {'beat-synced ' * beat}{columns}, {axis}", data, args, run)
 
     # Data: three slices of the labelled side
-    labelled = SpectrogramDataset(data.emotions(beat), features=columns, axis=axis, **reading_options(args, data))
+    labelled = SpectrogramDataset(data.emotions(beat), features=columns, axis=axis, **reading_options(args))
     train_loader, val_loader, test_loader = emotion_slices(labelled, args.batch_size, seed=args.seed)
 
     # Model
@@ -78,7 +79,7 @@ def train_and_test(args, data, run, name, axis):
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr[name], weight_decay=WEIGHT_DECAY[name])
     references = print_axis_facts(train_loader.dataset, val_loader.dataset, test_loader.dataset, [axis], model)
     if args.overfit_batch:
-        return overfit_batch(model, train_loader, loss_function, optimizer, args.device)
+        return run.finish(overfit_batch(model, train_loader, loss_function, optimizer, args.device))
     run.facts |= {"architecture": [name, columns, beat, "regressor"], "classes": [axis], "model": name, "axis": axis}
     run.facts["seen"] = clip_ids(train_loader.dataset) + clip_ids(val_loader.dataset)
     if args.checkpoint:
@@ -103,9 +104,7 @@ def train_and_test(args, data, run, name, axis):
     report_training(run, title, history, best, "squared error", references)
     metrics = report_axis(run, title, axis, None, test, train_loader.dataset)
     run.save_predictions(axis_rows("test", [axis], test_loader.dataset, test))
-    result = {"spearman": metrics["spearman"]}
-    run.finish(result, metrics, history)
-    return result
+    return run.finish({"spearman": metrics["spearman"]}, metrics, history)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ Writes runs/step9_transfer/<variant>/: genres_* for that training, <axis>_transf
 import torch
 from torch import nn
 
-from common.checkpoints import Pretrained, copy_backbone, read_backbone
+from common.checkpoints import Pretrained, checkpoint_fact, copy_backbone, read_backbone
 from common.cli import each_seed, parse_arguments, reading_options, run_script, step_parser, variant_name, whole
 from common.dataset import (
     SpectrogramDataset,
@@ -62,6 +62,8 @@ def main(argv=None):
     parser.add_argument("--pretrained", metavar="FILE", help="a checkpoint of step7_cnn.py instead of that training")
     parser.add_argument("--freeze", action="store_true", help="train the new head alone")
     args = parse_arguments(parser, argv)
+    if args.checkpoint:
+        args.axis = [checkpoint_fact(args.checkpoint, "axis", AXES)]
     if args.quick:
         args.pretrain_epochs = args.epochs
     data = find_data(args.data)
@@ -72,7 +74,7 @@ def main(argv=None):
 
 
 def one_seed(args, data):
-    labelled = SpectrogramDataset(data.emotions(), features="mel", axis=AXES, **reading_options(args, data))
+    labelled = SpectrogramDataset(data.emotions(), features="mel", axis=AXES, **reading_options(args))
     held_back = [ident for loader in emotion_slices(labelled, args.batch_size, seed=args.seed)[1:] for ident in clip_ids(loader.dataset)]
     starts = {"scratch": None}
     if args.pretrained:
@@ -97,7 +99,7 @@ def one_seed(args, data):
 def pretrain(args, data, run, held_back):
     """Step 9c: the genre CNN of step 7, with its log, its matrix and its best epoch; it sees no clip of an id in `held_back`."""
     print_header("Step 9c: the CNN of step 7 on the genres, to be transferred", data, args, run)
-    train_side, test_set = genre_sides(data.genres(), data.class_mapping, "mel", **reading_options(args, data))
+    train_side, test_set = genre_sides(data.genres(), data.class_mapping, "mel", **reading_options(args))
     classes = train_side.label_transformer.classes_
     kept = without(train_side, held_back)
     print(f"left out   : {len(train_side) - len(kept)} training clips whose ids validate or test the emotions below")
@@ -133,7 +135,7 @@ def pretrain(args, data, run, held_back):
 def fine_tune(args, data, run, axis, start, pretrained):
     """Steps 9d: the regressor on one axis, its backbone from `pretrained` or, where that is None, from scratch. Otherwise as in step 8."""
     print_header(f"Step 9d: CNN on mel, {axis}, {start}", data, args, run)
-    labelled = SpectrogramDataset(data.emotions(), features="mel", axis=axis, **reading_options(args, data))
+    labelled = SpectrogramDataset(data.emotions(), features="mel", axis=axis, **reading_options(args))
     train_loader, val_loader, test_loader = emotion_slices(labelled, args.batch_size, seed=args.seed)
     torch.manual_seed(args.seed)
     model = Regressor(CNNBackbone(labelled.feat_dim, *ARCHITECTURE[2:])).to(args.device)
@@ -145,7 +147,7 @@ def fine_tune(args, data, run, axis, start, pretrained):
     optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=args.lr)
     references = print_axis_facts(train_loader.dataset, val_loader.dataset, test_loader.dataset, [axis], model)
     if args.overfit_batch:
-        return overfit_batch(model, train_loader, loss_function, optimizer, args.device)
+        return run.finish(overfit_batch(model, train_loader, loss_function, optimizer, args.device))
     run.facts |= {"architecture": [*ARCHITECTURE, "regressor"], "classes": [axis], "axis": axis, "start": start, "freeze": args.freeze}
     run.facts["seen"] = clip_ids(train_loader.dataset) + clip_ids(val_loader.dataset)
     if args.checkpoint:
@@ -166,8 +168,7 @@ def fine_tune(args, data, run, axis, start, pretrained):
     report_training(run, f"{axis}, {start}", history, best, "squared error", references)
     metrics = report_axis(run, f"CNN, {axis}, {start}", axis, None, test, train_loader.dataset)
     run.save_predictions(axis_rows("test", [axis], test_loader.dataset, test))
-    run.finish({"spearman": metrics["spearman"]}, metrics, history)
-    return {"spearman": metrics["spearman"]}
+    return run.finish({"spearman": metrics["spearman"]}, metrics, history)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import argparse
 import math
 import sys
 
+from common.checkpoints import read_checkpoint
 from common.errors import LabError
 from common.locations import REPOSITORY
 from common.training import use_huge_pages
@@ -50,10 +51,21 @@ def parse_arguments(parser, argv):
         parser.error("--checkpoint scores what is trained already: --epochs 0 was expected beside it")
     if args.epochs == 0 and not args.checkpoint:
         parser.error("--epochs 0 trains nothing: a --checkpoint FILE to score was expected beside it")
+    take_from_checkpoint(args, "seed")  # which fixes the split
     args.epochs, args.lr = chosen(args.epochs, epochs), chosen(args.lr, lr)
     args.device = pick_device(args.device)
     use_huge_pages()
     return args
+
+
+def take_from_checkpoint(args, *names):
+    """In score mode, the choices that the checkpoint was trained with in place of the arguments'; LabError where it does not tell."""
+    if args.checkpoint:
+        facts = read_checkpoint(args.checkpoint)[1]
+        for name in names:
+            if name not in facts:
+                raise LabError(f"{args.checkpoint}: a checkpoint of this step was expected, but it tells no {name}")
+            setattr(args, name, facts[name])
 
 
 def chosen(given, default):
@@ -80,10 +92,10 @@ def pick_device(name):
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
-def reading_options(args, data):
+def reading_options(args):
     """How SpectrogramDataset reads under these arguments: its `cache` and `at_most`."""
     at_most = QUICK_CLIPS if getattr(args, "quick", False) else None
-    return {"cache": None if args.no_cache else data.cache_folder(args.cache), "at_most": at_most}
+    return {"cache": None if args.no_cache else args.cache or REPOSITORY / "cache", "at_most": at_most}
 
 
 def variant_name(args, *choices):

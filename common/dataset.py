@@ -1,5 +1,6 @@
 """Step 4 of the lab: SpectrogramDataset and torch_train_val_split, and the loaders that the steps train and test with."""
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -46,6 +47,9 @@ class SpectrogramDataset(Dataset):
         cache=None,
         at_most=None,
     ):
+        axes = [] if axis is None else [axis] if isinstance(axis, str) else list(axis)
+        if features not in FEATURES or not set(axes) <= set(AXES):
+            raise LabError(f"features among {', '.join(FEATURES)} and axes among {', '.join(AXES)} were expected, not {features}, {axis}")
         folder, side = Path(path), "train" if train else "test"
         label_file = folder / f"{side}_labels.txt"
         files = find_spectrograms(folder / side)
@@ -58,13 +62,20 @@ class SpectrogramDataset(Dataset):
         for ident, _, line in rows:
             if ident not in files:
                 raise LabError(f"{label_file}, line {line}: a file {folder / side / ident}.fused.full.npy was expected")
+        self.label_transformer = label_transformer
+        if axis is None:
+            self.label_transformer = label_transformer or LabelTransformer().fit([genre for _, genre, _ in rows])
+            for _, genre, line in rows:
+                if genre not in self.label_transformer.classes_:
+                    raise LabError(f"{label_file}, line {line}: a class of the training side was expected, it has no clip of {genre}")
         if at_most and at_most < len(rows):
             rows = [rows[i * len(rows) // at_most] for i in range(at_most)]
         if not rows:
             raise LabError(f"{folder / side}: at least one clip was expected")
         self.ids = [ident for ident, _, _ in rows]
         self.files = [files[ident] for ident in self.ids]
-        cache_file = cache and Path(cache) / f"{folder.name}.{side}.pack"
+        place = hashlib.sha256(str((folder / side).resolve()).encode()).hexdigest()[:8]
+        cache_file = cache and Path(cache) / f"{folder.name}.{side}.{place}.pack"  # no two folders ever share one
         self.clips = open_clips(dict(zip(self.ids, self.files, strict=True)), cache_file, build=not at_most)
         self.columns = FEATURES[features]
         self.feat_dim = self.columns.stop - self.columns.start
@@ -72,14 +83,11 @@ class SpectrogramDataset(Dataset):
         self.max_length = int(max_length if max_length > 0 else frames.max())
         self.lengths = np.minimum(frames, self.max_length)
         self.zero_pad = PaddingTransform(self.max_length)
-        self.label_transformer = None
         if axis is None:
-            classes = [genre for _, genre, _ in rows]
-            self.label_transformer = label_transformer or LabelTransformer().fit(classes)
-            self.labels = np.array(self.label_transformer.transform(classes), dtype=np.int64)
+            self.labels = np.array(self.label_transformer.transform([genre for _, genre, _ in rows]), dtype=np.int64)
         else:
-            values = np.array([row for _, row, _ in rows], dtype=np.float32)
-            self.labels = values[:, AXES.index(axis)] if isinstance(axis, str) else values[:, [AXES.index(name) for name in axis]]
+            values = np.array([row for _, row, _ in rows], dtype=np.float32)[:, [AXES.index(name) for name in axes]]
+            self.labels = values[:, 0] if isinstance(axis, str) else values
 
     def __len__(self):
         return len(self.ids)
@@ -112,9 +120,11 @@ def torch_train_val_split(dataset, batch_train, batch_eval, val_size=0.2, shuffl
     seed: fixes which clips are held out and the training order of every epoch; None draws afresh. No global random state is touched.
     Returns (train_loader, val_loader); loader.dataset is the Subset behind it. Validation comes in the same order on every pass.
     """
-    held_out = math.floor(val_size * len(dataset))
+    held_out = math.floor(val_size * len(dataset)) if 0 < val_size < 1 else 0
     if not 0 < held_out < len(dataset):
-        raise LabError(f"a share of {val_size} of {len(dataset)} clips leaves no clip to train on or none to validate with")
+        raise LabError(
+            f"a share of {val_size} of {len(dataset)} clips leaves none to train on or none to validate with (make_loader takes all)"
+        )
     order = np.random.default_rng(seed).permutation(len(dataset)) if shuffle else np.arange(len(dataset))
     val_set, train_set = Subset(dataset, order[:held_out].tolist()), Subset(dataset, order[held_out:].tolist())
     return make_loader(train_set, batch_train, shuffle, seed), make_loader(val_set, batch_eval)
@@ -150,6 +160,8 @@ class EpochBatches(Sampler):
     """
 
     def __init__(self, size, batch_size, shuffle=False, seed=None):
+        if batch_size < 1:
+            raise LabError(f"batches of at least 1 clip were expected, not of {batch_size}")
         self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
         self.seed = np.random.SeedSequence().entropy if seed is None else seed
         self.epoch, self.current = 0, []

@@ -23,4 +23,4 @@ def write_atomically(path, content):
 
 
 def write_json(path, content):
-    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

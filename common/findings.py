@@ -34,9 +34,9 @@ def share_right(true, predicted):
     return float(np.mean(true == predicted))
 
 
-def seed_runs(args, data, step, **facts):
-    """{seed: metrics of the finished full run} of this step on these data, for the seeds at hand that --out holds."""
-    runs = read_runs(args.out, step, data, mode="full", **facts)
+def seed_runs(args, data, step, mode="full", **facts):
+    """{seed: metrics of the finished run} of this step on these data, for the seeds at hand that --out holds."""
+    runs = read_runs(args.out, step, data, mode=mode, **facts)
     wanted = range(args.seed, args.seed + args.seeds)
     return {run["seed"]: run for run in runs if run["seed"] in wanted}
 
@@ -100,7 +100,7 @@ def say_step5(args, data):
 
 def say_step7(args, data):
     """Step 7d: is the CNN better than the LSTMs? Against the best of them, and against 5a's on the same features."""
-    cnn = seed_runs(args, data, "step7_cnn")
+    cnn = seed_runs(args, data, "step7_cnn", args.mode)
     by_variant = {}
     for run in read_runs(args.out, "step5_lstm", data, mode="full"):
         if run["seed"] in cnn:
@@ -108,9 +108,9 @@ def say_step7(args, data):
     if not by_variant:
         print(f"\n{args.out} holds no run of step5_lstm.py on these data to compare with")
         return
-    best = max(by_variant, key=lambda key: mean_score(by_variant[key], "test_acc"))
+    best = max(by_variant, key=lambda key: np.mean([run["metrics"]["val_accuracy"] for run in by_variant[key].values()]))
     print()
-    say(f"does the CNN beat the best LSTM, on {best[0]} by {best[1]}?", difference(cnn, by_variant[best]), "accuracy")
+    say(f"does the CNN beat the LSTM that validates best, on {best[0]} by {best[1]}?", difference(cnn, by_variant[best]), "accuracy")
     same = by_variant.get(("mel", "cross-entropy"))
     if same and best != ("mel", "cross-entropy"):
         say("does the CNN beat the LSTM on mel, as in step 7d?", difference(cnn, same), "accuracy")

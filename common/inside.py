@@ -6,15 +6,18 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from common.features import N_MELS, SAMPLE_RATE
 from common.models import CNNBackbone
+from common.progress import progress
+from common.spectrogram_plots import FRAME_SECONDS, mel_of
 
 ROLES = {  # the write-up's 7c in a few words
     nn.Conv2d: "extracts local patterns, with the same weights at every place",
     nn.BatchNorm2d: "keeps each channel's values in a range, by its mean and deviation",
     nn.MaxPool2d: "halves the resolution: the largest value of each 2x2",
     nn.ReLU: "the non-linearity: negative values become 0",
-    CNNBackbone: "mean over time: each filter in each frequency row, averaged over the frames",
-    nn.Linear: "linear head: weighs the means into one score per class",
+    CNNBackbone: "each filter's mean over the frames, for each frequency row",
+    nn.Linear: "weighs these means into one score for each class",
 }
 
 
@@ -46,6 +49,22 @@ def look_inside(model, watched, target, x, *more):
         tensor.retain_grad()
     nn.functional.cross_entropy(logits, torch.tensor([target])).backward()
     return logits[0].detach(), {name: Inside(tensor[0].detach(), tensor.grad[0]) for name, tensor in kept.items()}
+
+
+@torch.inference_mode()
+def logits_of(model, x, *more):
+    """The logits of many examples, (n, ...) -> (n, C), a thousand at a time; `more` as in look_inside, for at most a thousand."""
+    model.eval()
+    return torch.cat([model(part, *more) for part in x.split(1000)])
+
+
+def first_right(model, dataset):
+    """The row of the first clip of a dataset (features, label, length) that the model gets right; 0 where it gets none."""
+    for row in range(len(dataset)):
+        features, label, length = dataset[row]
+        if logits_of(model, torch.from_numpy(features[None, :length]), torch.tensor([length])).argmax() == label:
+            return row
+    return 0
 
 
 def keeper(kept, name):
@@ -88,7 +107,7 @@ def parameters_of(module):
 def layer_table(model, x, lengths):
     """The layers of a Classifier on a CNNBackbone in the order in which they work, for x (1, T, F), lengths (1,).
 
-    Returns [{"layer", "role", "output": shape as text, "parameters": number, "written": how it comes about}].
+    Returns [{"layer", "role", "output": shape as text, "parameters": written out, "count": their number}].
     """
     names = {module: name for name, module in model.named_modules()}
     rows = []
@@ -98,7 +117,7 @@ def layer_table(model, x, lengths):
         shape, role = output[0].shape, ROLES[type(module)]
         # the backbone ends in its only operation without a module, the mean over time
         name = "mean over time" if isinstance(module, CNNBackbone) else layer_name(names[module], module)
-        rows.append({"layer": name, "role": role, "output": shape_text(shape), "parameters": count, "written": written})
+        rows.append({"layer": name, "role": role, "output": shape_text(shape), "parameters": written, "count": count})
 
     hooks = [module.register_forward_hook(add_row) for module in names if type(module) in ROLES]
     model.eval()
@@ -112,20 +131,19 @@ def layer_table(model, x, lengths):
 
 
 def layer_name(path, module):
-    """backbone.stages.0.1, BatchNorm2d -> stage 1 batch norm; head, Linear -> head."""
+    """backbone.stages.0.1, BatchNorm2d -> stage 1 batch norm; head, Linear -> linear head."""
     kinds = {nn.Conv2d: "conv", nn.BatchNorm2d: "batch norm", nn.MaxPool2d: "max pool", nn.ReLU: "ReLU"}
     if type(module) not in kinds:
-        return path
+        return f"linear {path}"
     size = f" {size_text(module.kernel_size)}" if hasattr(module, "kernel_size") else ""
     return f"stage {int(path.split('.')[-2]) + 1} {kinds[type(module)]}{size}"
 
 
-def table_lines(rows):
-    """A list of {column: value} as lines of text, a header first, columns as wide as their widest value."""
-    columns = list(rows[0])
-    widths = {name: max(len(name), *(len(str(row[name])) for row in rows)) for name in columns}
-    lines = ["  ".join(f"{row[name]!s:{widths[name]}}" for name in columns).rstrip() for row in rows]
-    return ["  ".join(f"{name:{widths[name]}}" for name in columns).rstrip(), *lines]
+def table_lines(rows, columns):
+    """Some columns of [{column: value}] as lines of text, a header first, each column as wide as its widest value."""
+    rows = [dict(zip(columns, columns, strict=True)), *rows]
+    widths = {name: max(len(row[name]) for row in rows) for name in columns}
+    return ["  ".join(f"{row[name]:{widths[name]}}" for name in columns).rstrip() for row in rows]
 
 
 def shape_text(shape):
@@ -147,7 +165,7 @@ def number_text(value):
     """Five decimals without trailing zeros, as the write-up shows them; what would round to 0 there keeps two digits: 2.1e-07."""
     if value and abs(value) < 5e-6:
         return f"{value:.1e}"
-    return f"{value:.5f}".rstrip("0").rstrip(".")
+    return f"{value + 0.0:.5f}".rstrip("0").rstrip(".")  # + 0.0 makes 0 of -0
 
 
 class Region(NamedTuple):
@@ -177,7 +195,7 @@ def occlusion(model, clip, target, parts, batch_size=8):
 
     whole = log_probability(clip[None]).item()
     regions = []
-    for start in range(0, len(windows), batch_size):
+    for start in progress(range(0, len(windows), batch_size), "occlusion", "batch", inner=True):
         some = windows[start : start + batch_size]
         covered = clip.repeat(len(some), 1, 1)  # (T, F) -> (B, T, F)
         for one, (time, band) in zip(covered, some, strict=True):
@@ -201,3 +219,28 @@ def occlusion_map(regions):
         total[region.frames, region.bands] += region.drop
         count[region.frames, region.bands] += 1
     return total / count
+
+
+def occlusion_lines(regions, most, probability, name):
+    """What occlusion found, as lines of text; most: the Region of the largest drop; probability, name: of the predicted class."""
+    lines = [f"occlusion  : {len(regions)} windows, each hidden in turn: every band takes its mean over the clip there"]
+    if most.drop <= 0:
+        return [*lines, f"             {name} became less likely under none of them: no single region decides"]
+    return [
+        *lines,
+        f"             what mattered most for {name}: {region_text(most)}; hidden, it lowers the log-probability by {most.drop:.4f},",
+        f"             the probability from {probability:.4f} to {probability * math.exp(-most.drop):.4f}",
+    ]
+
+
+def hertz_of_band(band):
+    """The frequency at a row of a mel spectrogram, a fraction of one included: the inverse of mel_band_of."""
+    mel = (band + 1) / (N_MELS + 1) * mel_of(SAMPLE_RATE / 2)
+    return mel * 200 / 3 if mel < 15 else 1000 * 6.4 ** ((mel - 15) / 27)
+
+
+def region_text(region):
+    """A window in words: seconds and Hz."""
+    start, stop = (frame * FRAME_SECONDS for frame in (region.frames.start, region.frames.stop))
+    low, high = (max(0, hertz_of_band(band - 0.5)) for band in (region.bands.start, region.bands.stop))
+    return f"{start:.1f} to {stop:.1f} s, {low:.0f} to {high:.0f} Hz"

@@ -1,30 +1,30 @@
 """The figures of step 7a: what a network's layers put out, its filters, and the regions that its decision rests on.
 
-`layers` is [(title, Inside)] as common/inside.py measures it; filters are (rows, columns, h, w) arrays, one tile for each.
+Tiles are small pictures of one size, (rows, columns, h, w), drawn side by side with one colour bar.
 """
 
 import numpy as np
 
-from common.features import N_MELS, SAMPLE_RATE
+from common.features import N_MELS
+from common.inside import occlusion_map, shape_text
 from common.plots import new_figure
-from common.spectrogram_plots import FRAME_SECONDS, MEL_TICKS, draw_mel, mel_band_of, mel_of
+from common.spectrogram_plots import FRAME_SECONDS, MEL_TICKS, draw_mel, mel_band_of
 
 TILES_ACROSS = 8  # channels side by side in the activations' picture
 
 
-def layers_figure(layers, title):
-    """Activations on the left and their gradients on the right, a row for each layer: maps as tiles, vectors as bars over the classes."""
-    heights = [1.0 if inside.activation.dim() == 1 else 0.45 + 0.75 * tile_rows(inside.activation) for _, inside in layers]
+def layers_figure(layers):
+    """Activations on the left, their gradients on the right, a row for each layer of {name: Inside}: maps as tiles, vectors as bars."""
+    heights = [1.3 if inside.activation.dim() == 1 else 0.5 + 0.8 * tile_rows(inside.activation) for inside in layers.values()]
     figure, axes = new_figure(15, sum(heights) + 0.4 * len(layers), len(layers), 2, gridspec_kw={"height_ratios": heights})
-    figure.suptitle(title)
-    for row, (name, inside) in zip(axes, layers, strict=True):
-        for ax, what, values in zip(row, ("activations", "activation gradients"), inside, strict=True):
-            symmetric = what != "activations"
+    for row, (name, inside) in zip(axes, layers.items(), strict=True):
+        for ax, what, values in zip(row, ("activation", "activation gradient"), inside, strict=True):
+            title = f"{name} ({shape_text(values.shape)}): {what}s"
             if values.dim() == 1:
-                draw_class_bars(ax, values.numpy(), f"{name}: {what}", what)
+                draw_class_bars(ax, values.numpy(), title, what)
             else:
-                draw_tiles(figure, ax, in_rows(values.numpy()), f"{name}: {what}", symmetric)
-                ax.set_xlabel("channel, counted along the rows", fontsize=8)
+                draw_tiles(figure, ax, in_rows(values.numpy()), title, what != "activation", counted=True)
+                ax.set_xlabel("channel: the row's number plus the column's", fontsize=8)
     return figure
 
 
@@ -40,8 +40,11 @@ def in_rows(maps):
     return rows.reshape(-1, across, *maps.shape[1:])
 
 
-def draw_tiles(figure, ax, tiles, title, symmetric):
-    """Tiles (rows, columns, h, w) on one axis with a colour bar; symmetric: colours around 0, so that white is no weight at all."""
+def draw_tiles(figure, ax, tiles, title, symmetric, counted=False):
+    """Tiles (rows, columns, h, w) on one axis with a colour bar; symmetric: colours around 0, so that white is no weight at all.
+
+    counted: one list of tiles in rows; a row bears the number of its first tile.
+    """
     rows, columns, height, width = tiles.shape
     page = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan)  # NaN, drawn in grey, is the gap between tiles
     for row, column in np.ndindex(rows, columns):
@@ -52,10 +55,11 @@ def draw_tiles(figure, ax, tiles, title, symmetric):
     ax.set_facecolor("0.75")
     image = ax.imshow(page, interpolation="nearest", **colours)
     ax.set_xticks((width + 1) * np.arange(columns) + (width - 1) / 2, range(columns), fontsize=7)
-    ax.set_yticks((height + 1) * np.arange(rows) + (height - 1) / 2, range(rows), fontsize=7)
+    ax.set_yticks((height + 1) * np.arange(rows) + (height - 1) / 2, np.arange(rows) * (columns if counted else 1), fontsize=7)
     ax.tick_params(length=0)
     ax.set_title(title, fontsize=9)
-    bar = figure.colorbar(image, ax=ax, pad=0.01, aspect=12)
+    width = max(1, TILES_ACROSS / columns)  # a page of few tiles is narrow, and the bar's width is a share of it
+    bar = figure.colorbar(image, cax=ax.inset_axes([1 + 0.01 * width, 0, 0.015 * width, 1]))
     bar.ax.tick_params(labelsize=7)
     bar.ax.yaxis.get_offset_text().set_fontsize(7)
 
@@ -67,18 +71,37 @@ def draw_class_bars(ax, values, title, what):
     ax.set_xticks(range(len(values)), range(len(values)), fontsize=7)
     ax.tick_params(axis="y", labelsize=7)
     ax.set_xlabel("digit", fontsize=8)
-    ax.set_ylabel(what.removesuffix("s"), fontsize=8)
+    ax.set_ylabel(what, fontsize=8)
     ax.set_title(title, fontsize=9)
 
 
-def weights_figure(layers, title):
-    """Weights on the left and their gradients on the right; layers: [(title, weights, gradients, x label, y label)], tiles each."""
-    heights = [0.4 + max(0.6, 6 * tiles_shape(tiles)[0] / tiles_shape(tiles)[1]) for _, tiles, *_ in layers]
+def filter_tiles(name, layer, maps=None, spectrogram=False):
+    """(name, weights, their gradients, what stands across, what stands down) of a layer, for weights_figure.
+
+    A convolution has a column for each filter and a row for each channel it reads, a linear layer a row for each output and a column
+    for each channel of the maps (C, h, w) that it reads. spectrogram: filters of one channel, in rows, drawn as their input is.
+    """
+    pair = layer.weight.detach(), layer.weight.grad
+    if maps:
+        return name, *(each.reshape(-1, *maps).numpy() for each in pair), "channel", "output"
+    pair = [each.transpose(0, 1) for each in pair]  # (filters, channels, h, w) -> (channels, filters, h, w)
+    if not spectrogram:
+        return name, *(each.numpy() for each in pair), "filter", "channel"
+    time, bands = layer.kernel_size
+    pair = [in_rows(each[0].transpose(1, 2).flip(1).numpy()) for each in pair]  # (filters, time, bands) -> (..., bands upwards, time)
+    return name, *pair, f"filter: the row's number plus the column's; {time} frames to the right, {bands} mel bands upwards", ""
+
+
+def weights_figure(layers):
+    """Weights on the left and their gradients on the right, for [(name, weights, gradients, x label, y label)], tiles each.
+
+    Without a y label the tiles are one list in rows.
+    """
+    heights = [0.5 + max(0.5, 6 * tiles_shape(tiles)[0] / tiles_shape(tiles)[1]) for _, tiles, *_ in layers]
     figure, axes = new_figure(15, sum(heights) + 0.5 * len(layers), len(layers), 2, gridspec_kw={"height_ratios": heights})
-    figure.suptitle(title)
     for row, (name, weights, gradients, across, down) in zip(axes, layers, strict=True):
         for ax, what, tiles in zip(row, ("weights", "weight gradients"), (weights, gradients), strict=True):
-            draw_tiles(figure, ax, np.asarray(tiles), f"{name}: {what}", symmetric=True)
+            draw_tiles(figure, ax, tiles, f"{name}: {what}", symmetric=True, counted=not down)
             ax.set_xlabel(across, fontsize=8)
             ax.set_ylabel(down, fontsize=8)
     return figure
@@ -97,8 +120,8 @@ def stages_figure(clip, stages, shown, title):
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15, 2.3 * (1 + len(stages))), layout="constrained")
-    grid = figure.add_gridspec(1 + len(stages), shown)
+    figure = Figure(figsize=(15, 2.3 * (1.5 + len(stages))), layout="constrained")
+    grid = figure.add_gridspec(1 + len(stages), shown, height_ratios=[1.5, *[1] * len(stages)])
     figure.suptitle(title, parse_math=False)  # a genre may have dollar signs in its name
     top = figure.add_subplot(grid[0, :])
     figure.colorbar(draw_mel(top, clip, "the clip"), ax=top, label="dB below the\nclip's maximum", pad=0.01)
@@ -107,7 +130,7 @@ def stages_figure(clip, stages, shown, title):
         row = []
         for column, channel in enumerate(strongest):
             ax = figure.add_subplot(grid[number, column])
-            image = draw_cells(ax, activations[channel], 2**number, 0, activations[strongest].max() or 1.0)
+            image = draw_cells(ax, activations[channel], 2**number, activations[strongest].max() or 1.0)
             ax.set_title(f"{name}, channel {channel}", fontsize=9)
             ax.set_xlabel("time (s)", fontsize=8)
             ax.set_ylabel("mel band" if column == 0 else "", fontsize=8)
@@ -117,31 +140,36 @@ def stages_figure(clip, stages, shown, title):
     return figure
 
 
-def draw_cells(ax, values, size, low, high):
+def draw_cells(ax, values, size, high):
     """A stage's values (T', F') over time in seconds and mel bands; a cell covers `size` frames by `size` bands of the clip."""
+    from matplotlib.colors import PowerNorm
+
     frames, bands = (size * count for count in values.shape)
     extent = (-0.5 * FRAME_SECONDS, (frames - 0.5) * FRAME_SECONDS, -0.5, bands - 0.5)
-    return ax.imshow(values.T, origin="lower", aspect="auto", extent=extent, cmap="viridis", vmin=low, vmax=high, interpolation="nearest")
+    norm = PowerNorm(0.5, 0, high)  # colours by the root, or a few large values at the edges would leave the rest dark
+    return ax.imshow(values.T, origin="lower", aspect="auto", extent=extent, cmap="viridis", norm=norm, interpolation="nearest")
 
 
-def occlusion_figure(clip, drops, region, decision, title):
-    """The clip's mel spectrogram over the map of what hiding a place costs; the window that costs most is framed in both.
+def occlusion_figure(clip, regions, framed, decision, title):
+    """The clip's mel spectrogram over the map of what hiding a place costs, with one window framed in both.
 
-    clip (T, F) in dB; drops (T, F): mean loss of log-probability; region: Region of the framed window; decision: name of the class.
+    clip (T, F) in dB; regions: [Region] of all windows; framed: one of them; decision: name of the class.
     """
     figure, axes = new_figure(12, 8, 2, 1, sharex=True)
     (top,), (bottom,) = axes
     figure.colorbar(draw_mel(top, clip, title), ax=top, label="dB below the clip's maximum", pad=0.01)
-    drops = np.asarray(drops)
+    drops = occlusion_map(regions).numpy()
     limit = np.abs(drops).max() or 1.0
     extent = (-0.5 * FRAME_SECONDS, (len(clip) - 0.5) * FRAME_SECONDS, -0.5, N_MELS - 0.5)
-    image = bottom.imshow(drops.T, origin="lower", aspect="auto", extent=extent, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    bottom.set_title(f"what hiding a place costs '{decision}' (red: it speaks for the class, blue: against it)", fontsize=10, parse_math=False)
+    colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "interpolation": "nearest"}
+    image = bottom.imshow(drops.T, origin="lower", aspect="auto", extent=extent, **colours)
+    words = f"what hiding a place costs '{decision}' (red: it speaks for the class, blue: against it)"
+    bottom.set_title(words, fontsize=10, parse_math=False)
     bottom.set_yticks([mel_band_of(hertz) for hertz in MEL_TICKS], [str(hertz) for hertz in MEL_TICKS], fontsize=8)
     bottom.set(xlabel="time (s)", ylabel="frequency (Hz, mel scale)")
     figure.colorbar(image, ax=bottom, label="mean drop of the log-probability (nats)", pad=0.01)
     for ax, colour in ((top, "white"), (bottom, "black")):
-        ax.add_patch(frame_of(region, colour))
+        ax.add_patch(frame_of(framed, colour))
     return figure
 
 
@@ -152,9 +180,3 @@ def frame_of(region, colour):
     (start, stop), (low, high) = ((part.start - 0.5, part.stop - 0.5) for part in (region.frames, region.bands))
     corner, width = (start * FRAME_SECONDS, low), (stop - start) * FRAME_SECONDS
     return Rectangle(corner, width, high - low, fill=False, edgecolor=colour, linewidth=1.5)
-
-
-def hertz_of_band(band):
-    """The frequency at a row of a mel spectrogram, a fraction of one included: the inverse of mel_band_of."""
-    mel = (band + 1) / (N_MELS + 1) * mel_of(SAMPLE_RATE / 2)
-    return mel * 200 / 3 if mel < 15 else 1000 * 6.4 ** ((mel - 15) / 27)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import numbers
 import unicodedata
 from pathlib import Path
 
@@ -32,13 +33,14 @@ CLASS_MAPPING = {
     "International": None,
     "Old-Time": None,
 }
+LAB_TEST_CLIPS = 575  # of the lab's test side that these classes keep
 CLASS_MAPPING_FILE = "class_mapping.json"
 
 
 class LabelTransformer:
     """Class names to the integers 0..C-1 in sorted order, and back.
 
-    fit(labels) learns the names; transform(labels) gives a list of integers and inverse(numbers) the names again.
+    fit(labels) learns the names; transform(labels) gives a list of integers and inverse(labels) the names again.
     Both also take a single label. A name that was not there at fit is a LabError, a number out of range an IndexError.
     """
 
@@ -59,12 +61,12 @@ class LabelTransformer:
             return self.classes_.index(labels)
         return [self.transform(label) for label in labels]
 
-    def inverse(self, numbers):
-        if isinstance(numbers, int):
-            if not 0 <= numbers < len(self.classes_):
-                raise IndexError(f"class number {numbers} lies outside 0..{len(self.classes_) - 1}")
-            return self.classes_[numbers]
-        return [self.inverse(int(number)) for number in numbers]
+    def inverse(self, labels):
+        if isinstance(labels, numbers.Integral) or getattr(labels, "ndim", None) == 0:
+            if not 0 <= labels < len(self.classes_):
+                raise IndexError(f"class number {labels} lies outside 0..{len(self.classes_) - 1}")
+            return self.classes_[int(labels)]
+        return [self.inverse(label) for label in labels]
 
 
 def clip_id(name):
@@ -101,17 +103,20 @@ def load_class_mapping(data):
 def read_genre_labels(path, class_mapping):
     """A genre label file (name, TAB or comma, genre) -> [(clip id, genre, line number)] in the file's order.
 
-    class_mapping: table whose keys are the genres allowed, None for any. The header is recognised by naming neither a file nor a genre.
+    class_mapping: table whose keys are the genres allowed, None for any. The header is a first line whose name has no digit in it and no
+    .npy, and whose genre is none of the table's.
     Raises LabError, naming file and line, for a line of another form, an id that stands twice, or a genre not in the table.
     """
-    rows, seen = [], {}
+    rows, seen, header = [], {}, False
     for number, line in label_lines(path):
         name, separator, genre = line.partition("\t" if "\t" in line else ",")
         ident, genre = clip_id(name), normal_name(genre)
         known = class_mapping is None or genre in class_mapping
-        if number == 1 and ".npy" not in name and not (class_mapping and known):
+        is_file = ".npy" in name or any(letter.isdigit() for letter in name)
+        if not rows and not header and not is_file and not (class_mapping and known):
+            header = True
             continue  # Id<TAB>Genre
-        if not separator or not ident or not genre:
+        if not separator or not ident or not genre or "\t" in genre:
             raise LabError(f"{path}, line {number}: a file name, TAB or comma, and a genre were expected, not {shown(line)}")
         if not known:
             raise LabError(
@@ -126,13 +131,11 @@ def read_genre_labels(path, class_mapping):
 def read_emotion_labels(path):
     """A multitask label file (id, valence, energy, danceability; comma or TAB) -> [(clip id, (v, e, d), line number)].
 
-    The first line is skipped unread, as the starter code does. Raises LabError, naming file and line, for anything but three
-    numbers within 0..1 behind an id that has not stood before.
+    The first line that is not blank is skipped unread, as the starter code does. Raises LabError, naming file and line, for anything but
+    three numbers within 0..1 behind an id that has not stood before.
     """
     rows, seen = [], {}
-    for number, line in label_lines(path):
-        if number == 1:
-            continue
+    for number, line in label_lines(path)[1:]:
         name, *fields = line.split("\t" if "\t" in line else ",")
         expected = f"{path}, line {number}: an id and a number within 0..1 for each of {', '.join(AXES)} were expected, not {shown(line)}"
         try:
@@ -150,8 +153,10 @@ def label_lines(path):
     """[(line number from 1, text)] of the lines that are not blank; LabError when the file is not there or is no UTF-8 text."""
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise LabError(f"{path}: a label file in UTF-8 was expected ({reason(error)})") from error
+    except OSError as error:
+        raise LabError(f"{path}: a label file was expected there ({error.strerror})") from error
+    except ValueError as error:
+        raise LabError(f"{path}: text in UTF-8 was expected ({reason(error)})") from error
     return [(number, line.strip("\r\n ")) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 

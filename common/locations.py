@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import zlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from common.demo_music import demo_folder, read_marker
-from common.errors import LabError
+from common.errors import LabError, reason
 from common.labels import CLASS_MAPPING_FILE, load_class_mapping
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -15,6 +17,7 @@ KAGGLE_ROOTS = (
     "../input/patreco3-multitask-affective-music/data",  # as the kernels of the course write it
 )
 GENRES, EMOTIONS = "fma_genre_spectrograms", "multitask_dataset"
+SAMPLED_FILES = 4  # of each folder and side, whose content the fingerprint knows
 FOLDERS = (GENRES, f"{GENRES}_beat", EMOTIONS, f"{EMOTIONS}_beat")
 
 
@@ -43,22 +46,39 @@ class LabData:
             text += f", classes by its {CLASS_MAPPING_FILE}"
         return text
 
+    def require(self, *folders):
+        """LabError, naming the file, where the training labels of one of these folders are not there: said before any work."""
+        for folder in folders:
+            if not (folder / "train_labels.txt").is_file():
+                raise LabError(f"{folder / 'train_labels.txt'}: a label file was expected there, this step needs it")
+
+    def table_text(self):
+        """The class table in a line: class < its genres; ...; dropped: the others."""
+        genres = {}
+        for genre, name in sorted(self.class_mapping.items()):
+            genres.setdefault(name, []).append(genre)
+        dropped = genres.pop(None, [])
+        merged = [name if found == [name] else f"{name} < {', '.join(found)}" for name, found in sorted(genres.items())]
+        return "; ".join(merged) + (f"; dropped: {', '.join(dropped)}" if dropped else "")
+
+    @cached_property
     def fingerprint(self):
-        """A short hash of label files, class table, demo marker, file names and each folder's first file size: equal for equal data."""
+        """A short hash that is equal for equal data: class table, demo marker, label files, file names, and the content of a few files.
+
+        Taken once, so that a folder that changes during a run cannot change it. Reading every byte would take minutes on the lab's data.
+        """
         digest = hashlib.sha256(json.dumps([self.class_mapping, self.demo], sort_keys=True).encode())
         for folder in FOLDERS:
             for side in ("train", "test"):
-                names = sorted(path.name for path in (self.path / folder / side).glob("*.npy*"))
-                size = (self.path / folder / side / names[0]).stat().st_size if names else 0
-                digest.update(json.dumps([folder, side, names, size]).encode())
+                files = sorted((self.path / folder / side).glob("*.npy*"))
+                sample = files[:: max(1, len(files) // SAMPLED_FILES)][:SAMPLED_FILES]
                 labels = self.path / folder / f"{side}_labels.txt"
-                digest.update(labels.read_bytes() if labels.exists() else b"")
+                try:
+                    checksums = [zlib.crc32(path.read_bytes()) for path in [*sample, labels] if path.is_file()]
+                except OSError as error:
+                    raise LabError(f"{self.path / folder / side}: readable files were expected ({reason(error)})") from error
+                digest.update(json.dumps([folder, side, [path.name for path in files], checksums]).encode())
         return digest.hexdigest()[:16]
-
-    def cache_folder(self, root=None):
-        """Where the packed cache of this data lies: a folder of its own under `root`, which is cache/ in the repository unless given."""
-        name = hashlib.sha256(str(self.path).encode()).hexdigest()[:8]
-        return Path(root or REPOSITORY / "cache") / f"{self.path.parent.name or 'data'}-{name}"
 
 
 def find_data(path=None):
@@ -66,27 +86,34 @@ def find_data(path=None):
 
     path: the lab's data folder as the user gave it; its parent and its children are recognised. None takes data/ in the
     repository, else Kaggle's folder, else the demo music in demo_data/, composed when it is first needed.
-    Raises LabError when `path` is no such folder.
+    Raises LabError when `path`, or data/ in the repository with something in it, is no such folder.
     """
-    if path:
-        return lab_data(*recognise(Path(path).expanduser()))
-    for place, origin in [(REPOSITORY / "data", "data/ in the repository"), *((root, "Kaggle's input") for root in KAGGLE_ROOTS)]:
-        if holds_lab(Path(place)):
-            return lab_data(place, origin)
+    if path is not None:
+        return lab_data(*recognise(Path(path).expanduser(), "--data"))
+    own = REPOSITORY / "data"
+    if own.is_dir() and any(not entry.name.startswith(".") for entry in own.iterdir()):
+        return lab_data(*recognise(own, "data/ in the repository"))
+    for root in KAGGLE_ROOTS:
+        if holds_lab(Path(root)):
+            return lab_data(root, "Kaggle's input")
     return lab_data(demo_folder(REPOSITORY / "demo_data"), "no --data given, none in data/ or Kaggle's input")
 
 
-def recognise(path):
-    """(the data folder, how it was found) for a path that is it, its parent, one of its four folders or one of their sides."""
+def recognise(path, said):
+    """(the data folder, how it was found) for a path that is it, its parent, one of its four folders or one of their sides.
+
+    said: what named the path. Of several children that could be meant, data/ is; LabError where none is or no one knows which.
+    """
     path = path.resolve()
     if holds_lab(path):
-        return path, "--data"
-    if holds_lab(path / "data"):
-        return path / "data", "data/ under --data"
+        return path, said
+    children = [path / "data"] if holds_lab(path / "data") else [child for child in path.glob("*") if holds_lab(child)]
+    if len(children) == 1:
+        return children[0], f"{children[0].name}/ under {said}"
     for folder in (path, path.parent):
         if folder.name in FOLDERS and folder.is_dir():
-            return folder.parent, "--data names a folder in it"
-    raise LabError(f"--data {path}: the lab's data folder was expected, with {GENRES} or {EMOTIONS} in it")
+            return folder.parent, f"{said} names a folder in it"
+    raise LabError(f"{said} {path}: the lab's data folder was expected, with {GENRES} or {EMOTIONS} in it")
 
 
 def holds_lab(path):

@@ -1,6 +1,7 @@
 """What a prediction is worth: losses, accuracy, the classification report, and the figures of models that know nothing."""
 
 import math
+import sys
 
 import numpy as np
 import torch
@@ -79,7 +80,7 @@ def report_table(metrics):
 
 def confusion_text(metrics):
     """Confusion matrix and accuracy in the form of the write-up's steps 7b and 9c: (array([[...]]), accuracy)."""
-    with np.printoptions(linewidth=100):
+    with np.printoptions(linewidth=100, threshold=sys.maxsize):
         return f"({np.array(metrics['confusion'], dtype=float)!r},\n {metrics['accuracy']})"
 
 

@@ -4,6 +4,7 @@ Half precision rounds a mel value by at most 1/32 dB and a chroma value by at mo
 behind the other, (frames, 140) little-endian float16; then a JSON table of the clips; then the table's length and CRC-32 and a magic word.
 """
 
+import contextlib
 import json
 import os
 import struct
@@ -26,7 +27,7 @@ ROW_BYTES = 2 * N_ROWS  # one frame in float16
 class PackedClips:
     """Clips by id: clips[ident] is a (T, 140) float16 array, 128 mel bands in dB and then 12 chroma values.
 
-    table: {id: [file name, bytes, mtime in ns, first frame, frames, CRC-32]}; frames: all clips' frames, (sum of T, 140) float16;
+    table: {id: [stamp of its file, first frame, frames, CRC-32]}; frames: all clips' frames, (sum of T, 140) float16;
     path: the cache file behind them, None where they lie in memory. A clip's CRC-32 is checked when it is first asked for.
     """
 
@@ -36,22 +37,23 @@ class PackedClips:
 
     def length(self, ident):
         """The clip's number of frames."""
-        return self.table[ident][4]
-
-    def checksum(self, ident):
-        """The CRC-32 of the clip's content."""
-        return self.table[ident][5]
+        return self.table[ident][2]
 
     def __getitem__(self, ident):
-        *_, start, length, checksum = self.table[ident]
+        _, start, length, checksum = self.table[ident]
         clip = self.frames[start : start + length]
         if ident not in self.checked:
             if zlib.crc32(clip.tobytes()) != checksum:
-                if self.path:
-                    Path(self.path).unlink(missing_ok=True)
-                raise LabError(f"{self.path}: the cache was damaged at clip '{ident}' and has been removed; run again, and it is made anew")
+                with contextlib.suppress(OSError):  # a cache that cannot be removed is refused all the same
+                    Path(self.path).unlink()
+                raise LabError(f"{self.path}: the cache is damaged at clip '{ident}'; without it the next run reads the files anew")
             self.checked.add(ident)
         return clip
+
+    def __reduce__(self):
+        if self.path is None:
+            return PackedClips, (self.table, self.frames)
+        return map_table, (self.path, self.table, len(self.frames))  # a worker maps the file again instead of carrying a copy
 
 
 def open_clips(files, cache_file=None, build=True):
@@ -84,12 +86,12 @@ def open_clips(files, cache_file=None, build=True):
 
 
 def stamp(path):
-    """[name, bytes, mtime in ns]: what changes when a file does."""
+    """[name, bytes, mtime in ns, ctime in ns]: what changes when a file does; ctime also where somebody has set the mtime back."""
     try:
         status = os.stat(path)
     except OSError as error:
         raise LabError(f"{path}: a spectrogram file was expected ({reason(error)})") from error
-    return [Path(path).name, status.st_size, status.st_mtime_ns]
+    return [Path(path).name, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def map_cache(cache_file, stamps):
@@ -109,10 +111,13 @@ def map_cache(cache_file, stamps):
         table = json.loads(encoded)
     except (OSError, struct.error, ValueError):
         return None
-    if any(table.get(ident, [])[:3] != current for ident, current in stamps.items()):
+    if any(table.get(ident, [None])[0] != current for ident, current in stamps.items()):
         return None
-    frames = np.memmap(cache_file, dtype="<f2", mode="r", shape=(body // ROW_BYTES, N_ROWS))
-    return PackedClips(table, frames, cache_file)
+    return map_table(cache_file, table, body // ROW_BYTES)
+
+
+def map_table(cache_file, table, n_frames):
+    return PackedClips(table, np.memmap(cache_file, dtype="<f2", mode="r", shape=(n_frames, N_ROWS)), cache_file)
 
 
 def write_cache(files, stamps, cache_file):
@@ -124,7 +129,7 @@ def write_cache(files, stamps, cache_file):
             for ident, clip in read_clips(files, stamps):
                 raw = clip.tobytes()
                 out.write(raw)
-                table[ident] = [*stamps[ident], start, len(clip), zlib.crc32(raw)]
+                table[ident] = [stamps[ident], start, len(clip), zlib.crc32(raw)]
                 start += len(clip)
             encoded = json.dumps(table).encode()
             out.write(encoded + TRAILER.pack(len(encoded), zlib.crc32(encoded), MAGIC))
@@ -139,7 +144,7 @@ def write_cache(files, stamps, cache_file):
 def pack_in_memory(files, stamps):
     table, clips, start = {}, [], 0
     for ident, clip in read_clips(files, stamps):
-        table[ident] = [*stamps[ident], start, len(clip), zlib.crc32(clip.tobytes())]
+        table[ident] = [stamps[ident], start, len(clip), zlib.crc32(clip.tobytes())]
         clips.append(clip)
         start += len(clip)
     return PackedClips(table, np.concatenate(clips))

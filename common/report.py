@@ -7,7 +7,7 @@ import torch
 
 from common.checkpoints import load_weights
 from common.dataset import clip_ids, clip_labels
-from common.labels import AXES
+from common.labels import AXES, LAB_TEST_CLIPS
 from common.metrics import (
     accuracy,
     classification_metrics,
@@ -18,20 +18,30 @@ from common.metrics import (
     squared_error_loss,
 )
 from common.plots import confusion_figure, curves_figure, scatter_figure
-from common.run import versions
+from common.run import resolved_arguments, versions
 
 
 def print_header(title, data, args, run):
     """The first lines of every run: what it is, on which data, with which arguments, and where it lies."""
     print(title)
     print(f"data       : {data.description()}")
-    print(f"arguments  : {', '.join(f'{name}={value}' for name, value in vars(args).items())}")
+    if data.own_table:
+        print(f"             {data.table_text()}")
+    print(f"arguments  : {', '.join(f'{name}={value}' for name, value in resolved_arguments(args, data).items())}")
     if hasattr(args, "device"):
         facts = versions()
         libraries = ", ".join(f"{name} {facts[name]}" for name in ("torch", "numpy", "scikit-learn", "python"))
         print(f"device     : {args.device}, {facts['threads']} threads, {libraries}")
-        print(f"seed       : {args.seed} (split, initial weights, batch order); same seed, machine and threads: same figures")
+        promise = "same seed, machine and threads: same figures" if args.device == "cpu" else "a GPU repeats its figures only nearly"
+        print(f"seed       : {args.seed} (split, initial weights, batch order); {promise}")
     print(f"run folder : {run.folder}")
+
+
+def beside_writeup(data, args, test_clips):
+    """How the write-up's figures relate to these: of the same clips only on the lab's own test side, whole."""
+    if data.demo or data.own_table or args.mode not in ("full", "score") or test_clips != LAB_TEST_CLIPS:
+        return f"not comparable: the write-up's figures are of the lab's {LAB_TEST_CLIPS} test clips, these are of others"
+    return f"the write-up's figures are of the lab's {LAB_TEST_CLIPS} test clips, as these are"
 
 
 def print_genre_facts(classes, train_set, val_set, test_set, model):
@@ -43,6 +53,14 @@ def print_genre_facts(classes, train_set, val_set, test_set, model):
     print(f"baseline   : '{classes[largest]}' for every clip is right for {100 * train_share:.2f} % of the training clips and")
     print(f"             {100 * test_share:.2f} % of the test clips; ln {len(classes)} = {math.log(len(classes)):.4f}")
     print(f"parameters : {sum(parameter.numel() for parameter in model.parameters())}")
+    warn_of_overlap([*clip_ids(train_set), *clip_ids(val_set)], test_set, "stand on the training side too")
+
+
+def warn_of_overlap(seen, test_set, words):
+    """Says how many test clips have ids among those `seen`; an equal id need not be an equal song, but it usually is."""
+    shared = set(seen) & set(clip_ids(test_set))
+    if shared:
+        print(f"             WARNING: {len(shared)} of the {len(test_set)} test clips have ids that {words}, say '{min(shared)}'")
 
 
 def print_references(losses, loss_name):
@@ -68,7 +86,7 @@ def report_genres(run, title, classes, test_set, test, val_set=None, val=None):
     print(f"\n{title}, {len(test_set)} test clips (a class that is never predicted has precision 0)\n")
     print(report_table(metrics))
     print(f"\ncross entropy {metrics['test_cross_entropy']:.4f}, squared error of the softmax {metrics['test_squared_error']:.4f}")
-    print("\nconfusion matrix: rows true, columns predicted")
+    print("\nconfusion matrix: rows true, columns predicted, in the same order")
     for name, counts in zip(classes, metrics["confusion"], strict=True):
         print(f"{name[:20]:>20} " + " ".join(f"{count:4d}" for count in counts))
     run.save_predictions(rows)
@@ -88,12 +106,12 @@ def report_training(run, title, history, best, loss_name, references):
 def load_given(path, model, run, test_set):
     """Puts the weights of --checkpoint into the model; says where they come from and whether they have seen clips of the test side."""
     facts = load_weights(path, model, architecture=run.facts["architecture"], classes=run.facts["classes"])
-    seen = set(facts.get("seen", [])) & set(clip_ids(test_set))
     origin = "the same data" if facts.get("data") == run.facts["data"] else f"other data ({facts.get('data_path')})"
     print(f"checkpoint : {path}, epoch {facts.get('epoch')} of {facts.get('step')}/{facts.get('variant')}, trained on {origin}")
-    if seen:
-        print(f"             WARNING: {len(seen)} of the {len(test_set)} test clips have ids that it was trained with")
-    run.facts["seen"] = facts.get("seen", [])
+    if facts.get("class_mapping") != run.facts["class_mapping"]:
+        print("             its class table was another one, so equal class names may mean other genres")
+    warn_of_overlap(facts.get("seen", []), test_set, "it was trained with")
+    run.facts |= {"checkpoint": str(path), "epoch": facts.get("epoch"), "trained_as": facts.get("variant")}
 
 
 def prediction_rows(side, classes, dataset, evaluation):
@@ -101,7 +119,7 @@ def prediction_rows(side, classes, dataset, evaluation):
     probabilities = evaluation.outputs.double().softmax(dim=1)
     rows = []
     for ident, true, row in zip(clip_ids(dataset), evaluation.targets.tolist(), probabilities.tolist(), strict=True):
-        named = {f"p({name})": f"{value:.6f}" for name, value in zip(classes, row, strict=True)}
+        named = {f"p({name})": f"{value:.9g}" for name, value in zip(classes, row, strict=True)}
         rows.append({"id": ident, "side": side, "true": classes[true], "predicted": classes[row.index(max(row))], **named})
     return rows
 

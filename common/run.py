@@ -5,6 +5,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import sys
 import time
 from contextlib import contextmanager, redirect_stdout
@@ -50,48 +51,68 @@ class Run:
         write_atomically(self.folder / "predictions.csv", text.getvalue())
 
     def finish(self, result, metrics=None, history=None):
-        """Writes history.json where something was trained and, last of all, metrics.json with `result`, the RESULT line's figures."""
+        """Writes history.json where something was trained and, last of all, metrics.json with `result`, the RESULT line's figures.
+
+        Returns the result. The ids that the network has seen stand in its checkpoint alone.
+        """
         if history:
             write_json(self.folder / "history.json", history)
         used = {"seconds": round(time.monotonic() - self.started, 1), "peak_memory_mb": peak_memory_mb()}
-        write_json(self.folder / METRICS, {**self.facts, "result": result, "metrics": metrics, "used": used})
+        facts = {name: value for name, value in self.facts.items() if name != "seen"}
+        write_json(self.folder / METRICS, {"result": result, **facts, "used": used, "metrics": metrics})
         memory = f", peak memory {used['peak_memory_mb']} MB" if used["peak_memory_mb"] else ""
         print(f"{self.folder}: {used['seconds']} s{memory}", file=sys.stderr)
+        return result
 
 
 @contextmanager
 def open_run(args, step, variant, data):
-    """A fresh folder for one run, its log teed into log.txt. An earlier run there is renamed to <variant>.old-<n>.
+    """A fresh folder for one run, its log teed into log.txt. An earlier run there is renamed to <variant>.old-<n>, and back again
+    where this one fails before it has saved anything.
 
     args: the resolved arguments; data: LabData. Raises LabError where the folder cannot be written or another process is writing it.
     """
-    folder = Path(args.out) / step / variant
+    folder = Path(args.out).resolve() / step / variant
+    facts = {"step": step, "variant": variant, "mode": args.mode, "seed": args.seed, "demo": data.demo}
+    facts |= {"data": data.fingerprint, "data_path": str(data.path), "class_mapping": data.class_mapping}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.parent / f".{variant}.lock", timeout=0)
-        with lock:
-            keep_earlier(folder)
-            folder.mkdir()
-            facts = {"step": step, "variant": variant, "mode": args.mode, "seed": args.seed, "demo": data.demo}
-            facts |= {"data": data.fingerprint(), "data_path": str(data.path)}
-            write_json(folder / "arguments.json", {"arguments": vars(args), "versions": versions()})
-            with open(folder / "log.txt", "w", encoding="utf-8", buffering=1) as log, redirect_stdout(Tee(sys.stdout, log)):
-                yield Run(folder, facts)
+        lock.acquire()
+        earlier = keep_earlier(folder)
+        folder.mkdir()
+        (folder / "log.txt").touch()
     except Timeout as error:
         raise LabError(f"{folder}: another process is writing this run; wait for it, or give another --out") from error
-    except BrokenPipeError:
-        raise  # the screen went away, not the disk
     except OSError as error:
         raise LabError(f"{folder}: the run cannot be written there ({reason(error)}); --out DIR puts runs elsewhere") from error
+    try:
+        with open(folder / "log.txt", "w", encoding="utf-8", buffering=1) as log, redirect_stdout(Tee(sys.stdout, log)):
+            write_json(folder / "arguments.json", {"arguments": resolved_arguments(args, data), "versions": versions()})
+            yield Run(folder, facts)
+    except BaseException:
+        if not any(folder.glob("*.pt")) and not (folder / METRICS).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            if earlier and not folder.exists():
+                earlier.rename(folder)
+        raise
+    finally:
+        lock.release()
+
+
+def resolved_arguments(args, data):
+    """The arguments as they were used: whole paths in place of what was left to the defaults."""
+    return {**vars(args), "data": str(data.path), "out": str(Path(args.out).resolve())}
 
 
 def keep_earlier(folder):
-    """Renames a folder that is there already to the first free <name>.old-<n>."""
-    if folder.exists():
-        number = 1
-        while folder.with_name(f"{folder.name}.old-{number}").exists():
-            number += 1
-        folder.rename(folder.with_name(f"{folder.name}.old-{number}"))
+    """Renames a folder that is there already to the first free <name>.old-<n>; returns its new path, None where there was none."""
+    if not folder.exists():
+        return None
+    number = 1
+    while folder.with_name(f"{folder.name}.old-{number}").exists():
+        number += 1
+    return folder.rename(folder.with_name(f"{folder.name}.old-{number}"))
 
 
 class Tee:
@@ -103,7 +124,10 @@ class Tee:
     def write(self, text):
         with tqdm.external_write_mode(file=self.screen):
             self.screen.write(text)
-        self.log.write(text)
+        try:
+            self.log.write(text)
+        except OSError as error:
+            raise LabError(f"{self.log.name}: the log cannot be written ({reason(error)}); --out DIR puts runs elsewhere") from error
 
     def flush(self):
         self.screen.flush()
@@ -120,7 +144,7 @@ def read_runs(root, step, data, **facts):
             run = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise LabError(f"{path}: the metrics of a finished run were expected ({reason(error)})") from error
-        if all(run.get(name) == value for name, value in {"data": data.fingerprint(), **facts}.items()):
+        if all(run.get(name) == value for name, value in {"data": data.fingerprint, **facts}.items()):
             found.append({**run, "folder": str(path.parent)})
     return found
 
@@ -156,10 +180,10 @@ def mean_rows(rows_by_seed):
 
 
 def result_line(step, data, mode, figures):
-    """RESULT <step> key=value ...: floats with four decimals, None as undefined; demo music and dry runs are marked behind them."""
+    """RESULT <step> key=value ...: floats with four decimals, None as undefined; demo music, dry runs and given checkpoints are marked."""
     marks = {"data": "demo"} if data.demo else {}
-    if mode == "quick":
-        marks["mode"] = "quick"
+    if mode in ("quick", "score"):
+        marks["mode"] = mode
     texts = {key: "undefined" if value is None else f"{value:.4f}" if isinstance(value, float) else value for key, value in figures.items()}
     return f"RESULT {step} " + " ".join(f"{key}={text}" for key, text in {**texts, **marks}.items())
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import torch
 
+from common.dataset import clip_ids, rows_of
+from common.errors import LabError
 from common.progress import progress
 
 
@@ -38,12 +40,22 @@ def train_epoch(model, loader, loss_function, optimizer, device="cpu"):
     losses, sizes = [], []
     for x, y, lengths in progress(loader, "training", "batch", inner=True):
         loss = loss_function(model(x.to(device), lengths.to(device)), y.to(device))
+        if not torch.isfinite(loss).all():
+            raise LabError(f"the loss is {loss.flatten()[0].item()} at {place_of(loader, len(losses))}; a lower --lr usually helps")
         optimizer.zero_grad()
         loss.flatten()[0].backward()
         optimizer.step()
         losses.append(loss.detach())
         sizes.append(len(y))
     return mean_loss(losses, sizes)
+
+
+def place_of(loader, step):
+    """Where a pass over a loader stands: the step, and the batch's clips by id where the loader knows them."""
+    rows = getattr(loader.batch_sampler, "current", [])
+    base = rows_of(loader.dataset)[0]
+    ids = [clip_ids(loader.dataset)[row] for row in rows] if hasattr(base, "ids") else rows
+    return f"step {step} of the epoch, with the clips {', '.join(map(str, ids))}"
 
 
 def train_mode(model):
@@ -82,9 +94,10 @@ class BestEpoch:
     """
 
     def __init__(self, model):
-        self.epoch, self.score, self.weights = None, (), copy_weights(model)
+        self.epoch, self.score, self.weights, self.tried = None, (), copy_weights(model), 0
 
     def update(self, epoch, score, model):
+        self.tried += 1
         score = score if isinstance(score, tuple) else (score,)
         better = not any(math.isnan(number) for number in score) and score > self.score
         if better:
@@ -92,6 +105,8 @@ class BestEpoch:
         return better
 
     def restore(self, model):
+        if self.tried and self.epoch is None:
+            raise LabError(f"none of {self.tried} epochs had a finite loss in validation, so none is best; a lower --lr usually helps")
         model.load_state_dict(self.weights)
 
 
@@ -100,7 +115,7 @@ def copy_weights(model):
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
 
 
-def overfit_batch(model, loader, loss_function, optimizer, device="cpu", steps=500):
+def overfit_batch(model, loader, loss_function, optimizer, device="cpu", steps=1000):
     """The course's check before any long run: can the model learn one batch by heart? Prints the loss as it falls, and a verdict.
 
     Trains on the loader's first batch alone, at most `steps` times, until its loss is a thirtieth of what it was.

@@ -1,4 +1,7 @@
 import copy
+import os
+import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -96,7 +99,7 @@ def test_a_test_class_that_training_never_shows_is_an_error(tiny_data):
     labels = tiny_data / "fma_genre_spectrograms" / "train_labels.txt"
     text = labels.read_bytes().decode()
     labels.write_bytes("\r\n".join(line for line in text.splitlines() if "Rock" not in line).encode())
-    with pytest.raises(LabError, match="'Rock'"):
+    with pytest.raises(LabError, match=r"test_labels\.txt, line 2: a class of the training side"):
         genre_sides(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
 
 
@@ -120,7 +123,7 @@ def test_the_split_is_fixed_by_its_seed_alone():
     assert np.random.get_state()[1].tolist() == numpy_state and torch.equal(torch.get_rng_state(), torch_state)
 
 
-@pytest.mark.parametrize("share", [0, 0.001, 1])
+@pytest.mark.parametrize("share", [0, 0.001, 1, float("nan")])
 def test_a_split_that_leaves_a_side_empty_is_refused(share):
     with pytest.raises(LabError, match=str(share)):
         torch_train_val_split(TensorDataset(torch.arange(50)), 8, 8, share)
@@ -168,3 +171,46 @@ def test_a_dry_run_takes_clips_from_all_over_the_side_and_makes_no_cache(tiny_da
 
 def test_a_batch_size_above_the_set_gives_one_batch(sides):
     assert [len(y) for _, y, _ in make_loader(sides[1], 100)] == [12]
+
+
+def test_two_data_folders_never_share_a_cache(tiny_data, tmp_path):
+    copied = tmp_path / "other" / "data"
+    shutil.copytree(tiny_data, copied)
+    for path in (copied / "multitask_dataset" / "train").iterdir():
+        original = (tiny_data / "multitask_dataset" / "train" / path.name).stat()
+        np.save(path, np.load(path)[:, ::-1])
+        os.utime(path, ns=(original.st_atime_ns, original.st_mtime_ns))
+    one, other = (SpectrogramDataset(root / "multitask_dataset", axis="energy", cache=tmp_path / "cache") for root in (tiny_data, copied))
+    assert not np.array_equal(one[0][0], other[0][0])
+
+
+def test_a_dry_run_knows_every_class_of_the_whole_side(tiny_data):
+    labels = tiny_data / "fma_genre_spectrograms" / "train_labels.txt"
+    lines = labels.read_bytes().decode().split("\r\n")
+    rare = [line for line in lines if "Ρεμπέτικο" in line][1:]
+    labels.write_bytes("\r\n".join(line for line in lines if line not in rare).encode())
+    train, test = genre_sides(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel", at_most=4)
+    assert train.label_transformer.classes_ == ["Rock", "Ελληνικά"] and len(train) == len(test) == 4
+
+
+@pytest.mark.parametrize("options", [{"features": "mell"}, {"axis": "arousal"}, {"axis": ("valence", "joy")}])
+def test_unknown_features_and_axes_are_refused_with_the_choices(tiny_data, options):
+    with pytest.raises(LabError, match=r"mel, chroma, fused .* valence, energy, danceability"):
+        SpectrogramDataset(tiny_data / "multitask_dataset", **options)
+
+
+def test_an_empty_batch_is_refused(sides):
+    with pytest.raises(LabError, match="at least 1 clip"):
+        make_loader(sides[0], 0)
+
+
+def test_a_workers_copy_maps_the_cache_again(tiny_data, tmp_path):
+    dataset = SpectrogramDataset(tiny_data / "multitask_dataset", axis="energy", cache=tmp_path / "cache")
+    sent = pickle.dumps(dataset)
+    assert len(sent) < dataset.clips.frames.nbytes / 10
+    np.testing.assert_array_equal(pickle.loads(sent)[3][0], dataset[3][0])
+
+
+def test_a_single_label_of_a_dataset_gives_its_name(sides):
+    names = sides[0].label_transformer
+    assert names.inverse(sides[0][0][1]) == names.inverse(torch.tensor(0)) == "Rock"

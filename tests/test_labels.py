@@ -46,8 +46,17 @@ def test_genre_labels_in_every_form(tmp_path, end, separator):
 
 
 def test_a_genre_file_without_header_loses_no_clip(tmp_path):
-    path = write(tmp_path / "train_labels.txt", "1042.fused.full.npy.gz\tBlues\n7.fused.full.npy.gz\tRock\n")
-    assert [row[0] for row in read_genre_labels(path, CLASS_MAPPING)] == ["1042", "7"]
+    for text in ("1042.fused.full.npy.gz\tBlues\n7.fused.full.npy.gz\tRock\n", "1042\tBlues\n7\tRock\n"):
+        path = write(tmp_path / "train_labels.txt", text)
+        assert [row[0] for row in read_genre_labels(path, CLASS_MAPPING)] == ["1042", "7"]
+        assert [row[0] for row in read_genre_labels(path, None)] == ["1042", "7"]
+
+
+def test_a_blank_line_before_the_header_does_no_harm(tmp_path):
+    path = write(tmp_path / "train_labels.txt", "\nId\tGenre\n1042.npy\tBlues\n")
+    assert read_genre_labels(path, CLASS_MAPPING) == [("1042", "Blues", 3)]
+    path = write(tmp_path / "train_labels.txt", "\nId,v,e,d\n1042,0,0.5,1\n")
+    assert read_emotion_labels(path) == [("1042", (0.0, 0.5, 1.0), 3)]
 
 
 def test_emotion_labels_skip_the_first_line_unread(tmp_path):
@@ -63,6 +72,8 @@ def test_emotion_labels_skip_the_first_line_unread(tmp_path):
         ("Id\tGenre\n1.npy Blues\n", 2, "TAB or comma"),
         ("Id\tGenre\n1.npy\t\n", 2, "a genre"),
         ("1.npy\tBluess\n", 1, "class_mapping.json"),
+        ("1\tBluess\n", 1, "class_mapping.json"),
+        ("Id\tGenre\n1.npy\tBlues\tmore\n", 2, "TAB or comma"),
     ],
 )
 def test_a_broken_genre_line_is_named(tmp_path, text, line, word):

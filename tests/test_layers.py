@@ -12,10 +12,13 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"errors"},
-    {"features", "files", "labels", "metrics", "models", "plots", "progress", "spectrogram_plots", "transforms", "writeup"},
     {
-        "checkpoints", "dataset", "demo_compose", "demo_genres", "demo_music", "demo_render", "locations", "packed", "reading", "run",
-        "submission", "survey", "training",
+        "features", "files", "inside", "inside_plots", "labels", "metrics", "models", "plots", "progress", "spectrogram_plots",
+        "transforms", "writeup",
+    },
+    {
+        "checkpoints", "dataset", "digits", "demo_compose", "demo_genres", "demo_music", "demo_render", "locations", "packed", "reading",
+        "run", "submission", "survey", "training",
     },
     {"cli", "findings", "report"},
 ]  # fmt: skip

@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 
 import common.locations as locations
@@ -20,7 +21,7 @@ def test_the_folder_its_parent_and_its_children_are_recognised(tiny_data, place)
     assert "--data" in found.description() and str(tiny_data) in found.description()
 
 
-@pytest.mark.parametrize("place", ["nowhere", "../..", "class_mapping.json"])
+@pytest.mark.parametrize("place", ["nowhere", "../../..", "class_mapping.json"])
 def test_another_folder_is_refused(tiny_data, place):
     with pytest.raises(LabError, match=r"--data .* was expected"):
         find_data(tiny_data / place)
@@ -57,16 +58,31 @@ def test_demo_music_is_marked_wherever_it_lies(tiny_data, tmp_path):
 
 
 def test_the_fingerprint_follows_the_data_and_not_their_place(tiny_data, tmp_path):
-    before = find_data(tiny_data).fingerprint()
+    before = find_data(tiny_data).fingerprint
     copied = shutil.copytree(tiny_data, tmp_path / "copy")
-    assert find_data(copied).fingerprint() == before
+    assert find_data(copied).fingerprint == before
     labels = tmp_path / "copy" / "fma_genre_spectrograms" / "train_labels.txt"
     labels.write_bytes(labels.read_bytes().replace(b"Rock", b"Chiptune", 1))
-    assert find_data(copied).fingerprint() != before
+    assert find_data(copied).fingerprint != before
     os.unlink(tiny_data / "class_mapping.json")
-    assert find_data(tiny_data).fingerprint() != before
+    assert find_data(tiny_data).fingerprint != before
 
 
-def test_two_data_folders_never_share_a_cache(tiny_data, tmp_path):
-    copied = shutil.copytree(tiny_data, tmp_path / "other" / "data")
-    assert find_data(tiny_data).cache_folder(tmp_path) != find_data(copied).cache_folder(tmp_path)
+def test_another_content_under_the_same_names_is_other_data(tiny_data):
+    before = find_data(tiny_data).fingerprint
+    for path in (tiny_data / "multitask_dataset_beat" / "train").iterdir():
+        np.save(path, np.load(path) * 0.5)
+    assert find_data(tiny_data).fingerprint != before
+
+
+def test_an_unknown_layout_in_the_repositorys_data_is_not_passed_over(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(locations, "REPOSITORY", tmp_path / "repository")
+    (tmp_path / "repository" / "data" / "unzipped").mkdir(parents=True)
+    with pytest.raises(LabError, match="data/ in the repository"):
+        find_data()
+    shutil.copytree(tiny_data, tmp_path / "repository" / "data" / "unzipped", dirs_exist_ok=True)
+    assert find_data().path == tmp_path / "repository" / "data" / "unzipped"
+
+
+def test_the_own_table_is_told(tiny_data):
+    assert find_data(tiny_data).table_text() == "Rock; Ελληνικά < Ρεμπέτικο; dropped: Chiptune"

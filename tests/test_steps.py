@@ -90,7 +90,7 @@ def test_a_checkpoint_scores_as_the_run_that_made_it(flags, tmp_path, capsys):
     assert step7_cnn.main([*flags, "--epochs", "0", "--checkpoint", best]) == trained
     assert "trained on the same data" in capsys.readouterr().out
     assert (tmp_path / "runs" / "step7_cnn" / "mel_seed0_score" / "confusion.png").exists()
-    with pytest.raises(LabError, match=r"best\.pt: a checkpoint whose features"):
+    with pytest.raises(LabError, match=r"best\.pt: a checkpoint of this step"):
         step5_lstm.main([*flags, "--checkpoint", best])
     lstm = step5_lstm.main([*flags, "--epochs", "1", "--features", "beat", "--loss", "squared-error"])
     best = str(tmp_path / "runs" / "step5_lstm" / "beat_squared-error_seed0" / "best.pt")
@@ -125,9 +125,9 @@ def test_all_four_lstms_and_the_comparison_with_the_cnn(flags, capsys):
     assert [line.split()[2] for line in text.splitlines()[-4:]] == [f"features={row['features']}" for row in rows]
     assert text.count("finding    :") == 4
     (again,) = step7_cnn.main([*flags, "--epochs", "1"])
-    said = [line for line in capsys.readouterr().out.splitlines() if "does the CNN beat the best LSTM" in line]
-    best = max(row["test_acc"] for row in rows)
-    assert again == cnn and f"accuracy {cnn['test_acc'] - best:+.3f} (95 % interval" in said[0]
+    said = [line for line in capsys.readouterr().out.splitlines() if "does the CNN beat the LSTM that validates best" in line]
+    lstm = next(row["test_acc"] for row in rows if f", on {row['features']} by" in said[0])
+    assert again == cnn and f"accuracy {cnn['test_acc'] - lstm:+.3f} (95 % interval" in said[0]
     step7_cnn.main([*flags, "--quick"])  # a dry run is not compared with full runs
     assert "does the CNN beat" not in capsys.readouterr().out
 
@@ -174,6 +174,53 @@ def test_a_users_error_is_one_line_without_traceback(tmp_path):
     done = run("step7_cnn.py", "--data", tmp_path / "absent")
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("error: --data") and done.stderr.count("\n") == 1
+
+
+def test_a_run_that_fails_at_once_leaves_the_earlier_one_in_place(flags, tiny_data, tmp_path):
+    step7_cnn.main([*flags, "--epochs", "1"])
+    folder = tmp_path.joinpath("runs", *CNN)
+    before = (folder / "metrics.json").read_bytes()
+    (tiny_data / "fma_genre_spectrograms" / "test_labels.txt").rename(tiny_data / "hidden")
+    with pytest.raises(LabError, match="test_labels"):
+        step7_cnn.main([*flags, "--epochs", "1"])
+    assert (folder / "metrics.json").read_bytes() == before and not list(folder.parent.glob("*.old*"))
+
+
+def test_a_missing_folder_is_said_before_any_training(flags, tiny_data, capsys):
+    (tiny_data / "fma_genre_spectrograms_beat" / "train_labels.txt").unlink()
+    with pytest.raises(LabError, match="fma_genre_spectrograms_beat"):
+        step5_lstm.main([*flags, "--epochs", "1"])
+    assert capsys.readouterr().out == ""
+
+
+def test_score_mode_takes_seed_and_loss_from_the_checkpoint(flags, tmp_path, capsys):
+    step5_lstm.main([*flags, "--epochs", "1", "--features", "beat", "--loss", "squared-error", "--seed", "3"])
+    best = tmp_path / "runs" / "step5_lstm" / "beat_squared-error_seed3" / "best.pt"
+    trained = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("clips", "cross entropy", "classes"))]
+    step5_lstm.main([*flags, "--checkpoint", str(best)])
+    text = capsys.readouterr().out
+    assert [line for line in text.splitlines() if line.startswith(("clips", "cross entropy", "classes"))] == trained
+    assert text.splitlines()[-1].endswith(" mode=score") and "loss=squared-error" in text.splitlines()[-1]
+    metrics = json.loads((best.parent.parent / "beat_squared-error_seed3_score" / "metrics.json").read_text())
+    assert (metrics["seed"], metrics["loss"], metrics["trained_as"]) == (3, "squared-error", "beat_squared-error_seed3")
+
+
+def test_a_test_side_that_repeats_the_training_side_is_called_out(flags, tiny_data, capsys):
+    genres = tiny_data / "fma_genre_spectrograms"
+    for path in (genres / "train").iterdir():
+        (genres / "test" / path.name).write_bytes(path.read_bytes())
+    (genres / "test_labels.txt").write_bytes((genres / "train_labels.txt").read_bytes())
+    step7_cnn.main([*flags, "--quick"])
+    assert "WARNING: 24 of the 24 test clips have ids that stand on the training side too" in capsys.readouterr().out
+
+
+def test_only_the_labs_own_test_side_is_beside_the_write_up(flags, tiny_data, capsys):
+    (tiny_data / "class_mapping.json").unlink()
+    for path in tiny_data.glob("fma*/*labels.txt"):
+        path.write_bytes(path.read_text(encoding="utf-8").replace("Ρεμπέτικο", "Jazz").encode())
+    step7_cnn.main([*flags, "--quick"])
+    step7_cnn.main([*flags, "--epochs", "1"])
+    assert capsys.readouterr().out.count("write-up: 0.4435; not comparable") == 2
 
 
 def test_an_out_folder_that_is_a_file_is_named(flags, tmp_path):

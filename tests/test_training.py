@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from common.dataset import genre_sides, make_loader
+from common.errors import LabError
 from common.labels import load_class_mapping
 from common.models import Classifier, CNNBackbone
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
@@ -104,3 +105,19 @@ def test_the_verdict_of_one_batch(rate, verdict, capsys):
     found = overfit_batch(model, make_loader(Doubles(), 5), nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=rate), steps=40)
     assert found["overfit"] == verdict
     assert f"verdict : {verdict}" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_clips_named(tiny_data):
+    train, _ = genre_sides(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
+    model = Classifier(CNNBackbone(channels=(2, 2)), 2)
+    with torch.no_grad():
+        model.head.bias[0] = math.nan
+    with pytest.raises(LabError, match=f"nan at step 0 of the epoch, with the clips {train.ids[0]}, {train.ids[1]}; a lower --lr"):
+        train_epoch(model, make_loader(train, 2), nn.CrossEntropyLoss(), torch.optim.Adam(model.parameters()))
+
+
+def test_epochs_of_which_none_is_finite_in_validation_have_no_best():
+    best, model = BestEpoch(Constant()), Constant()
+    best.update(0, (0.5, math.nan), model)
+    with pytest.raises(LabError, match="none of 1 epochs"):
+        best.restore(model)
