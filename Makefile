@@ -4,11 +4,23 @@ BIN := .venv/bin
 # threads that wait for a busy core by spinning make everything slower on a shared machine
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test lint readme clean
+.PHONY: demo all test lint readme clean
 
 ## the main job on demo music: virtual environment, install, 25 epochs of step 7
 demo: .venv/installed
 	$(BIN)/python step7_cnn.py --epochs 25
+
+## every step, and the page that lays them beside the write-up, runs/report.html; fewer epochs than its own in steps 8 to 10
+all: .venv/installed
+	$(BIN)/python step0_data.py
+	$(BIN)/python step1_visualize.py
+	$(BIN)/python step5_lstm.py
+	$(BIN)/python step7_cnn.py
+	$(BIN)/python step7a_look_inside.py
+	$(BIN)/python step8_regression.py --epochs 15
+	$(BIN)/python step9_transfer.py --pretrain-epochs 10
+	$(BIN)/python step10_multitask.py --epochs 16
+	$(BIN)/python build_report.py
 
 ## lint and tests
 test: .venv/installed-dev lint

@@ -20,10 +20,10 @@ from common.locations import EMOTIONS, GENRES, REPOSITORY, find_data, lab_data
 from common.report import print_header
 from common.run import open_run, result_line
 from common.survey import SIDES, survey_data
+from common.writeup import STEP0_DATA
 
 STEP = "step0_data"
 UNITS = {"mel": " dB", "chroma": ""}
-LAB = {"genre_clips": 3834, "genres": 20, "multitask_clips": 1497}  # the write-up's step 0
 
 
 def main(argv=None):
@@ -73,7 +73,7 @@ def look_and_report(args, data, run):
     clips = {name: count_clips(survey["sides"], folder) for name, folder in (("genre_clips", GENRES), ("multitask_clips", EMOTIONS))}
     print(f"\ngenre set     : {clips['genre_clips']} clips of {len(survey['genres'])} genres, {len(classes)} classes after the mapping")
     print(f"multitask set : {clips['multitask_clips']} clips")
-    print(f"write-up      : {LAB['genre_clips']} clips of {LAB['genres']} genres, and {LAB['multitask_clips']} clips\n")
+    print("write-up      : {genre_clips} clips of {genres} genres, and {multitask_clips} clips\n".format(**STEP0_DATA))
 
     totals = print_findings(survey)
     result = {**clips, "missing": totals["missing"], "unreadable": totals["unreadable"]}

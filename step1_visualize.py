@@ -21,10 +21,10 @@ from common.reading import find_spectrograms, read_fused_spectrogram
 from common.report import print_header
 from common.run import open_run, result_line
 from common.spectrogram_plots import chroma_figure, count_classes, histograms_figure, mel_band_of, mel_beat_figure, mel_figure
+from common.writeup import STEP1_CLIPS
 
 STEP = "step1_visualize"
 
-WRITEUP_CLIPS = {"123947": "Blues", "14780": "Electronic"}  # the two that the write-up shows; drawn at random where they are not
 SHOWN_CLIPS = 8  # enough to build the dataset of step 4 with; it would read all clips otherwise
 SPLIT_HERTZ = 2000  # where "low" and "high" part in the line on step 1c; chosen here, about the middle of the mel axis
 
@@ -100,8 +100,8 @@ def choose_clips(rows, class_mapping, ids, seed, label_file):
             if ident not in by_id:
                 raise LabError(f"--ids {ident}: a clip of the training side was expected, but {label_file} has none of that id")
         return [by_id[clip_id(ident)] for ident in ids]
-    if all(ident in by_id and by_id[ident][1] == genre for ident, genre in WRITEUP_CLIPS.items()):
-        return [by_id[ident] for ident in WRITEUP_CLIPS]
+    if all(ident in by_id and by_id[ident][1] == genre for ident, genre in STEP1_CLIPS.items()):
+        return [by_id[ident] for ident in STEP1_CLIPS]
     order = np.random.default_rng(seed).permutation(len(rows))
     kept = [rows[number] for number in order if class_mapping[rows[number][1]] is not None]
     for row in kept:

@@ -82,6 +82,7 @@ def one_seed(args, data, chosen):
 def train_and_test(args, data, run, features):
     columns, beat = ALL_SETS[features]
     print_header(f"Step 5: an LSTM on {features}, {args.loss}", data, args, run)
+    print("chosen here: one direction, the state at the last real frame, one linear layer; the rest is the write-up's")
 
     # Data
     train_side, test_set = genre_sides(data.genres(beat), data.class_mapping, columns, **reading_options(args))

@@ -61,6 +61,7 @@ def one_seed(args, data):
 
 def train_and_test(args, data, run):
     print_header("Step 7b: a CNN of four stages on mel spectrograms", data, args, run)
+    print(f"chosen here: filters {CHANNELS} of {KERNEL_SIZE}x{KERNEL_SIZE}, mean over time in each frequency row, one linear layer, Adam")
 
     # Data
     train_side, test_set = genre_sides(data.genres(), data.class_mapping, FEATURES, **reading_options(args))

@@ -151,6 +151,7 @@ def report_axis(run, title, axis, number, test, train_set):
     print(f"{title}: MSE {error:.4f} on {len(true)} test clips, {constant:.4f} for the training clips' mean")
     if error >= constant:
         print(f"           in squared error it is no better than always saying {labels.mean():.3f}")
+    print(f"The Spearman correlation between the ground true values and the predicted values for {axis} is {said(rho)}")
     run.save_figure(f"scatter_{axis}", scatter_figure(true, predicted, axis, rho, title))
     return {"spearman": rho, "mse": error, "mse_constant": constant}
 
@@ -166,15 +167,13 @@ def axis_rows(side, axes, dataset, evaluation):
 
 
 def axis_results(found, choices):
-    """The write-up's sentences on {axis: {"spearman": ...}}, and the rows for the RESULT lines, with the mean where all axes are there.
+    """The rows for the RESULT lines from {axis: {"spearman": ...}}; where all axes are there, their mean too, in the write-up's sentence.
 
     choices: what tells these rows from others, such as {"model": "cnn"}. A dry check of one batch has no correlation and no sentence.
     """
     rows = [{**choices, "axis": axis, **result} for axis, result in found.items()]
     if not all("spearman" in row for row in rows):
         return rows
-    for axis, result in found.items():
-        print(f"The Spearman correlation between the ground true values and the predicted values for {axis} is {said(result['spearman'])}")
     if len(found) == len(AXES):
         mean = mean_or_none(result["spearman"] for result in found.values())
         percent = said(None if mean is None else 100 * mean)

@@ -9,7 +9,7 @@ import json
 import re
 from pathlib import Path
 
-from common.writeup import STEP5_LSTM, STEP7_CNN
+from common.writeup import STEP5_LSTM, STEP7_CNN, STEP8_SPEARMAN, STEP9_SPEARMAN, STEP10_SPEARMAN
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 MARKED = re.compile(r"<!--=(\w+)-->(.*?)<!--/-->", re.DOTALL)
@@ -19,7 +19,9 @@ def figures():
     """{key: text}: what was measured, and the write-up's accuracies."""
     measured = json.loads((README.parent / "docs" / "figures.json").read_text(encoding="utf-8"))
     theirs = {f"writeup_lstm_{features}": f"{row['test_acc']:.2f}" for features, row in STEP5_LSTM.items()}
-    return {**measured["figures"], **theirs, "writeup_cnn": f"{STEP7_CNN['test_acc']:.4f}"}
+    theirs |= {f"writeup_8_{model}": f"{row['mean']:.2f}" for model, row in STEP8_SPEARMAN.items()}
+    theirs |= {"writeup_9": f"{STEP9_SPEARMAN['valence']:.2f}", "writeup_10": f"{STEP10_SPEARMAN['mean']:.2f}"}
+    return {**measured["figures"], **theirs, "writeup_cnn": f"{STEP7_CNN['test_acc']:.2f}"}
 
 
 def fill(text):

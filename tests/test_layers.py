@@ -13,14 +13,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"errors"},
     {
-        "features", "files", "inside", "inside_plots", "labels", "metrics", "models", "plots", "progress", "spectrogram_plots",
-        "transforms", "writeup",
+        "features", "files", "inside", "inside_plots", "labels", "metrics", "models", "page_texts", "plots", "progress",
+        "spectrogram_plots", "transforms", "writeup",
     },
     {
         "checkpoints", "dataset", "digits", "demo_compose", "demo_genres", "demo_music", "demo_render", "locations", "packed", "reading",
         "run", "submission", "survey", "training",
     },
-    {"cli", "findings", "report"},
+    {"cli", "findings", "page", "page_answers", "page_blocks", "page_emotions", "page_genres", "page_results", "report"},
 ]  # fmt: skip
 MODULES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in REPOSITORY.glob("common/*.py") if path.stem != "__init__"}
 LIFTED = ("transforms", "labels", "models", "metrics")

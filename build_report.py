@@ -1,0 +1,90 @@
+"""The write-up regenerated: every finished run of these data on one page, in the write-up's order and beside its figures.
+
+    python build_report.py
+    python build_report.py --data DIR --out runs --seed 0 --seeds 5
+
+Needs runs of the steps in ROOT; a step without one stands on the page with the command that makes it. Seconds.
+Writes ROOT/report.html, one file that holds its pictures, and ROOT/report.md, which links to them.
+"""
+
+import base64
+import os
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+from common.cli import parse_arguments, run_script, step_parser, whole
+from common.errors import LabError, reason
+from common.files import write_atomically
+from common.locations import REPOSITORY, find_data
+from common.page import build_page
+from common.page_results import find_results
+from common.run import result_line
+
+STEP = "build_report"
+SCALE = 0.72  # of a picture's pixels, drawn at 110 to the inch, to a browser's
+TEMPLATES = {"report.html": "page_template.html", "report.md": "page_template.md"}  # in common/
+
+
+def main(argv=None):
+    parser = step_parser(__doc__)
+    parser.add_argument("--seeds", type=whole(1), metavar="N", help="runs of N seeds from --seed on (default: of all there are)")
+    args = parse_arguments(parser, argv)
+    data = find_data(args.data)
+    results = find_results(args, data)
+    page = build_page(results)
+    paths = [Path(args.out) / name for name in TEMPLATES]
+    for path, text in zip(paths, [render(page, path) for path in paths], strict=True):
+        write_atomically(path, text)
+        print(f"report     : {path}")
+    done = [step for step, groups in results.groups.items() if groups]
+    runs = sum(len(results.runs(step)) for step in done)
+    print(result_line(STEP, data, "full", {"steps": len(done), "of": len(results.groups), "runs": runs}))
+    return paths
+
+
+def render(page, path):
+    """The text of one report that shall lie at `path`; names are escaped in the way of its kind."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(REPOSITORY / "common"),
+        autoescape=path.suffix == ".html",
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"embedded": embedded, "link": lambda picture: link(picture, path.parent), "plain": plain, "fenced": fenced}
+    return environment.get_template(TEMPLATES[path.name]).render(page)
+
+
+def embedded(path):
+    """A PNG file as {"source": data address, "width": pixels to show it with}: small enough that two scatter plots stand side by side."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise LabError(f"{path}: a readable picture was expected ({reason(error)})") from error
+    width = int.from_bytes(content[16:20], "big")  # where a PNG file tells it
+    return {"source": "data:image/png;base64," + base64.b64encode(content).decode("ascii"), "width": round(SCALE * width)}
+
+
+def link(path, folder):
+    """A picture's place relative to the folder of the report, as a link in Markdown."""
+    return quote(Path(os.path.relpath(path, folder)).as_posix())
+
+
+def plain(text):
+    """A text in one line that Markdown shows as it is, whatever signs of its own it holds."""
+    return re.sub(r"([\\`*<>\[\]|$&~]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+
+
+def fenced(text):
+    """A log as a code block whose fence is longer than any row of backticks in it."""
+    longest = max(map(len, re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{text.rstrip() or '(log.txt is not there)'}\n{fence}"
+
+
+if __name__ == "__main__":
+    run_script(main)
