@@ -20,7 +20,16 @@ from common.locations import find_data
 from common.metrics import accuracy, mean_or_none, prior_losses, squared_error_loss
 from common.models import Classifier, LSTMBackbone
 from common.progress import progress
-from common.report import beside_writeup, load_given, print_genre_facts, print_header, print_references, report_genres, report_training
+from common.report import (
+    beside_writeup,
+    load_given,
+    print_genre_facts,
+    print_header,
+    print_references,
+    report_baselines,
+    report_genres,
+    report_training,
+)
 from common.run import open_run, print_results
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
 from common.writeup import STEP5_LSTM
@@ -125,6 +134,7 @@ def train_and_test(args, data, run, features):
     report_training(run, f"LSTM on {features}", history, best, args.loss, references)
     metrics = report_genres(run, f"LSTM on {features}", classes, test_set, test, val_loader.dataset, val)
     print(f"\n{beside_writeup(data, args, len(test_set))}")
+    metrics["baselines"] = report_baselines(args, data.genres(beat), data, train_side, test_set, metrics["accuracy"])
     return run.finish({"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}, metrics, history)
 
 

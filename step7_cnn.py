@@ -24,6 +24,7 @@ from common.report import (
     print_genre_facts,
     print_header,
     print_references,
+    report_baselines,
     report_genres,
     report_training,
 )
@@ -103,6 +104,7 @@ def train_and_test(args, data, run):
     metrics = report_genres(run, "CNN on mel spectrograms", classes, test_set, test, val_loader.dataset, val)
     print(f"\n{confusion_text(metrics)}")
     print(f"\nwrite-up: {STEP7_CNN['test_acc']:.4f}; {beside_writeup(data, args, len(test_set))}")
+    metrics["baselines"] = report_baselines(args, data.genres(), data, train_side, test_set, metrics["accuracy"])
     return run.finish({"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}, metrics, history)
 
 

@@ -13,13 +13,22 @@ from torch import nn
 
 from common.checkpoints import checkpoint_fact
 from common.cli import each_seed, parse_arguments, reading_options, run_script, step_parser, variant_name
-from common.dataset import SpectrogramDataset, clip_ids, emotion_slices
+from common.dataset import SpectrogramDataset, clip_ids, emotion_slices, without
 from common.findings import say_step8
 from common.labels import AXES
 from common.locations import find_data
 from common.models import CNNBackbone, LSTMBackbone, Regressor
 from common.progress import progress
-from common.report import axis_results, axis_rows, load_given, print_axis_facts, print_header, report_axis, report_training
+from common.report import (
+    axis_results,
+    axis_rows,
+    load_given,
+    print_axis_facts,
+    print_header,
+    report_axis,
+    report_baselines,
+    report_training,
+)
 from common.run import open_run, print_results
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
 
@@ -103,6 +112,8 @@ def train_and_test(args, data, run, name, axis):
     title = f"{name.upper()}, {axis}"
     report_training(run, title, history, best, "squared error", references)
     metrics = report_axis(run, title, axis, None, test, train_loader.dataset)
+    known = without(labelled, clip_ids(test_loader.dataset))
+    metrics["baselines"] = report_baselines(args, data.emotions(beat), data, known, test_loader.dataset, metrics["spearman"], axis)
     run.save_predictions(axis_rows("test", [axis], test_loader.dataset, test))
     return run.finish({"spearman": metrics["spearman"]}, metrics, history)
 

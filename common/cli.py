@@ -29,6 +29,7 @@ def step_parser(description, epochs=None, lr=None, batch_size=32):
     parser.add_argument("--epochs", type=whole(0), help=f"passes over the training clips (default: {by_model(epochs)}, the write-up's)")
     parser.add_argument("--batch-size", type=whole(1), default=batch_size, help="clips in a batch (default: %(default)s)")
     parser.add_argument("--lr", type=positive, help=f"Adam's learning rate (default: {by_model(lr)})")
+    parser.add_argument("--no-baselines", action="store_true", help="leave out the two models without a network, half a minute on 2 cores")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU where there is one")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--quick", action="store_true", help=f"dry run: {QUICK_CLIPS} clips of each side, 2 epochs; says nothing about music")

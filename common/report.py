@@ -1,10 +1,12 @@
 """What the steps print and save in common: the header before the first epoch, and the report on the test side."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from common.baselines import kept_scores
 from common.checkpoints import load_weights
 from common.dataset import clip_ids, clip_labels
 from common.labels import AXES, LAB_TEST_CLIPS
@@ -19,6 +21,8 @@ from common.metrics import (
 )
 from common.plots import confusion_figure, curves_figure, scatter_figure
 from common.run import resolved_arguments, versions
+
+NAMES = {"linear": "the linear model", "kernel": "the kernel machine"}
 
 
 def print_header(title, data, args, run):
@@ -136,6 +140,22 @@ def print_axis_facts(train_set, val_set, test_set, axes, model):
         print(f"baseline   : {axis} {train.mean():.3f} for every clip has MSE {errors[0]:.4f} in validation, {errors[1]:.4f} in test")
         references[f"training mean, {axis}"] = errors[0]
     return references
+
+
+def report_baselines(args, folder, data, known_set, test_set, score, axis=None):
+    """What two models without a network score on the same test clips, and whether this network's `score` is above them.
+
+    folder: the data folder that the clips are of; known_set: training and validation clips; score: accuracy, or the rank correlation of
+    `axis`. Left out in a dry run. Returns {"linear": score, "kernel": score}, empty where left out.
+    """
+    if args.no_baselines or args.mode not in ("full", "score"):
+        return {}
+    key = "_".join(filter(None, [data.fingerprint, folder.name, axis]))
+    scores = kept_scores(Path(args.out) / "baselines", key, known_set, test_set, classify=axis is None)
+    told = ", ".join(f"{NAMES[name]} {'undefined' if value is None else f'{value:.4f}'}" for name, value in scores.items())
+    above = [NAMES[name] for name, value in scores.items() if None not in (value, score) and score > value]
+    print(f"without a network: {told}; this network {'is above ' + ' and '.join(above) if above else 'is above neither'}")
+    return scores
 
 
 def report_axis(run, title, axis, number, test, train_set):

@@ -27,7 +27,8 @@ from common.training import train_epoch
 
 @pytest.fixture
 def flags(tiny_data, tmp_path):
-    return ["--data", str(tiny_data), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "runs"), "--batch-size", "8"]
+    places = ["--data", str(tiny_data), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "runs")]
+    return [*places, "--no-baselines", "--batch-size", "8"]
 
 
 def read_rows(path):

@@ -1,0 +1,118 @@
+"""Two models without a network, seconds each: the lines that a network has to cross on the same clips.
+
+A linear model on the mean and deviation of each row, and a kernel machine on richer statistics of the mel spectrogram. Both are fitted
+on training and validation clips together, their strength chosen by cross-validation among these.
+"""
+
+import contextlib
+import hashlib
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from common.dataset import clip_ids, clip_labels, rows_of
+from common.features import HOP_LENGTH, N_MELS, SAMPLE_RATE
+from common.files import write_json
+from common.metrics import spearman
+
+CEPSTRA = 40  # of the bands' decibels; the first of them is the level
+SHAPES = 13  # of these, the ones whose modulation and covariance are taken
+MODULATIONS = ((0.5, 1), (1, 2), (2, 4), (4, 8), (8, 16))  # Hz: from phrases to tremolo
+FOLDS = 5
+
+
+def mean_and_deviation(mel):
+    """(T, F) -> (2 F,): each row's mean and standard deviation over time."""
+    return np.concatenate([mel.mean(axis=0), mel.std(axis=0)])
+
+
+def clip_statistics(mel):
+    """(T, 128) dB -> (476,): cepstra and their steps from frame to frame, percentiles per band, modulation spectrum, covariance.
+
+    The cepstra are the DCT over the bands; modulation and covariance are of the first 13. One frame is enough.
+    """
+    from scipy.fft import dct, rfft, rfftfreq
+
+    cepstra = dct(mel, axis=1, norm="ortho")[:, :CEPSTRA]
+    steps = np.diff(cepstra, axis=0, prepend=cepstra[:1])
+    bands = mel[:, ::4]
+    changes = np.diff(bands, axis=0, prepend=bands[:1])
+    shapes = cepstra[:, :SHAPES] - cepstra[:, :SHAPES].mean(axis=0)
+    power = np.abs(rfft(shapes, axis=0)) ** 2 / len(shapes)
+    rates = rfftfreq(len(shapes), HOP_LENGTH / SAMPLE_RATE)
+    parts = [cepstra.mean(axis=0), cepstra.std(axis=0), steps.std(axis=0), np.abs(steps).mean(axis=0)]
+    parts += [*np.percentile(bands, (10, 50, 90), axis=0), changes.std(axis=0), np.maximum(changes, 0).mean(axis=0)]
+    parts += [np.log(power[(rates >= slow) & (rates < fast)].sum(axis=0) + 1e-3) for slow, fast in MODULATIONS]
+    parts += [(shapes.T @ shapes / len(shapes))[np.triu_indices(SHAPES)]]
+    return np.concatenate(parts)
+
+
+def statistics_of(dataset, statistics):
+    """(n, k) statistics of the mel spectrograms behind a dataset or Subset, at their full length and in its order."""
+    base, rows = rows_of(dataset)
+    return np.array([statistics(np.asarray(base.clips[base.ids[row]][:, :N_MELS], dtype=np.float64)) for row in rows])
+
+
+def fit_and_predict(model, choices, known, targets, unknown):
+    """Predictions (m,) for `unknown` (m, k), the choices being those that do best in cross-validation on known (n, k), targets (n,)."""
+    from sklearn.model_selection import GridSearchCV, KFold
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # constant rows and unfinished iterations are nothing that a reader of this line could mend
+        search = GridSearchCV(model, choices, cv=KFold(FOLDS, shuffle=True, random_state=0))
+        return search.fit(known, targets).predict(unknown)
+
+
+def linear_predictions(known, targets, unknown, classify):
+    """By logistic or ridge regression on standardised inputs, as fit_and_predict."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if classify:
+        model, choices = LogisticRegression(max_iter=300), {"logisticregression__C": np.logspace(-4, 0, 9)}
+    else:
+        model, choices = Ridge(), {"ridge__alpha": np.logspace(0, 5, 11)}
+    return fit_and_predict(make_pipeline(StandardScaler(), model), choices, known, targets, unknown)
+
+
+def kernel_predictions(known, targets, unknown, classify):
+    """By a support vector machine with radial basis on inputs brought to a normal distribution by their quantiles, as fit_and_predict."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import QuantileTransformer
+    from sklearn.svm import SVC, SVR
+
+    quantiles = QuantileTransformer(n_quantiles=min(100, len(known)), output_distribution="normal")
+    name, model = ("svc", SVC()) if classify else ("svr", SVR())
+    choices = {f"{name}__C": (1, 3, 10) if classify else (0.3, 1, 3), f"{name}__gamma": (3e-4, 1e-3, 3e-3)}
+    return fit_and_predict(make_pipeline(quantiles, model), choices, known, targets, unknown)
+
+
+def baseline_scores(known_set, unknown_set, classify):
+    """{"linear": score, "kernel": score} on unknown_set, both models fitted on known_set: accuracy, or one axis's rank correlation."""
+    targets, true = clip_labels(known_set).astype(float), clip_labels(unknown_set)
+    if not classify and targets.std() > 0:
+        targets = (targets - targets.mean()) / targets.std()  # ranks stay; the machine's tolerance is made for this scale
+    models = (("linear", linear_predictions, mean_and_deviation), ("kernel", kernel_predictions, clip_statistics))
+    scores = {}
+    for name, predictions, statistics in models:
+        known, unknown = (statistics_of(dataset, statistics) for dataset in (known_set, unknown_set))
+        predicted = predictions(known, targets, unknown, classify)
+        scores[name] = float(np.mean(predicted == true)) if classify else spearman(true, predicted)
+    return scores
+
+
+def kept_scores(folder, key, known_set, unknown_set, classify):
+    """baseline_scores, computed once for each key (data fingerprint, folder, axis) and split, and kept as JSON in `folder`."""
+    ids = hashlib.sha256(json.dumps([clip_ids(known_set), clip_ids(unknown_set)]).encode()).hexdigest()[:8]
+    path = Path(folder) / f"{key}_{ids}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not there yet, or damaged: it is made anew
+        scores = baseline_scores(known_set, unknown_set, classify)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, scores)
+    return scores

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+import step7_cnn
+import step8_regression
+from common.baselines import baseline_scores, clip_statistics, kept_scores, kernel_predictions, linear_predictions, mean_and_deviation
+from common.dataset import SpectrogramDataset, genre_sides
+from common.labels import load_class_mapping
+
+
+@pytest.mark.parametrize("frames", [1, 5, 40])
+def test_statistics_are_finite_numbers_whatever_the_length(frames):
+    mel = np.random.default_rng(0).normal(-40, 10, (frames, 128))
+    assert mean_and_deviation(mel).shape == (256,) and clip_statistics(mel).shape == (476,)
+    assert np.isfinite(clip_statistics(mel)).all() and np.isfinite(clip_statistics(np.full((frames, 128), -80.0))).all()
+
+
+def test_statistics_by_hand():
+    mel = np.zeros((4, 128))
+    mel[2:] = 6.0
+    assert mean_and_deviation(mel)[[0, 127, 128]].tolist() == [3, 3, 3]
+    found = clip_statistics(mel)
+    level = 3 * np.sqrt(128)  # the first cepstrum of a flat spectrum
+    assert found[0] == pytest.approx(level) and np.abs(found[1:40]).max() < 1e-9  # means of the others are 0
+    assert found[40] == pytest.approx(level) and found[120] == pytest.approx(2 * level / 4)  # deviation, mean size of the steps
+    assert found[160:256].reshape(3, 32)[:, 0].tolist() == [0, 3, 6]  # percentiles
+
+
+@pytest.mark.parametrize("predictions", [linear_predictions, kernel_predictions])
+def test_both_models_learn_what_can_be_learnt(predictions):
+    rng = np.random.default_rng(0)
+    known, unknown = rng.normal(size=(120, 6)), rng.normal(size=(60, 6))
+    classes = (known[:, 0] > 0).astype(float)
+    assert np.mean(predictions(known, classes, unknown, True) == (unknown[:, 0] > 0)) > 0.85
+    assert np.corrcoef(predictions(known, known[:, 1], unknown, False), unknown[:, 1])[0, 1] > 0.85
+
+
+def test_scores_are_computed_once_for_each_split(tiny_data, tmp_path, monkeypatch):
+    train, test = genre_sides(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
+    first = kept_scores(tmp_path / "kept", "key", train, test, True)
+    monkeypatch.setattr("common.baselines.baseline_scores", lambda *_: pytest.fail("computed again"))
+    assert kept_scores(tmp_path / "kept", "key", train, test, True) == first and set(first) == {"linear", "kernel"}
+
+
+def test_the_tiny_emotions_follow_brightness_and_the_linear_model_sees_it(tiny_data):
+    dataset = SpectrogramDataset(tiny_data / "multitask_dataset", features="chroma", axis="energy")  # mel is read from the clips behind it
+    assert baseline_scores(dataset, dataset, False)["linear"] > 0.9
+
+
+def test_steps_stand_beside_both_models(tiny_data, tmp_path, capsys):
+    flags = ["--data", str(tiny_data), "--no-cache", "--out", str(tmp_path / "runs"), "--epochs", "1"]
+    step7_cnn.main(flags)
+    step8_regression.main([*flags, "--model", "lstm", "--axis", "energy"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("without a network: the linear model ")]
+    assert len(lines) == 2 and all("; this network is above " in line for line in lines)
+    step7_cnn.main([*flags, "--no-baselines"])
+    assert "without a network" not in capsys.readouterr().out
