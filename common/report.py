@@ -153,8 +153,8 @@ def report_baselines(args, folder, data, known_set, test_set, score, axis=None):
     key = "_".join(filter(None, [data.fingerprint, folder.name, axis]))
     scores = kept_scores(Path(args.out) / "baselines", key, known_set, test_set, classify=axis is None)
     told = ", ".join(f"{NAMES[name]} {'undefined' if value is None else f'{value:.4f}'}" for name, value in scores.items())
-    above = [NAMES[name] for name, value in scores.items() if None not in (value, score) and score > value]
-    print(f"without a network: {told}; this network {'is above ' + ' and '.join(above) if above else 'is above neither'}")
+    below = [NAMES[name] for name, value in scores.items() if None in (value, score) or score <= value]
+    print(f"without a network: {told}; this network is {'not above ' + ' nor '.join(below) if below else 'above both'}")
     return scores
 
 

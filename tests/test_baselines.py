@@ -52,6 +52,6 @@ def test_steps_stand_beside_both_models(tiny_data, tmp_path, capsys):
     step7_cnn.main(flags)
     step8_regression.main([*flags, "--model", "lstm", "--axis", "energy"])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("without a network: the linear model ")]
-    assert len(lines) == 2 and all("; this network is above " in line for line in lines)
+    assert len(lines) == 2 and all("; this network is " in line for line in lines)
     step7_cnn.main([*flags, "--no-baselines"])
     assert "without a network" not in capsys.readouterr().out
