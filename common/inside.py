@@ -122,8 +122,7 @@ def layer_table(model, x, lengths):
     hooks = [module.register_forward_hook(add_row) for module in names if type(module) in ROLES]
     model.eval()
     try:
-        with torch.inference_mode():
-            model(x, lengths)
+        model(x, lengths)  # with gradients, so that each layer works by itself (ConvStage)
     finally:
         for hook in hooks:
             hook.remove()

@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from common.fast_cnn import conv_pool_eval, conv_pool_stage
+
 
 class LSTMBackbone(nn.Module):
     """An LSTM over the frames, summarised by its state when it has read the last real frame.
@@ -66,21 +68,23 @@ class CNNBackbone(nn.Module):
     Args: n_mels, height of the image (at least 2 ** stages); channels, filters of each stage; kernel_size, odd.
     x (B, T, n_mels) float, lengths (B,) int64; returns (B, feature_size): each filter's mean over the clip's real frames, for each of
     the frequency rows that the pooling leaves. Padding is masked after every stage, so that more of it changes no result in
-    evaluation. In training batch norm's statistics include the padded frames. A clip shorter than 2 ** stages frames counts as that long.
+    evaluation. In training batch norm's statistics include the padded frames, and one more where their number is odd: frames go in
+    pairs. A clip shorter than 2 ** stages frames counts as that long.
     """
 
     def __init__(self, n_mels=128, channels=(16, 32, 64, 128), kernel_size=3):
         super().__init__()
         stages, inputs = [], 1
         for outputs in channels:
-            stages.append(conv_stage(inputs, outputs, kernel_size))
+            stages.append(ConvStage(inputs, outputs, kernel_size))
             inputs = outputs
-        self.stages = nn.ModuleList(stages).to(memory_format=torch.channels_last)
+        self.stages = nn.ModuleList(stages).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.feature_size = channels[-1] * (n_mels >> len(channels))
 
     def forward(self, x, lengths):
         shortest = 2 ** len(self.stages)
-        x = nn.functional.pad(x, (0, 0, 0, max(0, shortest - x.shape[1])))
+        frames = max(shortest, x.shape[1] + x.shape[1] % 2 * self.training)
+        x = nn.functional.pad(x, (0, 0, 0, frames - x.shape[1]))
         lengths = lengths.clamp(min=shortest)
         x = x.unsqueeze(1)  # (B, T, F) -> (B, 1, T, F)
         for stage in self.stages:
@@ -89,19 +93,35 @@ class CNNBackbone(nn.Module):
         return (x.sum(dim=2) / lengths[:, None, None]).flatten(1)  # (B, C, T', F') -> (B, C x F')
 
 
-def conv_stage(inputs, outputs, kernel_size):
-    """One stage. Pooling stands before ReLU: both keep the order of values, so the result is the same and a quarter of it is left to do."""
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2),
-        nn.BatchNorm2d(outputs),
-        nn.MaxPool2d(2),
-        nn.ReLU(inplace=True),
-    )
+class ConvStage(nn.Sequential):
+    """One stage: x (B, C, T, F) -> (B, C', T // 2, F // 2).
+
+    Pooling stands before ReLU: both keep the order of values, so the result is the same and a quarter of it is left to do.
+    On a CPU common/fast_cnn.py does the same work in another order.
+    """
+
+    def __init__(self, inputs, outputs, kernel_size):
+        super().__init__(
+            nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2),
+            nn.BatchNorm2d(outputs),
+            nn.MaxPool2d(2),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, x):
+        if x.device.type != "cpu":
+            return super().forward(x)
+        conv, norm = self[0], self[1]
+        if self.training:
+            return conv_pool_stage(x, conv, norm)
+        if torch.is_grad_enabled() and (x.requires_grad or conv.weight.requires_grad):
+            return super().forward(x)
+        return conv_pool_eval(x, conv, norm)
 
 
 def mask_padding(x, lengths):
     """Zeros in every frame at or beyond a clip's length: x (B, C, T, F), lengths (B,); only frames that some clip lacks are touched."""
-    shortest = int(lengths.min())
+    shortest = int(lengths.min()) if x.device.type == "cpu" else 0  # to read it, a GPU would have to finish what it has begun
     if shortest >= x.shape[2]:
         return x
     frames = torch.arange(shortest, x.shape[2], device=x.device)

@@ -322,8 +322,8 @@ def test_07_batch_norm_that_is_made_in_forward_or_keeps_no_statistics():
     class Untracked(CNNBackbone):
         def __init__(self, *options, **more):
             super().__init__(*options, **more)
-            for stage in self.stages:
-                stage[1] = nn.BatchNorm2d(stage[1].num_features, track_running_stats=False)
+            for number, (conv, norm, pool, relu) in enumerate(self.stages):
+                self.stages[number] = nn.Sequential(conv, nn.BatchNorm2d(norm.num_features, track_running_stats=False), pool, relu)
 
     def check_mates(backbone):
         model = backbone(channels=(2, 2)).eval()
