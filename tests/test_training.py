@@ -8,8 +8,9 @@ from torch import nn
 from common.dataset import genre_sides, make_loader
 from common.errors import LabError
 from common.labels import load_class_mapping
+from common.metrics import squared_error_loss
 from common.models import Classifier, CNNBackbone
-from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
+from common.training import BestEpoch, constant_loss, evaluate, overfit_batch, train_epoch
 
 
 class Items(torch.utils.data.Dataset):
@@ -87,7 +88,7 @@ def test_without_a_single_epoch_the_weights_stay_as_they_came():
     assert model.value.item() == 0.25
 
 
-@pytest.mark.parametrize(("rate", "verdict"), [(0.3, "learns"), (1e-7, "stuck"), (0.008, "slow"), (3.0, "diverges")])
+@pytest.mark.parametrize(("rate", "verdict"), [(0.3, "learns"), (1e-3, "stuck"), (0.008, "slow"), (3.0, "diverges")])
 def test_the_verdict_of_one_batch(rate, verdict, capsys):
     class Line(nn.Module):
         def __init__(self):
@@ -105,6 +106,25 @@ def test_the_verdict_of_one_batch(rate, verdict, capsys):
     found = overfit_batch(model, make_loader(Doubles(), 5), nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=rate), steps=40)
     assert found["overfit"] == verdict
     assert f"verdict : {verdict}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("loss_function", [nn.CrossEntropyLoss(), squared_error_loss, nn.MSELoss()])
+def test_no_constant_answer_loses_less_than_the_constant(loss_function):
+    values, names = torch.tensor([0.1, 0.2, 0.7, 0.4, 0.1]), torch.tensor([0, 0, 1, 0, 2])
+    y = values if isinstance(loss_function, nn.MSELoss) else names
+    shape = (5,) if y.is_floating_point() else (5, 4)
+    least = constant_loss(loss_function, torch.zeros(shape), y)
+    for seed in range(50):
+        other = torch.randn(shape[1:], generator=torch.Generator().manual_seed(seed))
+        assert loss_function(other.expand(shape), y) >= least
+
+
+def test_the_check_of_one_batch_leaves_weight_decay_and_tiny_rates_out():
+    model = Constant()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-6, weight_decay=0.1)
+    overfit_batch(model, make_loader(Items(), 5), nn.MSELoss(), optimizer, steps=1)
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["weight_decay"]) == (1e-3, 0.0)
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_clips_named(tiny_data):
