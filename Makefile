@@ -4,7 +4,7 @@ BIN := .venv/bin
 # threads that wait for a busy core by spinning make everything slower on a shared machine
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo all test lint readme clean
+.PHONY: demo all test lint soak readme clean
 
 ## the main job on demo music: virtual environment, install, 25 epochs of step 7
 demo: .venv/installed
@@ -28,6 +28,14 @@ test: .venv/installed-dev lint
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+## what the tests hold in small doses, in full: kills, full disks, races, damaged files, 11,000 mutated inputs
+soak: export PYTHONPATH = .
+soak: .venv/installed-dev
+	$(BIN)/python tests/soak_runs.py
+	$(BIN)/python tests/soak_damage.py
+	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_fuzz.py -s
 
 ## README's figures anew from docs/figures.json
 readme: .venv/installed-dev

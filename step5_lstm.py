@@ -19,7 +19,6 @@ from common.findings import say_step5
 from common.locations import find_data
 from common.metrics import accuracy, mean_or_none, prior_losses, squared_error_loss
 from common.models import Classifier, LSTMBackbone
-from common.progress import progress
 from common.report import (
     beside_writeup,
     load_given,
@@ -32,6 +31,7 @@ from common.report import (
 )
 from common.run import open_run, print_results
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
+from common.verdicts import watch_training
 from common.writeup import STEP5_LSTM
 
 STEP = "step5_lstm"
@@ -116,7 +116,7 @@ def train_and_test(args, data, run, features):
 
     # Training
     best, history = BestEpoch(model), []
-    for epoch in progress(range(args.epochs), "epochs", "epoch"):
+    for epoch in run.epochs(args.epochs, model, optimizer, train_loader, best, history):
         train_loss = train_epoch(model, train_loader, loss_function, optimizer, args.device)
         val = evaluate(model, val_loader, loss_function, args.device)
         val_acc = accuracy(val.outputs, val.targets)
@@ -124,6 +124,7 @@ def train_and_test(args, data, run, features):
         print(f"Accuracy in validation set = {100 * val_acc} %")
         print(f"epoch : {epoch} ,validation loss = {val.loss}")
         history.append({"epoch": epoch, "train_loss": train_loss, "val_loss": val.loss, "val_acc": val_acc})
+        watch_training(history, val, references)
         if best.update(epoch, (val_acc, -val.loss), model):
             run.save_best(best)
     best.restore(model)
@@ -134,7 +135,7 @@ def train_and_test(args, data, run, features):
     report_training(run, f"LSTM on {features}", history, best, args.loss, references)
     metrics = report_genres(run, f"LSTM on {features}", classes, test_set, test, val_loader.dataset, val)
     print(f"\n{beside_writeup(data, args, len(test_set))}")
-    metrics["baselines"] = report_baselines(args, data.genres(beat), data, train_side, test_set, metrics["accuracy"])
+    metrics["baselines"] = report_baselines(args, run, data.genres(beat), train_side, test_set, metrics["accuracy"])
     return run.finish({"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}, metrics, history)
 
 

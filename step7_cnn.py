@@ -17,7 +17,6 @@ from common.findings import say_step7
 from common.locations import find_data
 from common.metrics import accuracy, confusion_text, prior_losses
 from common.models import Classifier, CNNBackbone
-from common.progress import progress
 from common.report import (
     beside_writeup,
     load_given,
@@ -30,6 +29,7 @@ from common.report import (
 )
 from common.run import open_run, print_results
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
+from common.verdicts import watch_training
 from common.writeup import STEP7_CNN
 
 STEP = "step7_cnn"
@@ -86,13 +86,14 @@ def train_and_test(args, data, run):
 
     # Training
     best, history = BestEpoch(model), []
-    for epoch in progress(range(args.epochs), "epochs", "epoch"):
+    for epoch in run.epochs(args.epochs, model, optimizer, train_loader, best, history):
         train_loss = train_epoch(model, train_loader, loss_function, optimizer, args.device)
         val = evaluate(model, val_loader, loss_function, args.device)
         val_acc = accuracy(val.outputs, val.targets)
         print(f"epoch : {epoch} ,training loss = {train_loss}")
         print(f"Accuracy in validation set = {100 * val_acc} %")
         history.append({"epoch": epoch, "train_loss": train_loss, "val_loss": val.loss, "val_acc": val_acc})
+        watch_training(history, val, references)
         if best.update(epoch, (val_acc, -val.loss), model):
             run.save_best(best)
     best.restore(model)
@@ -104,7 +105,7 @@ def train_and_test(args, data, run):
     metrics = report_genres(run, "CNN on mel spectrograms", classes, test_set, test, val_loader.dataset, val)
     print(f"\n{confusion_text(metrics)}")
     print(f"\nwrite-up: {STEP7_CNN['test_acc']:.4f}; {beside_writeup(data, args, len(test_set))}")
-    metrics["baselines"] = report_baselines(args, data.genres(), data, train_side, test_set, metrics["accuracy"])
+    metrics["baselines"] = report_baselines(args, run, data.genres(), train_side, test_set, metrics["accuracy"])
     return run.finish({"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}, metrics, history)
 
 

@@ -21,6 +21,7 @@ CEPSTRA = 40  # of the bands' decibels; the first of them is the level
 SHAPES = 13  # of these, the ones whose modulation and covariance are taken
 MODULATIONS = ((0.5, 1), (1, 2), (2, 4), (4, 8), (8, 16))  # Hz: from phrases to tremolo
 FOLDS = 5
+SCORED = {"linear": True, "kernel": True}  # the models, each with a score or None
 
 
 def mean_and_deviation(mel):
@@ -108,10 +109,11 @@ def kept_scores(folder, key, known_set, unknown_set, classify):
     """baseline_scores, computed once for each key (data fingerprint, folder, axis) and split, and kept as JSON in `folder`."""
     ids = hashlib.sha256(json.dumps([clip_ids(known_set), clip_ids(unknown_set)]).encode()).hexdigest()[:8]
     path = Path(folder) / f"{key}_{ids}.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # not there yet, or damaged: it is made anew
-        scores = baseline_scores(known_set, unknown_set, classify)
+    with contextlib.suppress(OSError, ValueError, RecursionError):  # not there yet, or damaged: it is made anew
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(kept, dict) and {name: type(score) in (float, type(None)) for name, score in kept.items()} == SCORED:
+            return kept
+    scores = baseline_scores(known_set, unknown_set, classify)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, scores)

@@ -14,13 +14,16 @@ from common.errors import LabError, reason
 from common.files import write_atomically
 
 
-def save_checkpoint(path, weights, facts):
-    """Writes a state dict {name: tensor} and a JSON-able dict of facts (architecture, classes, ids seen, data, ...), atomically."""
+def save_checkpoint(path, weights, facts, before=None):
+    """Writes a state dict {name: tensor} and a JSON-able dict of facts (architecture, classes, ids seen, data, ...), atomically.
+
+    before: the name that a checkpoint there already is kept under.
+    """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     text = json.dumps(facts, ensure_ascii=False)
     buffer = io.BytesIO()
     torch.save({"weights": weights, "facts": text, "sha256": digest(weights, text)}, buffer)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue(), before)
 
 
 def read_checkpoint(path):
@@ -95,7 +98,7 @@ def checkpoint_fact(path, name, allowed):
 
 def digest(weights, text):
     """SHA-256 over the facts and every tensor's name, type, shape and bytes."""
-    sha = hashlib.sha256(text.encode("utf-8"))
+    sha = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
     for name in sorted(weights):
         tensor = weights[name]
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -2,11 +2,13 @@
 
 import argparse
 import math
+import shlex
 import sys
 
 from common.checkpoints import read_checkpoint
 from common.errors import LabError
 from common.locations import REPOSITORY
+from common.parallel import join_processes
 from common.training import use_huge_pages
 
 QUICK_CLIPS = 160  # of each side in a dry run: five batches of 32, a third of the training side's for validation
@@ -35,6 +37,7 @@ def step_parser(description, epochs=None, lr=None, batch_size=32):
     mode.add_argument("--quick", action="store_true", help=f"dry run: {QUICK_CLIPS} clips of each side, 2 epochs; says nothing about music")
     mode.add_argument("--overfit-batch", action="store_true", help="train on one batch alone until its loss is near 0, and give a verdict")
     mode.add_argument("--checkpoint", metavar="FILE", help="score this checkpoint instead of training (with --epochs 0)")
+    mode.add_argument("--resume", action="store_true", help="go on after the last epoch that the same run in --out has saved")
     parser.set_defaults(defaults=(epochs, lr))
     return parser
 
@@ -56,6 +59,7 @@ def parse_arguments(parser, argv):
     args.epochs, args.lr = chosen(args.epochs, epochs), chosen(args.lr, lr)
     args.device = pick_device(args.device)
     use_huge_pages()
+    join_processes(args)
     return args
 
 
@@ -113,8 +117,9 @@ def run_script(main):
         main()
     except LabError as error:
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        print("stopped by Ctrl-C", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        again = shlex.join(["python", *(word for word in sys.argv if word != "--resume"), "--resume"])
+        print(f"stopped by Ctrl-C{f'; this goes on after the last whole epoch: {again}' if error.args else ''}", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has gone; Python would complain about it once more on the way out

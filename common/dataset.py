@@ -2,6 +2,8 @@
 
 import hashlib
 import math
+import os
+import secrets
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +76,7 @@ class SpectrogramDataset(Dataset):
             raise LabError(f"{folder / side}: at least one clip was expected")
         self.ids = [ident for ident, _, _ in rows]
         self.files = [files[ident] for ident in self.ids]
-        place = hashlib.sha256(str((folder / side).resolve()).encode()).hexdigest()[:8]
+        place = hashlib.sha256(os.fsencode((folder / side).resolve())).hexdigest()[:8]
         cache_file = cache and Path(cache) / f"{folder.name}.{side}.{place}.pack"  # no two folders ever share one
         self.clips = open_clips(dict(zip(self.ids, self.files, strict=True)), cache_file, build=not at_most)
         self.columns = FEATURES[features]
@@ -84,7 +86,7 @@ class SpectrogramDataset(Dataset):
         self.lengths = np.minimum(frames, self.max_length)
         self.zero_pad = PaddingTransform(self.max_length)
         if axis is None:
-            self.labels = np.array(self.label_transformer.transform([genre for _, genre, _ in rows]), dtype=np.int64)
+            self.labels: np.ndarray = np.array(self.label_transformer.transform([genre for _, genre, _ in rows]), dtype=np.int64)
         else:
             values = np.array([row for _, row, _ in rows], dtype=np.float32)[:, [AXES.index(name) for name in axes]]
             self.labels = values[:, 0] if isinstance(axis, str) else values
@@ -163,7 +165,7 @@ class EpochBatches(Sampler):
         if batch_size < 1:
             raise LabError(f"batches of at least 1 clip were expected, not of {batch_size}")
         self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
-        self.seed = np.random.SeedSequence().entropy if seed is None else seed
+        self.seed = secrets.randbits(128) if seed is None else seed
         self.epoch, self.current = 0, []
 
     def __len__(self):

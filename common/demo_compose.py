@@ -47,8 +47,8 @@ class Track:
 def choose(rng, options):
     """One of "a:3 b:1 c", by weight (1 where none is given)."""
     names, weights = zip(*([*option.split(":"), "1"][:2] for option in options.split()), strict=True)
-    weights = np.array(weights, float)
-    return names[rng.choice(len(names), p=weights / weights.sum())]
+    shares = np.array(weights, float)
+    return names[rng.choice(len(names), p=shares / shares.sum())]
 
 
 def parameters(genre, rng):

@@ -105,7 +105,7 @@ RHYTHMS = {
     "gallop": "x.xxx.xxx.xxx.xx", "shuffle": "x.x.x.x.x.x.x.x.", "stabs": "x..x..x...x..x..", "riff": "x..x..x.x...x...",
     "comping": "...x......x...x.", "picking": "x.x.x.x.x.x.x.x.", "arpeggio": "xxxxxxxxxxxxxxxx", "alberti": "x.x.x.x.x.x.x.x.",
 }
-HARMONIES = {  # chords as steps of the scale, 0 the tonic
+HARMONIES: dict = {  # chords as steps of the scale, 0 the tonic
     "pop": [(0, 4, 5, 3), (5, 3, 0, 4), (0, 3, 4, 3), (0, 5, 3, 4)], "riff": [(0, 0, 6, 5), (0, 6, 0, 3), (0, 0, 0, 2)],
     "blues": [(0, 0, 0, 0, 3, 3, 0, 0, 4, 3, 0, 4)], "jazz": [(1, 4, 0, 5), (2, 5, 1, 4), (1, 4, 0, 0)],
     "loop": [(0, 5), (0, 3), (0, 0, 5, 4)], "drone": [(0,), (0, 0, 0, 6)],

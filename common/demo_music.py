@@ -22,7 +22,8 @@ from threadpoolctl import threadpool_limits
 from common.demo_compose import compose_track
 from common.demo_render import HOP_LENGTH, SAMPLE_RATE, render
 from common.errors import LabError, reason
-from common.labels import AXES, CLASS_MAPPING
+from common.expectations import EMOTION_CLIPS, GENRE_CLIPS
+from common.labels import AXES
 from common.progress import progress as progress_bar
 
 FORMAT = 1  # rises when the composer changes, so that demo music of an older version is composed anew
@@ -31,9 +32,6 @@ MARKER = "demo_music.json"
 NOTICE = "Computer-composed demo music in the lab's layout: it stands in for the pipeline, not for music, and scores on it mean nothing."
 FULL_SCALE = 4.5  # the `scale` that gives exactly the lab's counts; 1.0 gives 2/9 of them
 LARGEST_SCALE = 20.0  # more would run out of four-digit ids
-USUAL_CLIPS = (160, 40)  # train, test of 16 of the lab's 20 genres; the other four:
-LAB_CLIPS = {"Metal": (153, 38), "Trip-Hop": (137, 34), "Soundtrack": (124, 30), "Post-Rock": (95, 23)}
-LAB_EMOTION_CLIPS = (1122, 375)
 GENRE_SET, EMOTION_SET = "fma_genre_spectrograms", "multitask_dataset"
 ID_RANGES = {GENRE_SET: (145, 124864), EMOTION_SET: (1004, 9860)}  # the lab's smallest and largest
 SIDES = ("train", "test")
@@ -55,7 +53,7 @@ def clip_counts(scale):
     def scaled(counts):
         return tuple(max(2, round(count * scale / FULL_SCALE)) for count in counts)
 
-    return {genre: scaled(LAB_CLIPS.get(genre, USUAL_CLIPS)) for genre in sorted(CLASS_MAPPING)}, scaled(LAB_EMOTION_CLIPS)
+    return {genre: scaled(counts) for genre, counts in sorted(GENRE_CLIPS.items())}, scaled(EMOTION_CLIPS)
 
 
 def plan_clips(scale, seed):

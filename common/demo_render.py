@@ -43,7 +43,7 @@ INSTRUMENTS = {
 }
 
 # Drum: bumps on the mel axis as (centre Hz, width in bands, dB), then the time (s) in which it falls by 8.7 dB.
-DRUMS = {
+DRUMS: dict = {
     "kick": ([(62, 2.0, 0), (3000, 18, -34)], 0.06),
     "boom": ([(50, 1.5, 0), (2500, 16, -42)], 0.22),
     "snare": ([(200, 4, -4), (2600, 26, -13), (7000, 20, -17)], 0.06),

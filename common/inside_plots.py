@@ -81,7 +81,7 @@ def filter_tiles(name, layer, maps=None, spectrogram=False):
     A convolution has a column for each filter and a row for each channel it reads, a linear layer a row for each output and a column
     for each channel of the maps (C, h, w) that it reads. spectrogram: filters of one channel, in rows, drawn as their input is.
     """
-    pair = layer.weight.detach(), layer.weight.grad
+    pair = [layer.weight.detach(), layer.weight.grad]
     if maps:
         return name, *(each.reshape(-1, *maps).numpy() for each in pair), "channel", "output"
     pair = [each.transpose(0, 1) for each in pair]  # (filters, channels, h, w) -> (channels, filters, h, w)
@@ -158,19 +158,24 @@ def occlusion_figure(clip, regions, framed, decision, title):
     figure, axes = new_figure(12, 8, 2, 1, sharex=True)
     (top,), (bottom,) = axes
     figure.colorbar(draw_mel(top, clip, title), ax=top, label="dB below the clip's maximum", pad=0.01)
-    drops = occlusion_map(regions).numpy()
-    limit = np.abs(drops).max() or 1.0
-    extent = (-0.5 * FRAME_SECONDS, (len(clip) - 0.5) * FRAME_SECONDS, -0.5, N_MELS - 0.5)
-    colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "interpolation": "nearest"}
-    image = bottom.imshow(drops.T, origin="lower", aspect="auto", extent=extent, **colours)
-    words = f"what hiding a place costs '{decision}' (red: it speaks for the class, blue: against it)"
-    bottom.set_title(words, fontsize=10, parse_math=False)
-    bottom.set_yticks([mel_band_of(hertz) for hertz in MEL_TICKS], [str(hertz) for hertz in MEL_TICKS], fontsize=8)
-    bottom.set(xlabel="time (s)", ylabel="frequency (Hz, mel scale)")
-    figure.colorbar(image, ax=bottom, label="mean drop of the log-probability (nats)", pad=0.01)
+    draw_drops(figure, bottom, regions, decision)
     for ax, colour in ((top, "white"), (bottom, "black")):
         ax.add_patch(frame_of(framed, colour))
     return figure
+
+
+def draw_drops(figure, ax, regions, decision):
+    """The map of what hiding a place costs a class, with its colour bar; where no window of [Region] was, nothing."""
+    drops = occlusion_map(regions).numpy()
+    limit = np.nanmax(np.abs(drops)) or 1.0
+    extent = (-0.5 * FRAME_SECONDS, (len(drops) - 0.5) * FRAME_SECONDS, -0.5, N_MELS - 0.5)
+    colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "interpolation": "nearest"}
+    image = ax.imshow(drops.T, origin="lower", aspect="auto", extent=extent, **colours)
+    words = f"what hiding a place costs '{decision}' (red: it speaks for the class, blue: against it)"
+    ax.set_title(words, fontsize=10, parse_math=False)
+    ax.set_yticks([mel_band_of(hertz) for hertz in MEL_TICKS], [str(hertz) for hertz in MEL_TICKS], fontsize=8)
+    ax.set(xlabel="time (s)", ylabel="frequency (Hz, mel scale)")
+    figure.colorbar(image, ax=ax, label="mean drop of the log-probability (nats)", pad=0.01)
 
 
 def frame_of(region, colour):

@@ -33,7 +33,6 @@ CLASS_MAPPING = {
     "International": None,
     "Old-Time": None,
 }
-LAB_TEST_CLIPS = 575  # of the lab's test side that these classes keep
 CLASS_MAPPING_FILE = "class_mapping.json"
 
 

@@ -24,7 +24,7 @@ def build_page(results):
     """The page as a dictionary for the templates: title, demo, facts [(name, text)], glance (Table), sections [(Section, blocks)]."""
     sections = []
     for section in SECTIONS:
-        blocks = [Answer(*cited) for cited in CITED.get(section.number, ())]
+        blocks: list = [Answer(*cited) for cited in CITED.get(section.number, ())]
         blocks += BLOCKS[section.number](results) if results.groups[section.step] else [NotRun(results.command(section.script))]
         sections.append((section, sorted(blocks, key=rank)))
     facts = [*header_facts(results), ("Comparison", comparison_text(results))]

@@ -114,7 +114,7 @@ def micro_and_macro(results):
     accuracy, macro = (values(best, "result", key) for key in ("test_acc", "test_f1_macro"))
     text += f"The best LSTM, on {name_of(first_run(best))}, has accuracy {shown(accuracy)} and macro F1 {shown(macro)}. "
     never = [name for name, score in scores.items() if score == 0]
-    lowest = sorted((name for name in scores if 0 < scores[name] < np.mean(macro)), key=scores.get)
+    lowest = sorted((name for name in scores if 0 < scores[name] < np.mean(macro)), key=lambda name: scores[name])
     if never:
         text += f"Never recognised, with F1 0, are {listed(never)}; they pull the macro average down most. "
     if lowest:

@@ -1,8 +1,8 @@
 """What a section of the report's page is made of: tables, answers, pictures and logs, and the rows and captions that sections share."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,8 @@ CAPTIONS = {
 }
 
 
-class Table(NamedTuple):
+@dataclass(frozen=True)
+class Table:
     """head: column names; rows: the same number of texts each."""
 
     caption: str
@@ -43,31 +44,36 @@ class Table(NamedTuple):
         return [all(NUMBER.fullmatch(cell) for cell in column) for column in zip(*self.rows, strict=True)]
 
 
-class Text(NamedTuple):
+@dataclass(frozen=True)
+class Text:
     text: str
     kind = "text"
 
 
-class Answer(NamedTuple):
+@dataclass(frozen=True)
+class Answer:
     question: str
     text: str
     sources: tuple = ()
     kind = "answer"
 
 
-class Picture(NamedTuple):
+@dataclass(frozen=True)
+class Picture:
     caption: str
     path: Path
     kind = "picture"
 
 
-class Log(NamedTuple):
+@dataclass(frozen=True)
+class Log:
     title: str
     text: str
     kind = "log"
 
 
-class NotRun(NamedTuple):
+@dataclass(frozen=True)
+class NotRun:
     command: str
     kind = "not_run"
 

@@ -64,8 +64,8 @@ def transfer_blocks(results):
     groups, losses = results.groups["step9_transfer"], []
     for variant, group in groups.items():
         if first_run(group).get("axis"):
-            theirs = writeup.STEP9_LOSSES.get(first_run(group)["axis"], (None, None)) if "transfer" in variant else (None, None)
-            losses += loss_rows(variant.replace("_", ", "), group, *theirs, results.emotions)
+            train, val = writeup.STEP9_LOSSES.get(first_run(group)["axis"], (None, None)) if "transfer" in variant else (None, None)
+            losses += loss_rows(variant.replace("_", ", "), group, train, val, results.emotions)
     genres, found = results.chosen("step9_transfer", start="genres"), []
     if genres:
         rows = cnn_rows(results, "step9_transfer", writeup.STEP9_GENRES, "CNN to be transferred", start="genres")

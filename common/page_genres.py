@@ -158,7 +158,8 @@ def class_table(group, comparable):
 
 
 def inside_blocks(results):
-    groups, found = results.groups["step7a_look_inside"], []
+    groups = results.groups["step7a_look_inside"]
+    found: list = []
     head = ("layer", "this run, one digit", "write-up, one digit of MNIST", "comparison")
     for group in groups.values():
         run = first_run(group)
@@ -200,7 +201,7 @@ def cnn_rows(results, step="step7_cnn", theirs=writeup.STEP7_CNN, label="CNN on 
 def cnn_blocks(results):
     groups = results.groups["step7_cnn"]
     layers = [run["metrics"]["genre"]["layers"] for run in results.runs("step7a_look_inside") if (run["metrics"] or {}).get("genre")]
-    found = [Table(f"Accuracy and loss (write-up: {writeup.STEP7_EPOCHS} epochs)", BESIDE, cnn_rows(results))]
+    found: list = [Table(f"Accuracy and loss (write-up: {writeup.STEP7_EPOCHS} epochs)", BESIDE, cnn_rows(results))]
     if layers:
         head = ("layer", "role", "output", "parameters")
         rows = [[str(layer.get(key, "-")) for key in head] for layer in layers[0]]

@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 import time
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +20,46 @@ from common.checkpoints import save_checkpoint
 from common.errors import LabError, reason
 from common.files import write_atomically, write_json
 from common.metrics import mean_or_none
+from common.parallel import rank
 from common.plots import png
+from common.progress import progress
+from common.resume import TrainingState, read_states
 
+MEMORY_ERRORS = (torch.cuda.OutOfMemoryError, MemoryError)  # PyTorch says it of the CPU by a RuntimeError
 METRICS = "metrics.json"  # written last: a folder without it is a run that did not end
 
 
 class Run:
-    """One run's folder and what is known of it. `facts` go into its checkpoint and metrics: data, classes, mode, architecture, ids."""
+    """One run's folder and what is known of it. `facts` go into its checkpoint and metrics: data, classes, mode, architecture, ids.
 
-    def __init__(self, folder, facts):
-        self.folder, self.facts = folder, facts
+    arguments: as resolved_arguments gives them; log: the Tee behind sys.stdout; saved: the states to go on from, as read_states gives them.
+    """
+
+    def __init__(self, folder, facts, arguments, log, saved):
+        self.folder, self.facts, self.arguments, self.log, self.saved = folder, facts, arguments, log, saved
         self.started = time.monotonic()
+
+    def epochs(self, count, model, optimizer, loader, best, history, *more, name=""):
+        """The epochs 0..count-1 behind a progress bar, for `for`; in a full run the whole state is saved after each, as state<name>.pt.
+
+        Where the run goes on from a saved state that is put back first, its log lines printed again, best<name>.pt written again, and the
+        epochs after it come; none where all are done. loader: the training side's; best: a BestEpoch; more: see TrainingState.
+        """
+        path, begun, done = self.folder / f"state{name}.pt", len(self.log.written), 0
+        state = TrainingState(model, optimizer, loader, best, history, *more)
+        if path.name in self.saved:
+            facts, saved = self.saved.pop(path.name)
+            state.restore(saved)
+            done = facts["epoch"] + 1
+            print(facts["log"], end="")
+            if best.epoch is not None:
+                self.save_best(best, f"best{name}")
+            tell_resumed(facts, self.arguments)
+        for epoch in progress(range(done, count), "epochs", "epoch", total=count, initial=done):
+            yield epoch
+            if self.facts["mode"] == "full":
+                facts = {"arguments": self.arguments, "data": self.facts["data"], "versions": versions(), "epoch": epoch}
+                state.save(path, {**facts, "log": "".join(self.log.written[begun:])})
 
     def save_best(self, best, name="best"):
         """The best epoch's weights, a BestEpoch, as <name>.pt with the run's facts."""
@@ -61,52 +90,65 @@ class Run:
         facts = {name: value for name, value in self.facts.items() if name != "seen"}
         write_json(self.folder / METRICS, {"result": result, **facts, "used": used, "metrics": metrics})
         memory = f", peak memory {used['peak_memory_mb']} MB" if used["peak_memory_mb"] else ""
-        print(f"{self.folder}: {used['seconds']} s{memory}", file=sys.stderr)
+        if not rank():
+            print(f"{self.folder}: {used['seconds']} s{memory}", file=sys.stderr)
         return result
 
 
 @contextmanager
 def open_run(args, step, variant, data):
     """A fresh folder for one run, its log teed into log.txt. An earlier run there is renamed to <variant>.old-<n>, and back again
-    where this one fails before it has saved anything.
+    where this one fails before it has saved anything. With --resume a folder that holds a state of training is gone on with instead.
 
-    args: the resolved arguments; data: LabData. Raises LabError where the folder cannot be written or another process is writing it.
+    args: the resolved arguments; data: LabData. Raises LabError where the folder cannot be written or another process is writing it, where
+    the state is of other arguments or data, and where the memory holds no batch; a KeyboardInterrupt says that --resume would help.
     """
     folder = Path(args.out).resolve() / step / variant
+    arguments, resume = resolved_arguments(args, data), getattr(args, "resume", False)
     facts = {"step": step, "variant": variant, "mode": args.mode, "seed": args.seed, "demo": data.demo}
     facts |= {"data": data.fingerprint, "data_path": str(data.path), "class_mapping": data.class_mapping}
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.parent / f".{variant}.lock", timeout=0)
-        lock.acquire()
-        earlier = keep_earlier(folder)
-        folder.mkdir()
-        (folder / "log.txt").touch()
-    except Timeout as error:
-        raise LabError(f"{folder}: another process is writing this run; wait for it, or give another --out") from error
-    except OSError as error:
-        raise LabError(f"{folder}: the run cannot be written there ({reason(error)}); --out DIR puts runs elsewhere") from error
-    try:
-        with open(folder / "log.txt", "w", encoding="utf-8", buffering=1) as log, redirect_stdout(Tee(sys.stdout, log)):
-            write_json(folder / "arguments.json", {"arguments": resolved_arguments(args, data), "versions": versions()})
-            yield Run(folder, facts)
-    except BaseException:
-        if not any(folder.glob("*.pt")) and not (folder / METRICS).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            if earlier and not folder.exists():
-                earlier.rename(folder)
-        raise
-    finally:
-        lock.release()
+    with ExitStack() as held:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(folder.parent / f".{variant}.lock", timeout=0))
+            saved = read_states(folder, arguments, data.fingerprint) if resume else {}
+            earlier = None if saved else keep_earlier(folder)
+            folder.mkdir(exist_ok=True)
+            log = held.enter_context(open(folder / "log.txt", "wb", buffering=0))
+        except Timeout as error:
+            raise LabError(f"{folder}: another process is writing this run; wait for it, or give another --out") from error
+        except OSError as error:
+            raise LabError(f"{folder}: the run cannot be written there ({reason(error)}); --out DIR puts runs elsewhere") from error
+        try:
+            with redirect_stdout(Tee(sys.stdout, log)) as tee:
+                write_json(folder / "arguments.json", {"arguments": arguments, "versions": versions()})
+                yield Run(folder, facts, arguments, tee, saved)
+        except BaseException as error:
+            if holds_nothing(folder):
+                log.close()  # Windows removes no open file
+                shutil.rmtree(folder, ignore_errors=True)
+                if earlier and not folder.exists():
+                    earlier.rename(folder)
+            if hasattr(args, "batch_size") and (isinstance(error, MEMORY_ERRORS) or "DefaultCPUAllocator" in str(error)):
+                raise LabError(f"--batch-size {args.batch_size}: a batch of fewer clips was expected, the memory is full") from error
+            if isinstance(error, KeyboardInterrupt) and args.mode == "full" and hasattr(args, "resume"):
+                raise KeyboardInterrupt("--resume goes on") from error
+            raise
 
 
 def resolved_arguments(args, data):
-    """The arguments as they were used: whole paths in place of what was left to the defaults."""
-    return {**vars(args), "data": str(data.path), "out": str(Path(args.out).resolve())}
+    """The arguments as they were used: whole paths in place of what was left to the defaults; --resume, which changes nothing, left out."""
+    given = {name: value for name, value in vars(args).items() if name != "resume"}
+    return {**given, "data": str(data.path), "out": str(Path(args.out).resolve())}
 
 
 def keep_earlier(folder):
-    """Renames a folder that is there already to the first free <name>.old-<n>; returns its new path, None where there was none."""
+    """Renames a folder that is there already to the first free <name>.old-<n>; returns its new path, None where there was none.
+
+    What a process left that was killed before it had saved anything is removed.
+    """
+    if folder.is_dir() and holds_nothing(folder):
+        shutil.rmtree(folder)
     if not folder.exists():
         return None
     number = 1
@@ -115,23 +157,41 @@ def keep_earlier(folder):
     return folder.rename(folder.with_name(f"{folder.name}.old-{number}"))
 
 
+def holds_nothing(folder):
+    """Whether a run's folder has neither weights nor metrics in it."""
+    return not any(folder.glob("*.pt")) and not (folder / METRICS).exists()
+
+
+def tell_resumed(facts, arguments):
+    """On stderr, since the log shall be as if nothing had happened: after which epoch the run goes on, and what may make it round anew."""
+    then, now = {**facts["versions"], "device": facts["arguments"]["device"]}, {**versions(), "device": arguments["device"]}
+    changed = [f"{name} {then.get(name)} is now {value}" for name, value in now.items() if then.get(name) != value]
+    caution = f"; {', '.join(changed)}: figures may differ in their last digits" if changed else ""
+    print(f"resumed after epoch {facts['epoch']}{caution}", file=sys.stderr)
+
+
 class Tee:
-    """A stream that writes to the screen and to the log, with any progress bar out of the way."""
+    """A stream that writes to the screen and to the log, with any progress bar out of the way.
+
+    log: an unbuffered binary file, so that nothing waits in memory when the process is killed; written: all texts so far.
+    """
 
     def __init__(self, screen, log):
-        self.screen, self.log = screen, log
+        self.screen, self.log, self.written = screen, log, []
 
     def write(self, text):
         with tqdm.external_write_mode(file=self.screen):
             self.screen.write(text)
+        self.written.append(text)
+        rest = text.encode("utf-8", "backslashreplace")
         try:
-            self.log.write(text)
+            while rest:
+                rest = rest[self.log.write(rest) :]
         except OSError as error:
             raise LabError(f"{self.log.name}: the log cannot be written ({reason(error)}); --out DIR puts runs elsewhere") from error
 
     def flush(self):
         self.screen.flush()
-        self.log.flush()
 
 
 def read_runs(root, step, data, **facts):
@@ -142,8 +202,10 @@ def read_runs(root, step, data, **facts):
             continue
         try:
             run = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise LabError(f"{path}: the metrics of a finished run were expected ({reason(error)})") from error
+        if not isinstance(run, dict):
+            raise LabError(f"{path}: the metrics of a finished run were expected, a JSON object")
         if all(run.get(name) == value for name, value in {"data": data.fingerprint, **facts}.items()):
             found.append({**run, "folder": str(path.parent)})
     return found

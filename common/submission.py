@@ -2,7 +2,7 @@
 
 import math
 
-from common.errors import LabError
+from common.errors import LabError, shown
 from common.files import write_atomically
 from common.labels import AXES
 
@@ -13,11 +13,14 @@ HANDOUT_SUFFIX = ".fused.full.npy.gz"
 def write_submission(path, ids, values, header=HANDOUT_HEADER, suffix=HANDOUT_SUFFIX):
     """Writes <id><suffix>,<valence>,<energy>,<danceability> in plain decimals below a header line, whole or not at all.
 
-    ids: clip ids, each once; values: (n, 3) finite numbers. Raises LabError, naming the file, where a value is not finite, or an axis
-    is the same for every clip, since the judge's rank correlation is undefined then.
+    ids: clip ids, each once; values: (n, 3) finite numbers. Raises LabError, naming the file, where a value is not finite, where an axis
+    is the same for every clip, since the judge's rank correlation is undefined then, or where a comma or line break would make a row two.
     """
     if len(set(ids)) != len(ids) or len(ids) != len(values):
         raise ValueError("one row of values for each clip, and each clip once, was expected")
+    for text in (header, suffix, *ids):
+        if "," in text or len(f"|{text}|".splitlines()) > 1:
+            raise LabError(f"{path}: names without comma and line break were expected, not {shown(text)}; nothing was written")
     for axis, column in zip(AXES, zip(*values, strict=True), strict=True):
         if not all(math.isfinite(value) for value in column):
             raise LabError(f"{path}: finite predictions were expected, but {axis} has others; nothing was written")

@@ -48,6 +48,18 @@ def write_tiny_data(root, train=12, test=6, frames=40, seed=0):
     return root
 
 
+def contents(root):
+    """{path below root: bytes} of all files of the runs, without what a clock or the memory wrote, and without locks and earlier runs."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        name = str(path.relative_to(root))
+        if path.is_file() and ".old-" not in name and not name.endswith((".lock", ".part")):
+            found[name] = path.read_bytes()
+            if path.name == "metrics.json":
+                found[name] = {key: value for key, value in json.loads(found[name]).items() if key != "used"}
+    return found
+
+
 @pytest.fixture
 def tiny_data(tmp_path):
     """The path of a tiny data folder: classes Rock and Ελληνικά, 12 + 6 clips of each, 24 + 6 clips with emotions, about 40 frames."""

@@ -51,6 +51,7 @@ def test_a_step_from_the_command_line(flags, tmp_path, script, more, variant):
     written = {path.name for path in folder.iterdir()}
     assert written == {
         "arguments.json", "best.pt", "confusion.png", "curves.png", "history.json", "log.txt", "metrics.json", "predictions.csv",
+        "state.pt", "state.before.pt",
     }  # fmt: skip
     log = (folder / "log.txt").read_text(encoding="utf-8")
     assert log.splitlines() == lines[: len(log.splitlines())] and "epoch" in done.stderr
