@@ -3,18 +3,25 @@
     python step0_data.py
     python step0_data.py --data DIR --headers
     python step0_data.py --demo --seconds 10 --scale 1
+    python step0_data.py --kaggle
+    python step0_data.py --zip archive.zip
+    python step0_data.py --audio MUSIC --data my_data
 
-Needs no earlier step. --demo composes the demo music first, into demo_data/ or into --data DIR. Exit code 1 when a labelled file is
-missing, a file is unreadable, a label file is broken, or one of the lab's four folders is not there. Reading all of the lab's data takes
-minutes (8 GB), --headers seconds. Writes runs/step0_data/<variant>/: log and survey.json.
+Needs no earlier step. --demo composes the demo music first, into demo_data/ or into --data DIR; --kaggle and --zip bring the lab's data,
+--audio your own. Exit code 1 when a labelled file is missing, a file is unreadable, a label file is broken, or one of the lab's four
+folders is not there. Reading all of the lab's data takes minutes (8 GB), --headers seconds.
+Writes runs/step0_data/<variant>/: log and survey.json.
 """
 
+from argparse import ArgumentTypeError
 from collections import Counter
 from pathlib import Path
 
+from common.audio import import_audio
 from common.cli import parse_arguments, positive, run_script, step_parser, variant_name
 from common.demo_music import compose_demo
 from common.errors import LabError
+from common.fetch import compare_counts, download, unpack
 from common.files import write_json
 from common.locations import EMOTIONS, GENRES, REPOSITORY, find_data, lab_data
 from common.report import print_header
@@ -28,9 +35,11 @@ UNITS = {"mel": " dB", "chroma": ""}
 
 def main(argv=None):
     args = parse_flags(argv)
-    data = composed_data(args) if args.demo else find_data(args.data)
+    data = brought_data(args)
     with open_run(args, STEP, variant_name(args, "headers" if args.headers else "values"), data) as run:
         result, problems = look_and_report(args, data, run)
+    if not problems and (args.audio or args.kaggle or args.zip):
+        print(f"next          : python step7_cnn.py{'' if data.path == REPOSITORY / 'data' else f' --data {data.path}'}")
     print(result_line(STEP, data, args.mode, result))
     if problems:
         raise LabError(f"{data.path}: the lab's data whole and readable were expected; {problems}, as listed above and in {run.folder}")
@@ -40,22 +49,56 @@ def main(argv=None):
 def parse_flags(argv):
     parser = step_parser(__doc__)
     parser.add_argument("--headers", action="store_true", help="judge each file by header and size, without reading its values")
-    parser.add_argument("--demo", action="store_true", help="compose demo music by --seed, into --data DIR where that is given")
-    parser.add_argument("--seconds", type=positive, metavar="S", help="with --demo: length of a clip (default: 10; the lab's are 30)")
+    bring = parser.add_mutually_exclusive_group()
+    bring.add_argument("--demo", action="store_true", help="compose demo music by --seed, into --data DIR where that is given")
+    bring.add_argument("--kaggle", action="store_true", help="fetch the lab's data (needs requirements-kaggle.txt and about 8 GB)")
+    bring.add_argument("--zip", metavar="FILE", help="unpack the zip of the lab's data that Kaggle gives, into --data DIR (default: data/)")
+    bring.add_argument(
+        "--audio",
+        metavar="DIR",
+        help="turn DIR/<genre>/*.mp3|wav|flac|ogg|au into the lab's layout under --data (needs requirements-audio.txt); DIR may be a CSV "
+        "of such files, its first line naming the columns: file, genre, valence, energy, danceability, artist",
+    )
+    parser.add_argument("--seconds", type=positive, metavar="S", help="of a clip, with --demo (default: 10) or --audio (30, its middle)")
     parser.add_argument("--scale", type=positive, metavar="X", help="with --demo: number of clips (default: 1; 4.5 gives the lab's)")
+    parser.add_argument("--test-share", type=share, metavar="X", help="with --audio: part of each genre for the test side (default: 0.2)")
     args = parse_arguments(parser, argv)
-    if not args.demo and (args.seconds or args.scale):
-        parser.error("--seconds and --scale say how demo music is composed: --demo was expected beside them")
+    if (args.scale or (args.seconds and not args.audio)) and not args.demo:
+        parser.error("--seconds and --scale say how demo music is composed: --demo was expected beside them, or --audio beside --seconds")
+    if args.test_share and not args.audio:
+        parser.error("--test-share says how your own music is split: --audio was expected beside it")
+    if args.audio and not args.data:
+        parser.error("--audio: a new folder to write to, --data DIR, was expected beside it")
+    if args.kaggle and args.data:
+        parser.error("--kaggle keeps the data in kagglehub's folder, KAGGLEHUB_CACHE names another: no --data was expected beside it")
     args.mode = "full"
     return args
 
 
-def composed_data(args):
-    """Composes the demo music unless it lies there already; returns it as LabData."""
-    root = Path(args.data).expanduser() if args.data else REPOSITORY / "demo_data"
-    choices = {name: value for name, value in (("seconds", args.seconds), ("scale", args.scale)) if value is not None}
-    compose_demo(root, seed=args.seed, **choices)
-    return lab_data(root, "--demo")
+def share(text):
+    """An argparse type: a number above 0 and below 1."""
+    value = positive(text)
+    if value >= 1:
+        raise ArgumentTypeError(f"a number below 1 was expected, not {text!r}")
+    return value
+
+
+def brought_data(args):
+    """The data to look at, as LabData: first composed, fetched, unpacked or extracted where a flag asks for it."""
+    given = Path(args.data).expanduser() if args.data else None
+    choices = {name: getattr(args, name) for name in ("seconds", "scale", "test_share") if getattr(args, name) is not None}
+    if args.demo:
+        compose_demo(given or REPOSITORY / "demo_data", seed=args.seed, **choices)
+        return lab_data(given or REPOSITORY / "demo_data", "--demo")
+    if args.audio:
+        found = import_audio(args.audio, given, seed=args.seed, **choices)
+        for file, why in found["skipped"]:
+            print(f"skipped       : {file}: {why}")
+        print(f"your own music: {found['clips']} clips in {given}, {len(found['skipped'])} files skipped")
+        return lab_data(given, "--audio")
+    if args.kaggle:
+        return find_data(download())
+    return find_data(unpack(args.zip, given or REPOSITORY / "data") if args.zip else args.data)
 
 
 def look_and_report(args, data, run):
@@ -73,12 +116,16 @@ def look_and_report(args, data, run):
     clips = {name: count_clips(survey["sides"], folder) for name, folder in (("genre_clips", GENRES), ("multitask_clips", EMOTIONS))}
     print(f"\ngenre set     : {clips['genre_clips']} clips of {len(survey['genres'])} genres, {len(classes)} classes after the mapping")
     print(f"multitask set : {clips['multitask_clips']} clips")
-    print("write-up      : {genre_clips} clips of {genres} genres, and {multitask_clips} clips\n".format(**STEP0_DATA))
+    print("write-up      : {genre_clips} clips of {genres} genres, and {multitask_clips} clips".format(**STEP0_DATA))
+    print(f"which set     : {survey['which']}\n")
 
-    totals = print_findings(survey)
+    counts = compare_counts(survey["sides"]) if args.kaggle or args.zip else []
+    survey["notes"] += counts
+    totals = print_findings(survey) | {"counts": len(counts)}
     result = {**clips, "missing": totals["missing"], "unreadable": totals["unreadable"]}
     run.finish(result)
     words = {"missing": "missing labelled files", "unreadable": "unreadable files", "errors": "absent folders or broken label files"}
+    words["counts"] = "sides of another size than the lab's"
     return result, ", ".join(f"{totals[name]} {text}" for name, text in words.items() if totals[name])
 
 
@@ -117,7 +164,8 @@ def print_genres(genres):
 
 def print_axes(axes):
     """How the emotion labels are spread; whoever always says the mean has the variance as mean squared error."""
-    print(f"{'axis':12} {'min':>6} {'mean':>6} {'max':>6} {'variance':>9}")
+    if axes:
+        print(f"{'axis':12} {'min':>6} {'mean':>6} {'max':>6} {'variance':>9}")
     for axis, (low, mean, high, variance) in axes.items():
         print(f"{axis:12} {low:6.3f} {mean:6.3f} {high:6.3f} {variance:9.4f}")
 

@@ -1,0 +1,41 @@
+"""Every bundle alone in an empty folder beside its step, on the tiny data: the same RESULT lines.
+
+The steps run with the plain form of the CNN's stage, as the bundles do: the fast one rounds otherwise, which training amplifies.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from common.bundle import STEPS, bundle, project_modules
+from common.locations import REPOSITORY
+
+PLAINLY = """
+import importlib, sys
+from torch import nn
+import common.models
+common.models.ConvStage.forward = nn.Sequential.forward
+importlib.import_module(sys.argv[1]).main(sys.argv[2:])
+"""
+
+
+def results(command, folder, **environment):
+    folder.mkdir(exist_ok=True)
+    command, environment = [sys.executable, *map(str, command)], {**os.environ, **environment}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+
+
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_bundle_alone_gives_the_steps_result(tiny_data, tmp_path, name, seed):
+    flags = ["--data", tiny_data, "--seed", seed] + ["--epochs", 3, "--batch-size", 8] * (name != "step1_visualize")
+    path = tmp_path / "empty" / "single.py"
+    path.parent.mkdir()
+    path.write_text(bundle(REPOSITORY / f"{name}.py", path.name, project_modules()), encoding="utf-8")
+    places = ["--cache", tmp_path / "cache", *["--no-baselines"] * (name != "step1_visualize")]
+    expected = results(["-c", PLAINLY, name, *flags, *places], tmp_path / "step", PYTHONPATH=str(REPOSITORY))
+    assert results([path, *flags], path.parent) == expected and expected

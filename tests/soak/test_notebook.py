@@ -1,0 +1,37 @@
+"""notebooks/lab.ipynb from the first cell to the last, without a browser, on the tiny data and with small settings."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+nbclient = pytest.importorskip("nbclient", reason="needs requirements-notebook.txt")
+nbformat = pytest.importorskip("nbformat", reason="needs requirements-notebook.txt")
+pytest.importorskip("ipykernel", reason="needs requirements-notebook.txt")
+
+NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "lab.ipynb"
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_notebook_runs_from_top_to_bottom(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAB_DATA", str(tiny_data))
+    monkeypatch.setenv("LAB_OUT", str(tmp_path / "runs"))
+    monkeypatch.setenv("LAB_FLAGS", f'--cache "{tmp_path / "cache"}" --epochs 2 --batch-size 8 --no-baselines')
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbformat.validate(notebook)
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    text = "".join(output.get("text", "") for output in outputs if output.output_type == "stream")
+    results = [line.split()[1] for line in text.splitlines() if line.startswith("RESULT ")]
+    steps = ["step0_data", "step1_visualize", "step5_lstm", "step7_cnn", "step7a_look_inside", "step8_regression", "step9_transfer"]
+    assert list(dict.fromkeys(results)) == [*steps, "step10_multitask", "build_report"]
+    figures = [output for output in outputs if output.output_type == "display_data" and "image/png" in output.data]
+    assert len(figures) >= 30 and re.search(r"steps=(\d+) of=\1\b", text)
+    assert "Traceback" not in text and "error: " not in text
+
+
+def test_it_is_kept_without_outputs():
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
+    assert len({cell["id"] for cell in cells}) == len(cells)

@@ -1,0 +1,121 @@
+"""One file for coursework: every step's, read and compiled; step 7's and step 8's run alone. tests/soak runs them all."""
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+from torch import nn
+
+import step7_cnn
+import step8_regression
+from common.bundle import LEFT_OUT, REWRITTEN, STEPS, Module, bundle, main, project_modules, trimmed
+from common.errors import LabError
+from common.locations import REPOSITORY
+
+LONGEST = 900
+
+
+@pytest.fixture(scope="module")
+def bundles():
+    """{step: text of its single file}."""
+    modules = project_modules()
+    return {name: bundle(REPOSITORY / f"{name}.py", f"{name}_single.py", modules) for name in STEPS}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_bundle_compiles_is_short_and_imports_nothing_of_the_project(bundles, name):
+    text = bundles[name]
+    tree = ast.parse(text)
+    assert len(text.splitlines()) <= LONGEST
+    imported = [node.module if isinstance(node, ast.ImportFrom) else alias.name for node in ast.walk(tree)
+                if isinstance(node, (ast.Import, ast.ImportFrom)) for alias in node.names]  # fmt: skip
+    assert not any(module.startswith(("common", "step", "docs", "tests")) for module in imported)
+    defined = [node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    assert len(set(defined)) == len(defined) and "main" in defined and text.endswith('if __name__ == "__main__":\n    run_script(main)\n')
+    for word in ("--resume", "--checkpoint", "--cache", "baselines", "compose_demo", "say_step", "fast_cnn", "distributed", "# type:"):
+        assert word not in text, word
+    head = ast.get_docstring(tree)
+    assert f"python {name}_single.py" in head and "--data DIR" in head and f"{name}.py" not in head
+
+
+def test_all_bundles_are_clean(bundles, tmp_path):
+    for name, text in bundles.items():
+        (tmp_path / f"{name}_single.py").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--line-length", "140", "--select", "E,F,I,B", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stdout
+
+
+def test_comments_and_what_matters_come_along(bundles):
+    assert re.search(r"^# The lab's table.*\nCLASS_MAPPING = \{$", bundles["step7_cnn"], re.MULTILINE)
+    assert "if best.update(epoch, (val_acc, -val.loss), model):\n            run.save_best(best)" in bundles["step7_cnn"]
+    assert "for epoch in range(args.epochs):" in bundles["step7_cnn"]
+    assert "    if pretrained:\n        copy_backbone(pretrained, model)" in bundles["step9_transfer"]
+    assert "write_submission(args.submit" in bundles["step10_multitask"]
+    for text in bundles.values():  # what is used is defined first where it matters: constants; and the step comes last
+        assert text.index("\nclass LabError") < text.index("\nSTEP = ") < text.index("\ndef main(")
+
+
+def test_every_rule_still_finds_something():
+    paths = [*REPOSITORY.glob("common/*.py"), *REPOSITORY.glob("step*.py")]
+    sources = [path.read_text(encoding="utf-8") for path in paths if path.stem != "bundle"]
+    for pattern, _ in REWRITTEN:
+        assert any(re.search(pattern, source, re.DOTALL) for source in sources), pattern
+    for name in LEFT_OUT:
+        assert any(re.search(rf"\b{name.split('.')[-1]}\b", source) for source in sources), name
+
+
+def test_a_statement_goes_with_what_it_mentions_and_no_other():
+    source = (
+        "def f(args, run):\n    known = 1\n    both = 2\n    if args.checkpoint:\n        load_given(args.checkpoint)\n"
+        "    if args.mode:\n        say_step7(known)\n    if run.update():\n        run.keep()\n    return both\n"
+    )
+    assert trimmed(source) == "def f(args, run):\n    both = 2\n    if run.update():\n        run.keep()\n    return both"
+
+
+def test_a_definition_has_the_comments_above_it(tmp_path):
+    path = tmp_path / "x.py"
+    path.write_text('"""Doc."""\n\nA = 1  # one\n\n# why two\n# is two\nB, C = 2, 3\n\n\n@decorated\ndef f():\n    return B\n')
+    found = Module("x", path).definitions
+    assert found["A"].source == "A = 1  # one" and found["B"].source == found["C"].source == "# why two\n# is two\nB, C = 2, 3"
+    assert found["f"].source.startswith("@decorated\ndef f")
+
+
+def alone(text, folder, *flags):
+    """The finished process of a single file run in an empty folder."""
+    folder.mkdir()
+    (folder / "single.py").write_text(text, encoding="utf-8")
+    command = [sys.executable, "single.py", *map(str, flags)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8")
+
+
+def results(text):
+    return [line for line in text.splitlines() if line.startswith("RESULT ")]
+
+
+@pytest.mark.parametrize(("step", "more"), [(step7_cnn, []), (step8_regression, ["--model", "lstm", "--axis", "energy"])])
+def test_a_bundle_alone_gives_the_steps_result(bundles, tiny_data, tmp_path, capsys, monkeypatch, step, more):
+    monkeypatch.setattr("common.models.ConvStage.forward", nn.Sequential.forward)  # the fast one rounds otherwise
+    flags = ["--data", str(tiny_data), "--epochs", "2", "--batch-size", "8", *more]
+    step.main([*flags, "--no-cache", "--no-baselines", "--out", str(tmp_path / "runs")])
+    expected = results(capsys.readouterr().out)
+    done = alone(bundles[step.STEP], tmp_path / "empty", *flags)
+    assert done.returncode == 0, done.stderr
+    assert results(done.stdout) == expected and expected
+    figures = {path.name for path in (tmp_path / "empty" / "runs").rglob("*.png")}
+    assert "curves.png" in figures
+
+
+def test_without_data_it_says_so_in_one_sentence(bundles, tmp_path):
+    done = alone(bundles["step7_cnn"], tmp_path / "empty")
+    assert done.returncode == 1 and done.stderr.startswith("error: --data ") and len(done.stderr.splitlines()) == 1
+
+
+def test_from_the_command_line(tmp_path, capsys):
+    target = tmp_path / "one.py"
+    main(["step7_cnn.py", "-o", str(target)])
+    assert f"{target}: {len(target.read_text(encoding='utf-8').splitlines())} lines" in capsys.readouterr().out
+    with pytest.raises(LabError, match=r"step0_data\.py: one of the step scripts was expected"):
+        main(["step0_data.py", "-o", str(target)])

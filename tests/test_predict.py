@@ -1,0 +1,192 @@
+"""predict.py: which network answers, what its answer is made of, and that a picture and JSON come out."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import predict
+from common.checkpoints import save_checkpoint
+from common.errors import LabError
+from common.features import N_MELS
+from common.models import Classifier, CNNBackbone, LSTMBackbone, MultitaskRegressor, Regressor
+from common.trained import ask, build_model, frames_in, newest_checkpoints, open_trained, window_of, window_starts
+from tests.conftest import random_clip
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CLASSES = ["Jazz", "Ρεμπέτικο", "Rock"]
+AXES = ["valence", "energy", "danceability"]
+SMALL_CNN = ["cnn", "mel", [2, 3, 4, 5], 3]
+
+
+def write_checkpoint(path, architecture=SMALL_CNN, classes=CLASSES, demo=None, seed=0, **more):
+    """A network with random weights, as a step leaves it behind."""
+    torch.manual_seed(seed)
+    model, _ = build_model(architecture, classes)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"step": "step7_cnn", "variant": "mel_seed0", "epoch": 3, "data_path": "/their/data", "seen": ["12"]}
+    save_checkpoint(path, model.state_dict(), {**facts, "architecture": architecture, "classes": classes, "demo": demo, **more})
+    (path.parent / "metrics.json").write_text(json.dumps({"mode": "full"}))
+    return path
+
+
+@pytest.fixture
+def song(tmp_path):
+    """A song of 400 frames as features in the lab's form; its path."""
+    path = tmp_path / "777.fused.full.npy"
+    np.save(path, random_clip(np.random.default_rng(5), 400))
+    return path
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """A folder of runs with a network for genres and one for the three axes, both of demo music of 3 s."""
+    write_checkpoint(tmp_path / "runs/step7_cnn/mel_seed0/best.pt", demo={"seconds": 3.0})
+    axes = {"architecture": ["cnn", "mel", "multitask"], "classes": AXES, "step": "step10_multitask"}
+    write_checkpoint(tmp_path / "runs/step10_multitask/cnn_seed0/best.pt", demo={"seconds": 3.0}, **axes)
+    return tmp_path / "runs"
+
+
+def test_the_answer_is_the_mean_over_windows_of_the_training_length(song, runs, capsys):
+    (answer,) = predict.main([str(song), "--out", str(runs)])
+    frames = np.load(song).T.astype(np.float32)
+    length = frames_in(3.0)
+    starts = window_starts(400, length)
+    assert length == 130 and starts[0] == 0 and starts[-1] == 400 - 130 and len(starts) == 5 == answer["windows"]
+    network = open_trained(runs / "step7_cnn/mel_seed0/best.pt")
+    with torch.inference_mode():
+        chances = []
+        for start in starts:
+            window = frames[start : start + length, :N_MELS]
+            x = torch.from_numpy(np.maximum(window - window.max(), -80))[None]
+            chances.append(network.model(x, torch.tensor([length])).softmax(dim=1)[0].numpy())
+    assert [answer["genres"][name] for name in CLASSES] == pytest.approx(np.mean(chances, axis=0), abs=1e-4)
+    assert answer["genre"] == max(answer["genres"], key=answer["genres"].get) == next(iter(answer["genres"]))
+    assert list(answer["emotions"]) == AXES and answer["seconds"] == 9.3
+    printed = capsys.readouterr().out
+    assert "Ρεμπέτικο" in printed and "danceability" in printed and "DEMO MUSIC" in printed and str(runs) in printed
+
+
+def test_windows_cover_a_song_evenly_and_are_clips_of_their_own():
+    assert window_starts(100, 100) == window_starts(101, 100) == [0]
+    assert window_starts(200, 100) == [0, 50, 100] and window_starts(1000, 100)[-1] == 900
+    frames = random_clip(np.random.default_rng(0), 60).T.astype(np.float32)
+    kept = frames.copy()
+    window = window_of(frames, 20, 30)
+    assert window[:, :N_MELS].max() == 0 and window.min() >= -80 and (frames == kept).all()
+    assert (window[:, N_MELS:] == frames[20:50, N_MELS:]).all()
+    louder = frames.copy()
+    louder[:, :N_MELS] += 5  # dB of full scale instead of dB below the maximum
+    assert window_of(louder, 20, 30) == pytest.approx(window, abs=1e-4)
+
+
+def test_several_checkpoints_are_averaged_and_unlike_ones_refused(song, tmp_path):
+    paths = [write_checkpoint(tmp_path / f"{seed}.pt", seed=seed) for seed in (1, 2)]
+    alone = [predict.main([str(song), "--checkpoint", str(path)])[0]["genres"] for path in paths]
+    (both,) = predict.main(["--checkpoint", *map(str, paths), "--", str(song)])
+    assert both["genres"] == pytest.approx({name: (alone[0][name] + alone[1][name]) / 2 for name in CLASSES}, abs=1e-4)
+    assert both["notes"] == [] and both["windows"] == 1 and "emotions" not in both
+    other = write_checkpoint(tmp_path / "other.pt", classes=["Jazz", "Rock"])
+    with pytest.raises(LabError, match=r"other\.pt: the genres of"):
+        predict.main([str(song), "--checkpoint", str(paths[0]), str(other)])
+
+
+def test_json_alone_stands_on_stdout_and_a_broken_song_leaves_the_others(song, runs, tmp_path):
+    broken = tmp_path / "broken.npy"
+    broken.write_bytes(b"nothing")
+    command = [sys.executable, str(REPOSITORY / "predict.py"), str(broken), str(song), "--json", "--out", str(runs)]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    first, second = json.loads(done.stdout)
+    assert done.returncode == 1 and "broken.npy" in first["error"] and second["genre"] in CLASSES
+    assert done.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
+    assert second["notes"] == [predict.DEMO_NOTE]
+
+
+def test_a_clip_that_was_trained_with_is_said_to_be_one(song, tmp_path):
+    seen = song.rename(tmp_path / "12.fused.full.npy")
+    (answer,) = predict.main([str(seen), "--checkpoint", str(write_checkpoint(tmp_path / "a.pt"))])
+    assert answer["notes"] == [predict.SEEN_NOTE]
+
+
+def test_the_picture(song, runs, tmp_path):
+    target = tmp_path / "song.png"
+    (answer,) = predict.main([str(song), "--out", str(runs), "--figure", str(target)])
+    assert target.read_bytes().startswith(b"\x89PNG") and target.stat().st_size > 30_000
+    assert (answer["genre"] in answer["decided"] and "Hz" in answer["decided"]) or "no single region" in answer["decided"]
+    lstm = write_checkpoint(tmp_path / "lstm.pt", ["lstm", "chroma", 4, 1, True])
+    with pytest.raises(LabError, match="--figure: a network for genres on mel"):
+        predict.main([str(song), "--checkpoint", str(lstm), "--figure", str(target)])
+
+
+def test_the_newest_full_run_is_taken(tmp_path):
+    with pytest.raises(LabError, match="nothing has been trained yet"):
+        newest_checkpoints(tmp_path)
+    paths = [write_checkpoint(tmp_path / f"step7_cnn/{name}/best.pt") for name in ("a", "b", "b.old-1", "c")]
+    for age, path in enumerate(paths):
+        os.utime(path.parent / "metrics.json", (1000 + age, 1000 + age))
+    (paths[3].parent / "metrics.json").write_text('{"mode": "quick"}')
+    members = [write_checkpoint(tmp_path / f"step10_multitask/x/best-{k}.pt", ["cnn", "mel", "multitask"], AXES) for k in (0, 1)]
+    (tmp_path / "step10_multitask/x/state.pt").write_bytes(b"of a training run")
+    assert newest_checkpoints(tmp_path) == [paths[1], *members]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "classes", "expected"),
+    [
+        (["cnn", "mel", [16, 32, 64, 128], 3], CLASSES, Classifier(CNNBackbone(128), 3)),
+        (["cnn", "mel", "multitask"], AXES, MultitaskRegressor(CNNBackbone(128), 3)),
+        (["cnn", "mel", False, "regressor"], ["energy"], Regressor(CNNBackbone(128))),
+        (["cnn", "mel", [16, 32, 64, 128], 3, "regressor"], ["energy"], Regressor(CNNBackbone(128))),
+        (["lstm", "fused", 128, 2, False], CLASSES, Classifier(LSTMBackbone(140, 128, 2), 3)),
+        (["lstm", "chroma", 128, 2, True], CLASSES, Classifier(LSTMBackbone(12, 128, 2, True), 3)),
+    ],
+)
+def test_the_facts_of_every_step_give_its_network(architecture, classes, expected):
+    model, tells = build_model(architecture, classes)
+    assert tells == ("genre" if classes == CLASSES else "axes")
+    assert {name: value.shape for name, value in model.state_dict().items()} == {
+        name: value.shape for name, value in expected.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("architecture", [["lstm", "beat", 128, 2, False], ["lstm", "mel", True, "regressor"]])
+def test_a_network_on_beats_is_refused(architecture, tmp_path):
+    with pytest.raises(LabError, match="beat-synced"):
+        build_model(architecture, CLASSES)
+
+
+@pytest.mark.parametrize("architecture", [None, [], ["cnn"], ["tree", "mel"], ["cnn", "mel", "x", "y", "z"], "cnn"])
+def test_a_checkpoint_of_no_known_network_is_named(architecture, tmp_path):
+    path = tmp_path / "x.pt"
+    save_checkpoint(path, {}, {"architecture": architecture, "classes": CLASSES})
+    with pytest.raises(LabError, match=r"x\.pt: a network"):
+        open_trained(path)
+
+
+def test_a_song_shorter_than_the_poolings_is_answered(tmp_path):
+    network = open_trained(write_checkpoint(tmp_path / "a.pt"))
+    assert ask(network, random_clip(np.random.default_rng(0), 1).T.astype(np.float32), [0], 1).sum() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [(["a.npy", "b.npy", "--figure", "x.png"], "a single SONG"), ([], "SONG"), (["a.npy", "--window", "0.1"], "at least 0.35 s")],
+)
+def test_flags_that_do_not_fit(flags, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        predict.main(flags)
+    assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_audio_is_asked_about_as_a_whole(runs, tmp_path):
+    soundfile = pytest.importorskip("soundfile", reason="needs requirements-audio.txt")
+    pytest.importorskip("librosa", reason="needs requirements-audio.txt")
+    path = tmp_path / "τραγούδι.wav"
+    soundfile.write(path, np.sin(2 * np.pi * 440 * np.arange(8 * 22050) / 22050) * np.linspace(0.01, 1, 8 * 22050), 22050)
+    (answer,) = predict.main([str(path), "--out", str(runs)])
+    assert answer["seconds"] == 8.0 and answer["windows"] == 4
