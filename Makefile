@@ -24,18 +24,20 @@ all: .venv/installed
 
 ## lint and tests
 test: .venv/installed-dev lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-## what the tests hold in small doses, in full: kills, full disks, races, damaged files, 11,000 mutated inputs
+## what the tests hold in small doses, in full: kills, full disks, races, damaged files, 11,000 mutated inputs, bundles, the notebook
 soak: export PYTHONPATH = .
 soak: .venv/installed-dev
 	$(BIN)/python tests/soak_runs.py
 	$(BIN)/python tests/soak_damage.py
 	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_fuzz.py -s
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-notebook.txt -c constraints.txt
+	$(BIN)/python -m pytest tests/soak
 
 ## README's figures anew from docs/figures.json
 readme: .venv/installed-dev

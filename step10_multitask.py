@@ -13,17 +13,26 @@ from functools import partial
 import torch
 
 from common.cli import each_seed, fraction, parse_arguments, reading_options, run_script, step_parser, variant_name, whole
-from common.dataset import SpectrogramDataset, clip_ids, emotion_slices, make_loader
+from common.dataset import SpectrogramDataset, clip_ids, emotion_slices, make_loader, without
 from common.findings import say_step10
 from common.labels import AXES
 from common.locations import find_data
 from common.metrics import axis_losses
 from common.models import CNNBackbone, MultitaskRegressor
-from common.progress import progress
-from common.report import axis_results, axis_rows, load_given, print_axis_facts, print_header, report_axis, report_training
+from common.report import (
+    axis_results,
+    axis_rows,
+    load_given,
+    print_axis_facts,
+    print_header,
+    report_axis,
+    report_baselines,
+    report_training,
+)
 from common.run import open_run, print_results
 from common.submission import HANDOUT_HEADER, HANDOUT_SUFFIX, write_submission
 from common.training import BestEpoch, Evaluation, evaluate, overfit_batch, train_epoch
+from common.verdicts import watch_training
 
 STEP = "step10_multitask"
 
@@ -94,12 +103,13 @@ def train_and_test(args, data, run):
 
         # Training
         best, history = BestEpoch(model), []
-        for epoch in progress(range(args.epochs), "epochs", "epoch"):
+        for epoch in run.epochs(args.epochs, model, optimizer, train_loader, best, history, name=f"-{member}" * (args.ensemble > 1)):
             train_losses = train_epoch(model, train_loader, loss_function, optimizer, args.device)
             val = evaluate(model, val_loader, loss_function, args.device)
             if epoch % LOG_EVERY == 0:
                 print_losses(epoch, train_losses, val.loss)
             history.append({"epoch": epoch, "train_loss": train_losses[0], "val_loss": val.loss[0]})
+            watch_training(history, val, constant)
             if best.update(epoch, -val.loss[0], model):
                 run.save_best(best, f"best-{member}" if args.ensemble > 1 else "best")
         best.restore(model)
@@ -112,8 +122,11 @@ def train_and_test(args, data, run):
     # Test, once, with the members' mean
     test = Evaluation(tests[0].loss, torch.stack([each.outputs for each in tests]).mean(dim=0), tests[0].targets)
     metrics = {}
+    known = without(labelled, clip_ids(test_loader.dataset))
     for number, axis in enumerate(AXES):
         metrics[axis] = report_axis(run, f"multitask CNN, {axis}", axis, number, test, train_loader.dataset)
+        rho = metrics[axis]["spearman"]
+        metrics[axis]["baselines"] = report_baselines(args, run, data.emotions(), known, test_loader.dataset, rho, axis, number)
     run.save_predictions(axis_rows("test", AXES, test_loader.dataset, test))
     if args.submit:
         values = torch.stack(predicted).mean(dim=0).tolist()

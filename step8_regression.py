@@ -18,7 +18,6 @@ from common.findings import say_step8
 from common.labels import AXES
 from common.locations import find_data
 from common.models import CNNBackbone, LSTMBackbone, Regressor
-from common.progress import progress
 from common.report import (
     axis_results,
     axis_rows,
@@ -31,6 +30,7 @@ from common.report import (
 )
 from common.run import open_run, print_results
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
+from common.verdicts import watch_training
 
 STEP = "step8_regression"
 
@@ -96,13 +96,14 @@ def train_and_test(args, data, run, name, axis):
 
     # Training
     best, history = BestEpoch(model), []
-    for epoch in progress(range(args.epochs[name]), "epochs", "epoch"):
+    for epoch in run.epochs(args.epochs[name], model, optimizer, train_loader, best, history):
         train_loss = train_epoch(model, train_loader, loss_function, optimizer, args.device)
         val = evaluate(model, val_loader, loss_function, args.device)
         if epoch % LOG_EVERY[name] == 0:
             print(f"epoch : {epoch} ,training loss = {train_loss}")
             print(f"epoch : {epoch} ,validation loss = {val.loss}")
         history.append({"epoch": epoch, "train_loss": train_loss, "val_loss": val.loss})
+        watch_training(history, val, references)
         if best.update(epoch, -val.loss, model):
             run.save_best(best)
     best.restore(model)
@@ -113,7 +114,7 @@ def train_and_test(args, data, run, name, axis):
     report_training(run, title, history, best, "squared error", references)
     metrics = report_axis(run, title, axis, None, test, train_loader.dataset)
     known = without(labelled, clip_ids(test_loader.dataset))
-    metrics["baselines"] = report_baselines(args, data.emotions(beat), data, known, test_loader.dataset, metrics["spearman"], axis)
+    metrics["baselines"] = report_baselines(args, run, data.emotions(beat), known, test_loader.dataset, metrics["spearman"], axis)
     run.save_predictions(axis_rows("test", [axis], test_loader.dataset, test))
     return run.finish({"spearman": metrics["spearman"]}, metrics, history)
 

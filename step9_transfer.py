@@ -28,7 +28,6 @@ from common.labels import AXES
 from common.locations import find_data
 from common.metrics import accuracy, confusion_text, prior_losses
 from common.models import Classifier, CNNBackbone, Regressor
-from common.progress import progress
 from common.report import (
     axis_results,
     axis_rows,
@@ -38,11 +37,13 @@ from common.report import (
     print_header,
     print_references,
     report_axis,
+    report_baselines,
     report_genres,
     report_training,
 )
 from common.run import open_run, print_results
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
+from common.verdicts import watch_training
 
 STEP = "step9_transfer"
 
@@ -113,13 +114,14 @@ def pretrain(args, data, run, held_back):
     run.facts |= {"architecture": ARCHITECTURE, "classes": classes, "seen": clip_ids(kept), "start": "genres"}
 
     best, history = BestEpoch(model), []
-    for epoch in progress(range(args.pretrain_epochs), "epochs on genres", "epoch"):
+    for epoch in run.epochs(args.pretrain_epochs, model, optimizer, train_loader, best, history):
         train_loss = train_epoch(model, train_loader, loss_function, optimizer, args.device)
         val = evaluate(model, val_loader, loss_function, args.device)
         val_acc = accuracy(val.outputs, val.targets)
         print(f"epoch : {epoch} ,training loss = {train_loss}")
         print(f"Accuracy in validation set = {100 * val_acc} %")
         history.append({"epoch": epoch, "train_loss": train_loss, "val_loss": val.loss, "val_acc": val_acc})
+        watch_training(history, val, references)
         if best.update(epoch, (val_acc, -val.loss), model):
             run.save_best(best)
     best.restore(model)
@@ -154,12 +156,13 @@ def fine_tune(args, data, run, axis, start, pretrained):
         load_given(args.checkpoint, model, run, test_loader.dataset)
 
     best, history = BestEpoch(model), []
-    for epoch in progress(range(args.epochs), "epochs", "epoch"):
+    for epoch in run.epochs(args.epochs, model, optimizer, train_loader, best, history):
         train_loss = train_epoch(model, train_loader, loss_function, optimizer, args.device)
         val = evaluate(model, val_loader, loss_function, args.device)
         print(f"epoch : {epoch} ,training loss = {train_loss}")
         print(f"epoch : {epoch} ,validation loss = {val.loss}")
         history.append({"epoch": epoch, "train_loss": train_loss, "val_loss": val.loss})
+        watch_training(history, val, references)
         if best.update(epoch, -val.loss, model):
             run.save_best(best)
     best.restore(model)
@@ -167,6 +170,8 @@ def fine_tune(args, data, run, axis, start, pretrained):
     test = evaluate(model, test_loader, loss_function, args.device)
     report_training(run, f"{axis}, {start}", history, best, "squared error", references)
     metrics = report_axis(run, f"CNN, {axis}, {start}", axis, None, test, train_loader.dataset)
+    known = without(labelled, clip_ids(test_loader.dataset))
+    metrics["baselines"] = report_baselines(args, run, data.emotions(), known, test_loader.dataset, metrics["spearman"], axis)
     run.save_predictions(axis_rows("test", [axis], test_loader.dataset, test))
     return run.finish({"spearman": metrics["spearman"]}, metrics, history)
 

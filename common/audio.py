@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock
+from threadpoolctl import threadpool_limits
 
 from common.demo_music import Clip, start_worker, write_labels
 from common.errors import LabError, reason, shown
@@ -222,7 +223,8 @@ def extracted(songs, folder, root, seconds, processes):
 def extract_one(song, folder, staging, seconds):
     """Writes one file's features, full and beat-synced, into the staging folder; returns why not, in words, where it cannot be read."""
     try:
-        arrays = fused_spectrograms(read_sound(folder / song.file, seconds))
+        with threadpool_limits(1):  # the cores are taken by files, and more threads would round otherwise
+            arrays = fused_spectrograms(read_sound(folder / song.file, seconds))
     except LabError as error:
         return str(error).removeprefix(f"{folder / song.file}: ")
     except Exception as error:  # one odd file among thousands must not end the rest

@@ -96,6 +96,23 @@ def say_step5(args, data):
     ):
         if first in runs and second in runs:
             say(question, difference(runs[first], runs[second]), "accuracy")
+    say_losses(args, data, names)
+
+
+def say_losses(args, data, names):
+    """What the choice of loss changed, for each of these features with runs of both losses and the same seeds."""
+    for name in names:
+        by_loss = {loss: seed_runs(args, data, "step5_lstm", features=name, loss=loss) for loss in ("cross-entropy", "squared-error")}
+        seeds = set.intersection(*map(set, by_loss.values()))
+        if not seeds:
+            continue
+        found = difference(by_loss["cross-entropy"], by_loss["squared-error"])
+        say(f"does the cross entropy make a better LSTM on {name} than the squared error of the softmax?", found, "accuracy")
+        for loss, runs in by_loss.items():
+            keys = ("accuracy", "test_cross_entropy", "test_squared_error")
+            right, entropy, error = (np.mean([runs[seed]["metrics"][key] for seed in seeds]) for key in keys)
+            means = f"accuracy {right:.4f}, cross entropy {entropy:.4f}, squared error of the softmax {error:.4f}"
+            print(f"             by {loss}: test {means} ({len(seeds)} seeds)")
 
 
 def say_step7(args, data):

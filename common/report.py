@@ -1,15 +1,18 @@
 """What the steps print and save in common: the header before the first epoch, and the report on the test side."""
 
+import copy
 import math
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.data import Subset
 
 from common.baselines import kept_scores
 from common.checkpoints import load_weights
-from common.dataset import clip_ids, clip_labels
-from common.labels import AXES, LAB_TEST_CLIPS
+from common.dataset import clip_ids, clip_labels, rows_of
+from common.expectations import EMOTION_CLIPS, LAB_TEST_CLIPS, expectation, is_labs
+from common.labels import AXES
 from common.metrics import (
     accuracy,
     classification_metrics,
@@ -19,6 +22,7 @@ from common.metrics import (
     spearman,
     squared_error_loss,
 )
+from common.parallel import processes
 from common.plots import confusion_figure, curves_figure, scatter_figure
 from common.run import resolved_arguments, versions
 
@@ -35,7 +39,8 @@ def print_header(title, data, args, run):
     if hasattr(args, "device"):
         facts = versions()
         libraries = ", ".join(f"{name} {facts[name]}" for name in ("torch", "numpy", "scikit-learn", "python"))
-        print(f"device     : {args.device}, {facts['threads']} threads, {libraries}")
+        together = f"{processes()} processes, each with " * (processes() > 1)
+        print(f"device     : {args.device}, {together}{facts['threads']} threads, {libraries}")
         promise = "same seed, machine and threads: same figures" if args.device == "cpu" else "a GPU repeats its figures only nearly"
         print(f"seed       : {args.seed} (split, initial weights, batch order); {promise}")
     print(f"run folder : {run.folder}")
@@ -43,9 +48,9 @@ def print_header(title, data, args, run):
 
 def beside_writeup(data, args, test_clips):
     """How the write-up's figures relate to these: of the same clips only on the lab's own test side, whole."""
-    if data.demo or data.own_table or args.mode not in ("full", "score") or test_clips != LAB_TEST_CLIPS:
-        return f"not comparable: the write-up's figures are of the lab's {LAB_TEST_CLIPS} test clips, these are of others"
-    return f"the write-up's figures are of the lab's {LAB_TEST_CLIPS} test clips, as these are"
+    if is_labs(data.demo, data.class_mapping, args.mode, test_clips, LAB_TEST_CLIPS):
+        return f"the write-up's figures are of the lab's {LAB_TEST_CLIPS} test clips, as these are"
+    return f"not comparable: the write-up's figures are of the lab's {LAB_TEST_CLIPS} test clips, these are of others"
 
 
 def print_genre_facts(classes, train_set, val_set, test_set, model):
@@ -99,12 +104,15 @@ def report_genres(run, title, classes, test_set, test, val_set=None, val=None):
 
 
 def report_training(run, title, history, best, loss_name, references):
-    """Says which epoch was kept and draws the learning curves; nothing where nothing was trained."""
+    """Says which epoch was kept, in a dry run whether all was finite, and draws the curves; nothing where nothing was trained."""
     if history:
         kept = history[best.epoch]
         share = f", validation accuracy {100 * kept['val_acc']:.2f} %" if "val_acc" in kept else ""
         print(f"best epoch : {best.epoch} of 0 to {len(history) - 1}, picked by validation{share}, validation loss {kept['val_loss']:.4f}")
         run.save_figure("curves", curves_figure(history, loss_name, references, title, best.epoch))
+        if run.facts["mode"] == "quick":
+            finite = all(math.isfinite(epoch[loss]) for epoch in history for loss in ("train_loss", "val_loss"))
+            print(f"verdict    : {'runs, every loss is finite' if finite else 'non-finite, a loss is no number; a lower --lr helps'}")
 
 
 def load_given(path, model, run, test_set):
@@ -131,6 +139,8 @@ def prediction_rows(side, classes, dataset, evaluation):
 def print_axis_facts(train_set, val_set, test_set, axes, model):
     """Split sizes, parameters, and the MSE of always saying the training clips' mean: {"training mean, <axis>": in validation}."""
     print(f"clips      : {len(train_set)} to train on, {len(val_set)} to validate with (they pick the epoch), {len(test_set)} to test")
+    print("             three slices of the clips with labels, the same in steps 8 to 10; the third is scored once, at the end.")
+    print("             The write-up does not say which clips its correlations are of: if these picked its epoch too, they flatter")
     print(f"parameters : {sum(parameter.numel() for parameter in model.parameters())}")
     references = {}
     columns = [clip_labels(dataset).reshape(len(dataset), -1) for dataset in (train_set, val_set, test_set)]
@@ -142,20 +152,36 @@ def print_axis_facts(train_set, val_set, test_set, axes, model):
     return references
 
 
-def report_baselines(args, folder, data, known_set, test_set, score, axis=None):
-    """What two models without a network score on the same test clips, and whether this network's `score` is above them.
+def report_baselines(args, run, folder, known_set, test_set, score, axis=None, number=None):
+    """What others score: on the lab's data set where `score` falls among them; on any, two models without a network on the same test clips.
 
     folder: the data folder that the clips are of; known_set: training and validation clips; score: accuracy, or the rank correlation of
-    `axis`. Left out in a dry run. Returns {"linear": score, "kernel": score}, empty where left out.
+    `axis`; number: its column in the labels, None where they have one alone. Left out in a dry run, the models by --no-baselines too.
+    Returns {"linear": score, "kernel": score}, empty where left out.
     """
+    facts, is_genres = run.facts, axis is None
+    clips, known = (len(test_set), LAB_TEST_CLIPS) if is_genres else (len(known_set) + len(test_set), EMOTION_CLIPS[0])
+    if is_labs(facts["demo"], facts["class_mapping"], args.mode, clips, known):
+        choice = facts.get("features") or facts.get("model") or facts.get("start")
+        print("\n".join(expectation(facts["step"], choice, score, axis)) or "to expect  : no range is known for it")
     if args.no_baselines or args.mode not in ("full", "score"):
         return {}
-    key = "_".join(filter(None, [data.fingerprint, folder.name, axis]))
+    if number is not None:
+        known_set, test_set = of_axis(known_set, number), of_axis(test_set, number)
+    key = "_".join(filter(None, [facts["data"], folder.name, axis]))
     scores = kept_scores(Path(args.out) / "baselines", key, known_set, test_set, classify=axis is None)
     told = ", ".join(f"{NAMES[name]} {'undefined' if value is None else f'{value:.4f}'}" for name, value in scores.items())
     below = [NAMES[name] for name, value in scores.items() if None in (value, score) or score <= value]
     print(f"without a network: {told}; this network is {'not above ' + ' nor '.join(below) if below else 'above both'}")
     return scores
+
+
+def of_axis(dataset, number):
+    """A dataset or Subset with several axes as labels as one with column `number` alone; the clips are the same, in the same order."""
+    base, rows = rows_of(dataset)
+    single = copy.copy(base)
+    single.labels = base.labels[:, number]
+    return Subset(single, rows.tolist())
 
 
 def report_axis(run, title, axis, number, test, train_set):

@@ -6,14 +6,19 @@ from collections import Counter
 
 import numpy as np
 
+from common.audio import JOURNAL
 from common.errors import LabError, reason
+from common.expectations import EMOTION_CLIPS, GENRE_CLIPS, SHARED_IDS
 from common.features import N_MELS
+from common.fetch import known_counts
 from common.labels import AXES, read_emotion_labels, read_genre_labels
 from common.locations import EMOTIONS, FOLDERS, GENRES
 from common.progress import progress
 from common.reading import find_spectrograms, parse_header, read_fused_spectrogram
 
 SIDES = ("train", "test")
+NAMED = 5  # files that the lab's set lacks, before they are only counted
+LISTED = 100  # ids that two sets share, likewise
 
 
 def survey_data(data, headers_only=False):
@@ -21,10 +26,13 @@ def survey_data(data, headers_only=False):
 
     data: LabData; headers_only: judge a file by header and size instead of reading its values.
     Returns a dictionary that JSON can hold: sides {"<folder>/<side>": see survey_side}, genres {genre: {class, train, test}},
-    axes {axis: [min, mean, max, variance]}, errors (sentences: folders absent, label files broken) and notes (what may surprise).
+    axes {axis: [min, mean, max, variance]}, which (is it the lab's set?), errors (sentences: folders absent, label files broken) and notes
+    (what may surprise).
     """
-    sides, labels, errors = {}, {}, []
+    sides, labels, errors, left_out = {}, {}, [], sets_left_out(data)
     for folder in FOLDERS:
+        if folder.removesuffix("_beat") in left_out:
+            continue
         if not (data.path / folder).is_dir():
             errors.append(f"{data.path / folder}: each of the lab's four folders was expected, but this one is not there")
             continue
@@ -36,9 +44,15 @@ def survey_data(data, headers_only=False):
         "sides": sides,
         "genres": count_genres(labels, data.class_mapping),
         "axes": describe_axes(labels),
+        "which": "another set: demo music, composed by program" if data.demo else which_set(*counts_and_gaps(sides, labels)),
         "errors": errors,
-        "notes": compare_sides(sides, labels),
+        "notes": [*(f"{name}: your own music has no clips for it" for name in left_out), *compare_sides(sides, labels)],
     }
+
+
+def sets_left_out(data):
+    """The sets that --audio made no folders for, since no clip had a genre, or none an emotion."""
+    return [name for name in (GENRES, EMOTIONS) if (data.path / JOURNAL).exists() and not any(data.path.glob(f"{name}*"))]
 
 
 def read_side_labels(data, folder, side, errors):
@@ -139,6 +153,55 @@ def count_genres(labels, class_mapping):
     }
 
 
+def counts_and_gaps(sides, labels):
+    """What which_set asks for, from the sides and the labels of a survey.
+
+    files: {"<folder>/<side>": number of spectrograms}; labelled: {"<folder>/<side>": clips with a label, {genre: clips} for genres}, of the
+    label files that could be read; gaps: {"<folder>/<side>": names of files that should be there, as its labels or its twin, full or
+    beat-synced, say}.
+    """
+    files = {key: len(side["ids"]) for key, side in sides.items()}
+    readable = {key: rows for key, rows in labels.items() if rows is not None}
+    labelled = {key: Counter(genre for _, genre, _ in rows) if key.startswith(GENRES) else len(rows) for key, rows in readable.items()}
+    gaps = {}
+    for key in known_counts():
+        folder, side = key.split("/")
+        twin = f"{folder.removesuffix('_beat') if folder.endswith('_beat') else folder + '_beat'}/{side}"
+        there = {name: set(sides[name]["ids"]) if name in sides else set() for name in (key, twin)}
+        expected = there[twin] | {ident for ident, *_ in readable.get(key, [])}
+        gaps[key] = [f"{key}/{ident}.fused.full.npy" for ident in sorted(expected - there[key])]
+    return files, labelled, gaps
+
+
+def which_set(files, labelled, gaps):
+    """A sentence: the lab's set; the lab's set, with these files missing; or another set, and by what. See counts_and_gaps for all three.
+
+    It is the lab's where every label file that can be read, one at least, has as many clips of every genre, and no side has a file more.
+    """
+    known: dict[str, int | dict[str, int]] = {f"{EMOTIONS}{tail}/train": EMOTION_CLIPS[0] for tail in ("", "_beat")}
+    for number, side in enumerate(SIDES):
+        by_genre = {genre: counts[number] for genre, counts in GENRE_CLIPS.items()}
+        known |= {f"{GENRES}/{side}": by_genre, f"{GENRES}_beat/{side}": by_genre}
+    for key, counts in labelled.items():
+        if counts != known[key]:
+            ours, theirs = (each if isinstance(each, int) else sum(each.values()) for each in (counts, known[key]))
+            return f"another set: {key} has labels for {ours} clips, the lab's for {theirs}{', of other genres' * (ours == theirs)}"
+    more = [f"{key} has {count} files, the lab's has {known_counts()[key]}" for key, count in files.items() if count > known_counts()[key]]
+    if more or not labelled:
+        return f"another set: {more[0] if more else 'no label file can be read'}"
+    lacking = [f"{key}_labels.txt" for key in known if key not in labelled]
+    count = len(lacking)
+    for key, expected in known_counts().items():
+        short = expected - files.get(key, 0)
+        lacking += gaps[key][:short]
+        count += short
+    if not count:
+        return "the lab's set"
+    named = ", ".join(lacking[:NAMED])
+    rest = count - len(lacking[:NAMED])
+    return f"the lab's set, with these files missing: {named}{f' and {rest} more' if named and rest else f'{rest} files' if rest else ''}"
+
+
 def describe_axes(labels):
     """{axis: [min, mean, max, variance]} of the emotion labels; a model that always says the mean has the variance as its squared error."""
     rows = labels.get(f"{EMOTIONS}/train") or labels.get(f"{EMOTIONS}_beat/train")
@@ -167,5 +230,9 @@ def compare_sides(sides, labels):
             notes.append(f"{key}: {len(unlike)} clips have another label in {beat}, among them '{min(unlike)}'")
     in_genres, in_emotions = (set().union(*(ids.get(f"{folder}/{side}", set()) for side in SIDES)) for folder in (GENRES, EMOTIONS))
     if in_genres & in_emotions:
-        notes.append(f"ids that occur in both sets: {len(in_genres & in_emotions)}; whether they name the same music is not known")
+        both = sorted(in_genres & in_emotions)
+        notes.append(
+            f"ids that stand in the genre and in the multitask folders: {len(both)} ({SHARED_IDS} in the lab's set; an equal id need not "
+            f"be an equal song): {', '.join(both[:LISTED])}{f' and {len(both) - LISTED} more' if len(both) > LISTED else ''}"
+        )
     return notes

@@ -67,7 +67,7 @@ def check_finite(losses, rows, step, loader):
     if not all(finite):
         bad = finite.index(False)
         loss, place = losses[bad].flatten()[0].item(), place_of(loader, rows[bad], step + bad)
-        raise LabError(f"the loss is {loss} at {place}; a lower --lr usually helps")
+        raise LabError(f"non-finite: the loss is {loss} at {place}; a lower --lr usually helps")
 
 
 def place_of(loader, rows, step):

@@ -13,14 +13,14 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"errors"},
     {
-        "features", "files", "inside", "inside_plots", "labels", "metrics", "models", "page_texts", "plots", "progress",
-        "spectrogram_plots", "transforms", "writeup",
+        "expectations", "extract", "fast_cnn", "features", "files", "inside", "inside_plots", "labels", "metrics", "models",
+        "page_texts", "plots", "progress", "song_plots", "spectrogram_plots", "transforms", "verdicts", "writeup",
     },
     {
-        "baselines", "checkpoints", "dataset", "demo_compose", "demo_genres", "demo_music", "demo_render", "digits", "locations", "packed",
-        "reading", "run", "submission", "survey", "training",
+        "audio", "baselines", "checkpoints", "dataset", "demo_compose", "demo_genres", "demo_music", "demo_render", "device", "digits",
+        "fetch", "locations", "packed", "parallel", "plain", "reading", "resume", "run", "submission", "survey", "trained", "training",
     },
-    {"cli", "findings", "page", "page_answers", "page_blocks", "page_emotions", "page_genres", "page_results", "report"},
+    {"bundle", "cli", "findings", "page", "page_answers", "page_blocks", "page_emotions", "page_genres", "page_results", "report"},
 ]  # fmt: skip
 MODULES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in REPOSITORY.glob("common/*.py") if path.stem != "__init__"}
 LIFTED = ("transforms", "labels", "models", "metrics")
@@ -74,13 +74,13 @@ def definitions(module):
 
 
 def names_in(source):
-    return {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    return looked_up(compile(source, "<definition>", "exec"), ("LOAD_GLOBAL", "LOAD_NAME"))
 
 
-def looked_up(code):
-    """The global names that a code object's functions look up when they run."""
-    names = {step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"}
-    return names.union(*(looked_up(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
+def looked_up(code, operations=("LOAD_GLOBAL",)):
+    """The global names that a code object's functions look up when they run; with LOAD_NAME, those of bases and defaults too."""
+    names = {step.argval for step in dis.get_instructions(code) if step.opname in operations}
+    return names.union(*(looked_up(inner, operations) for inner in code.co_consts if isinstance(inner, CodeType)))
 
 
 @pytest.mark.parametrize(

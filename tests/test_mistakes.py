@@ -146,7 +146,7 @@ def run_step8(data, out, *mode, **replaced):
         patch.setattr(Run, "save_figure", lambda *ignored: None)
         for name, value in replaced.items():
             patch.setattr(step8_regression, name, value)
-        flags = ["--data", str(data), "--no-cache", "--out", str(out), "--device", "cpu", "--model", "lstm", "--axis", "energy"]
+        flags = ["--data", str(data), "--no-cache", "--out", str(out), "--no-baselines", "--model", "lstm", "--axis", "energy"]
         step8_regression.main([*flags, *(mode or ("--epochs", "6"))])
     folder = out / "step8_regression" / "lstm_energy_seed0"
     if mode:

@@ -1,0 +1,123 @@
+"""The lab's own data set: how many clips it holds, and what results on it are plausible.
+
+The counts are those that a public notebook's listing of the data set and public bar plots of its labels show; they agree with every sum
+in the write-up. The ranges come from the write-up and from the printed results of public solutions, whose networks, epochs and, for
+emotions, held-out clips differ: they tell a run that went wrong from one that did not, no more.
+"""
+
+from typing import NamedTuple
+
+from common.labels import CLASS_MAPPING
+
+# Clips of each genre by side, (train, test): of these four, and of all 20. No clip is on both sides.
+UNEVEN = {"Metal": (153, 38), "Trip-Hop": (137, 34), "Soundtrack": (124, 30), "Post-Rock": (95, 23)}
+GENRE_CLIPS = {genre: UNEVEN.get(genre, (160, 40)) for genre in CLASS_MAPPING}
+EMOTION_CLIPS = (1122, 375)  # (with labels, without: the competition's side)
+SHARED_IDS = 68  # ids that stand in the genre and in the emotion folders; about as many as chance gives, so few if any are equal songs
+LAB_TEST_CLIPS = sum(test for genre, (_, test) in GENRE_CLIPS.items() if CLASS_MAPPING[genre])  # 575, of the classes that are kept
+
+
+class Expected(NamedTuple):
+    """Between which scores a run is plausible, and what this was seen in; a figure's owner is a key of SOURCES, or "write-up"."""
+
+    low: float
+    high: float
+    seen: str
+
+
+SOURCES = {  # owner: repository on GitHub, or where else the figure stands
+    "evantsogk": "evantsogk/music-genre-and-emotion-recognition (2022)",
+    "jpitoskas": "jpitoskas/PatRec (2019-20)",
+    "PanosAntoniadis": "PanosAntoniadis/pattern_recognition-ntua (2019-20)",
+    "savassif": "savassif/Pattern-Recognition-NTUA (2020-21)",
+    "grilio": "grilio, course stubs (2022-23)",
+    "BeatPatrol": "xaniadakis/BeatPatrol (2024-25)",
+    "PKininis": "PKininis/Multitask-Music-Emotion (2022-23)",
+    "mpektkd": "mpektkd/Pattern-Recognition-Techniques (2022)",
+    "a README": "of a solution of 2025",
+    "staff": "the course's staff in slp-ntua/patrec-labs, issues 68 and 70",
+}
+
+# {(step, its features, network or start): accuracy on the 575 test clips}
+ACCURACIES = {
+    ("step5_lstm", "mel"): Expected(0.20, 0.34, "write-up .23, jpitoskas .21, evantsogk .24, BeatPatrol .34"),
+    ("step5_lstm", "beat"): Expected(0.27, 0.39, "write-up .32, jpitoskas .275, evantsogk .36, BeatPatrol .39"),
+    ("step5_lstm", "chroma"): Expected(0.18, 0.23, "write-up .18, evantsogk .22, BeatPatrol .23"),
+    ("step5_lstm", "fused"): Expected(0.30, 0.39, "write-up .31, evantsogk .34 and, beat-synced, .39"),
+    ("step5_lstm", "chroma-beat"): Expected(0.18, 0.24, "PanosAntoniadis .20, evantsogk .21, jpitoskas .24"),
+    ("step5_lstm", "fused-beat"): Expected(0.29, 0.39, "mpektkd .29, jpitoskas .33, evantsogk .39"),
+    ("step7_cnn", None): Expected(0.42, 0.47, "write-up .44, savassif .42, evantsogk .45, a README .466; staff .40 to .50 in validation"),
+}
+
+# The same for the rank correlation: {(step, its network or start): {axis: ...}}
+CORRELATIONS = {
+    ("step8_regression", "lstm"): {
+        "valence": Expected(0.01, 0.20, "write-up .01, BeatPatrol .12, evantsogk .19"),
+        "energy": Expected(0.15, 0.66, "write-up .16, BeatPatrol .45, evantsogk .66"),
+        "danceability": Expected(0.10, 0.59, "write-up .21, jpitoskas .10, evantsogk .58"),
+    },
+    ("step8_regression", "cnn"): {
+        "valence": Expected(0.27, 0.66, "write-up .28, savassif .39, evantsogk .66"),
+        "energy": Expected(0.61, 0.77, "write-up .62, savassif .64, evantsogk .76"),
+        "danceability": Expected(0.32, 0.68, "write-up .33, savassif .39, evantsogk .68"),
+    },
+    ("step9_transfer", "transfer"): {
+        "valence": Expected(0.42, 0.65, "write-up .43, PKininis .49, evantsogk .65"),
+        "energy": Expected(0.66, 0.81, "savassif .66, evantsogk .81"),
+        "danceability": Expected(0.32, 0.75, "write-up's CNN without transfer .33, evantsogk .75"),
+    },
+    ("step10_multitask", None): {
+        "valence": Expected(0.17, 0.59, "write-up .17, PKininis .24, grilio .56, evantsogk .59"),
+        "energy": Expected(0.54, 0.77, "write-up .55, PKininis .60, grilio .66, evantsogk .77"),
+        "danceability": Expected(0.36, 0.71, "write-up .37, PKininis .38, grilio .52, evantsogk .71"),
+    },
+}
+
+CAUSES = {  # of a score outside of its range, the likeliest first
+    "accuracy below": (
+        "the training loss never left the class shares' (curves.png): a higher --lr, or more --epochs",
+        "it was still rising (the best epoch is one of the last): more --epochs",
+        "files are missing or damaged: step0_data.py names them",
+        "chance: one standard error is 2.1 points on 575 clips; --seeds 3 tells",
+    ),
+    "accuracy above": (
+        "test clips among those that it was trained with: a WARNING above names their number",
+        "more epochs, another rate or another network than those that the range was seen in",
+        "chance: one standard error is 2.1 points on 575 clips; --seeds 3 tells",
+    ),
+    "correlation below": (
+        "the predictions are nearly constant (their MSE is the mean's, above): a higher --lr, or more --epochs",
+        "it overfits (the training loss far below validation's in curves.png): fewer --epochs, or steps 9 and 10",
+        "other clips: the held-out part of nearly every solution is another one, the write-up's is not said",
+        "chance: one standard error is about .07 on 224 clips; --seeds 3 tells",
+    ),
+    "correlation above": (
+        "test clips among those that it was trained with: a WARNING above, or step 9's line on ids seen, names their number",
+        "other clips: the held-out part of nearly every solution is another one, the write-up's is not said",
+        "chance: one standard error is about .07 on 224 clips; --seeds 3 tells",
+    ),
+}
+
+
+def is_labs(demo, class_mapping, mode, clips, known):
+    """Are results of the lab's own data set, whole? Told without a file: no demo music, the lab's class table, its number of clips."""
+    return not demo and class_mapping == CLASS_MAPPING and mode in ("full", "score") and clips == known
+
+
+def expectation(step, choice, score, axis=None):
+    """Lines on where a score on the lab's data set falls, and outside of the range why that may be; none where no range is known.
+
+    choice: the step's features, network or start, None where it has one alone; score: accuracy, or the rank correlation of `axis`, which
+    may be None (undefined), and then lies below.
+    """
+    table = ACCURACIES if axis is None else {key: ranges[axis] for key, ranges in CORRELATIONS.items()}
+    if (step, choice) not in table:
+        return []
+    low, high, seen = table[step, choice]
+    said = "undefined" if score is None else f"{score:.4f}"
+    place = "below" if score is None or score < low else "above" if score > high else "within"
+    line = f"to expect  : {low:.2f} to {high:.2f} on the lab's data set ({seen}); {said} is {place}"
+    if place == "within":
+        return [line]
+    causes = CAUSES[f"{'correlation' if axis else 'accuracy'} {place}"]
+    return [f"{line}; likely causes, in this order:", *(f"             {number}. {cause}" for number, cause in enumerate(causes, start=1))]
