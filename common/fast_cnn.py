@@ -1,20 +1,23 @@
-"""The CNN's stage on a CPU: convolution, batch norm, 2x2 max pooling and ReLU as one step, clip by clip.
+"""The CNN's stage on a CPU: convolution, batch norm, 2x2 max pooling and ReLU as one step, piece by piece.
 
 The function and its gradients are those of Conv2d, BatchNorm2d, MaxPool2d and ReLU one after the other (tests/test_fast_cnn.py holds
 them to it); the order of the work differs, since memory and not arithmetic makes the plain form slow:
 
-- One clip's convolution is pooled, and in the way back scattered and differentiated, while the processor's cache still holds it.
+- A clip's convolution (of short clips, that of several) is pooled, and on the way back scattered and differentiated, while the
+  processor's cache still holds it.
 - Pooling comes before the normalisation and touches a quarter of the values afterwards. Where a filter's batch-norm weight is negative
   its sign goes into the filter, so that pooling by the maximum commutes with what follows.
 - The first stage reads one channel: four filters of 4x4 at stride 2 give the four values that a pooling window looks at, by a matrix
   product on patches; mean and variance of all its outputs follow from the patches' second moments and need no pass over the outputs.
-- Threads share out the clips, not each operation, and so wait for each other once a stage.
+- Threads share out the pieces, not each operation, and so wait for each other once a stage.
 """
 
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch.nn import functional
+
+PIECE = 1_000_000  # outputs of a convolution that are worked on together at least: 4 MB, what a core's cache holds
 
 
 def conv_pool_stage(x, conv, norm):
@@ -45,28 +48,34 @@ def conv_pool_eval(x, conv, norm):
             return max_pool(functional.conv2d(clip, weight, bias, padding="same")).relu_()
         return as_image(pool_windows(window_values(window_patches(clip), filters)).add_(bias).relu_(), clip)
 
-    return torch.cat(over_clips(one, x))
+    return torch.cat(over_pieces(one, clips_in_piece(x, len(weight)), x))
 
 
 def one_channel(x, conv):
     return x.shape[1] == 1 and conv.kernel_size == (3, 3)
 
 
-def over_clips(function, *batches):
-    """[function(one clip of each batch)] in the clips' order; the clips shared out over PyTorch's threads, each operation on one thread.
+def clips_in_piece(x, channels):
+    """How many clips of x (B, C, T, F) are worked on together: one, or as many short ones as make an operation worth its call."""
+    return max(1, round(PIECE / (channels * x.shape[2] * x.shape[3])))
+
+
+def over_pieces(function, size, *batches):
+    """[function(`size` clips of each batch)] in the clips' order; pieces shared out over PyTorch's threads, each operation on one thread.
 
     So no thread waits for another between operations, and the results do not depend on the number of threads.
+    batches: tensors (B, ...), or lists that hold something for each piece already.
     """
     threads = torch.get_num_threads()
-    clips = zip(*(batch.split(1) for batch in batches), strict=True)
+    pieces = zip(*(batch.split(size) if torch.is_tensor(batch) else batch for batch in batches), strict=True)
 
-    def one(clip):
+    def one(piece):
         with torch.no_grad():
-            return function(*clip)
+            return function(*piece)
 
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool_of_threads:
-            return list(pool_of_threads.map(one, clips))
+            return list(pool_of_threads.map(one, pieces))
     finally:
         torch.set_num_threads(threads)
 
@@ -98,7 +107,7 @@ def max_pool(y):
 
 
 def add_unpooled(gradient, y, into):
-    """Adds the gradient (1, C, T // 2, F // 2) of max_pool(y) to `into` (1, C, T, F), at each window's maximum."""
+    """Adds the gradient (B, C, T // 2, F // 2) of max_pool(y) to `into` (B, C, T, F), at each window's maximum."""
     frames, bands = y.shape[2] // 2 * 2, y.shape[3] // 2 * 2
     upper, lower = y[:, :, 0:frames:2], y[:, :, 1:frames:2]
     rows = torch.maximum(upper, lower)
@@ -134,10 +143,12 @@ class Stage(torch.autograd.Function):
             y = functional.conv2d(clip, signed, padding="same")
             return y, max_pool(y), *torch.batch_norm_update_stats(y, None, None, 0.0)
 
-        outputs, smaller, *moments = zip(*over_clips(one, x), strict=True)
+        size = clips_in_piece(x, len(gamma))
+        outputs, smaller, *moments = zip(*over_pieces(one, size, x), strict=True)
         means, variances = (torch.stack(each).double() for each in moments)
-        mean = means.mean(dim=0)
-        variance = (variances + (means - mean) ** 2).mean(dim=0)  # the clips have one size, padding included
+        share = torch.tensor([len(y) for y in outputs], dtype=torch.float64) / len(x)  # the clips have one size, padding included
+        mean = share @ means
+        variance = share @ (variances + (means - mean) ** 2)
         inverse = (variance + eps).rsqrt()
         pooled = torch.cat(smaller)
         out = normalise(pooled, gamma, beta, mean, inverse)
@@ -153,20 +164,20 @@ class Stage(torch.autograd.Function):
             gradient = keep_above(gradient, out)
             return gradient, gradient.sum((0, 2, 3)), (gradient * pooled).sum((0, 2, 3))
 
-        gradients, *sums = zip(*over_clips(relu_and_sums, gradient, out, pooled), strict=True)
+        size = clips_in_piece(x, len(gamma))
+        gradients, *sums = zip(*over_pieces(relu_and_sums, size, gradient, out, pooled), strict=True)
         dbeta, with_pooled = gradient_sums(list(zip(*sums, strict=True)))
         scale, constant, slope, dgamma = batch_norm_backward(gamma, mean, inverse, dbeta, with_pooled, len(x) * outputs[0][0, 0].numel())
         scale, constant, slope = (per_channel(values, x) for values in (scale, constant, slope))
 
-        def through_convolution(clip, number):
-            y = outputs[number]
+        def through_convolution(clip, y, gradient):
             dy = torch.addcmul(constant, y, slope)
-            add_unpooled(gradients[number] * scale, y, dy)
+            add_unpooled(gradient * scale, y, dy)
             same = [size // 2 for size in signed.shape[2:]]
             wanted = [ctx.needs_input_grad[0], True, False]
             return torch.ops.aten.convolution_backward(dy, clip, signed, None, [1, 1], same, [1, 1], False, [0, 0], 1, wanted)[:2]
 
-        by_clip, products = zip(*over_clips(through_convolution, x, torch.arange(len(x))), strict=True)
+        by_clip, products = zip(*over_pieces(through_convolution, size, x, outputs, gradients), strict=True)
         dweight = torch.stack(products).sum(dim=0) * sign_of(gamma)
         dx = torch.cat(by_clip) if ctx.needs_input_grad[0] else None
         return dx, dweight, torch.zeros_like(gamma), (dgamma * sign_of(gamma).flatten()).to(x.dtype), dbeta.to(x.dtype), None
@@ -184,8 +195,8 @@ def batch_norm_backward(gamma, mean, inverse, dbeta, with_pooled, count):
 
 
 def window_patches(clip):
-    """(1, 1, T, F) -> (T // 2 x F // 2, 16): the 4x4 values, zeros around the image, that the outputs of a pooling window see."""
-    return functional.pad(clip[0, 0], (1, 1, 1, 1)).unfold(0, 4, 2).unfold(1, 4, 2).reshape(-1, 16)
+    """(B, 1, T, F) -> (B x T // 2 x F // 2, 16): the 4x4 values, zeros around the image, that the outputs of a pooling window see."""
+    return functional.pad(clip[:, 0], (1, 1, 1, 1)).unfold(1, 4, 2).unfold(2, 4, 2).reshape(-1, 16)
 
 
 def window_filters(weight):
@@ -214,8 +225,8 @@ def pool_windows(values):
 
 
 def as_image(pooled, clip):
-    """(T // 2 x F // 2, C) -> (1, C, T // 2, F // 2), channels last."""
-    return pooled.view(1, clip.shape[2] // 2, clip.shape[3] // 2, -1).permute(0, 3, 1, 2)
+    """(B x T // 2 x F // 2, C) -> (B, C, T // 2, F // 2), channels last."""
+    return pooled.view(len(clip), clip.shape[2] // 2, clip.shape[3] // 2, -1).permute(0, 3, 1, 2)
 
 
 class FirstStage(torch.autograd.Function):
@@ -232,7 +243,7 @@ class FirstStage(torch.autograd.Function):
             seen -= centre
             return pooled, seen.sum(dim=0), seen.T @ seen
 
-        smaller, *moments = zip(*over_clips(one, x), strict=True)
+        smaller, *moments = zip(*over_pieces(one, clips_in_piece(x, len(gamma)), x), strict=True)
         pooled = torch.cat(smaller)
         count = len(x) * pooled[0, 0].numel()
         first, second = (torch.stack(each).double().sum(dim=0) / count for each in moments)
@@ -261,7 +272,8 @@ class FirstStage(torch.autograd.Function):
             at_b, at_d = keep_above(upper, b.sub_(a)), keep_above(lower, d.sub_(c))
             return total, with_pooled, torch.stack([seen.T @ part for part in (upper.sub_(at_b), at_b, lower.sub_(at_d), at_d)])
 
-        *sums, products = zip(*over_clips(one, x, gradient, out, pooled), strict=True)
+        size = clips_in_piece(x, len(gamma))
+        *sums, products = zip(*over_pieces(one, size, x, gradient, out, pooled), strict=True)
         dbeta, with_pooled = gradient_sums(list(zip(*sums, strict=True)))
         count = len(x) * pooled[0, 0].numel()
         scale, constant, slope, dgamma = batch_norm_backward(gamma, mean, inverse, dbeta, with_pooled, 4 * count)

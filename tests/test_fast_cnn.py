@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from common.fast_cnn import FirstStage, Stage, one_channel, over_clips
+from common import fast_cnn
+from common.fast_cnn import FirstStage, Stage, clips_in_piece, one_channel, over_pieces
 from common.models import ConvStage
 
 
@@ -38,7 +39,9 @@ def decibels(*shape, dtype=torch.float64):
 
 @pytest.mark.parametrize("shape", [(5, 1, 12, 8), (2, 1, 13, 8), (3, 1, 4, 9), (1, 1, 2, 2), (4, 3, 12, 8), (3, 3, 13, 7)])
 @pytest.mark.parametrize("kernel_size", [3, 5])
-def test_output_gradients_and_running_statistics_are_the_plain_forms(shape, kernel_size):
+@pytest.mark.parametrize("piece", [1, 1500, 10**6])  # clips one by one, by twos or threes and a smaller rest, all together
+def test_output_gradients_and_running_statistics_are_the_plain_forms(shape, kernel_size, piece, monkeypatch):
+    monkeypatch.setattr(fast_cnn, "PIECE", piece)
     plain, fast = both(shape[1], kernel_size)
     x = decibels(*shape)
     inputs = [x.clone().requires_grad_(shape[1] > 1) for _ in range(2)]
@@ -96,4 +99,10 @@ def test_results_do_not_depend_on_threads_and_their_number_is_left_alone(threads
 
 def test_an_error_in_one_clip_ends_the_stage():
     with pytest.raises(ZeroDivisionError):
-        over_clips(lambda clip: 1 / int(clip), torch.arange(-2, 3))
+        over_pieces(lambda clip: 1 / int(clip), 1, torch.arange(-2, 3))
+
+
+def test_pieces_come_in_order_with_what_belongs_to_them():
+    found = over_pieces(lambda clips, name: (clips.tolist(), name), 2, torch.arange(5), ["a", "b", "c"])
+    assert found == [([0, 1], "a"), ([2, 3], "b"), ([4], "c")]
+    assert [clips_in_piece(torch.zeros(1, 1, frames, 128), 16) for frames in (2, 431, 1292)] == [244, 1, 1]
