@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from common.checkpoints import Pretrained, checkpoint_fact, copy_backbone, read_backbone
-from common.cli import each_seed, parse_arguments, reading_options, run_script, step_parser, variant_name, whole
+from common.cli import each_seed, parse_arguments, reading_options, run_script, step_parser, take_from_checkpoint, variant_name, whole
 from common.dataset import (
     SpectrogramDataset,
     clip_ids,
@@ -63,8 +63,11 @@ def main(argv=None):
     parser.add_argument("--pretrained", metavar="FILE", help="a checkpoint of step7_cnn.py instead of that training")
     parser.add_argument("--freeze", action="store_true", help="train the new head alone")
     args = parse_arguments(parser, argv)
+    if args.checkpoint and args.pretrained:
+        parser.error("--checkpoint scores what is trained already: no --pretrained was expected beside it")
     if args.checkpoint:
         args.axis = [checkpoint_fact(args.checkpoint, "axis", AXES)]
+        take_from_checkpoint(args, "freeze")
     if args.quick:
         args.pretrain_epochs = args.epochs
     data = find_data(args.data)
@@ -78,6 +81,8 @@ def one_seed(args, data):
     labelled = SpectrogramDataset(data.emotions(), features="mel", axis=AXES, **reading_options(args))
     held_back = [ident for loader in emotion_slices(labelled, args.batch_size, seed=args.seed)[1:] for ident in clip_ids(loader.dataset)]
     starts = {"scratch": None}
+    if args.checkpoint:
+        starts = {checkpoint_fact(args.checkpoint, "start", ("transfer", "scratch")): None}
     if args.pretrained:
         starts["transfer"] = read_backbone(args.pretrained, ARCHITECTURE)
     elif args.mode in ("full", "quick"):
@@ -89,8 +94,8 @@ def one_seed(args, data):
         for start, given in reversed(starts.items()):
             with open_run(args, STEP, variant_name(args, axis, start, *["frozen"] * args.freeze), data) as run:
                 found[start] = fine_tune(args, data, run, axis, start, given)
-        rows += axis_results({axis: found.get("transfer", found["scratch"])}, {})
-        if "transfer" in found:
+        rows += axis_results({axis: found.get("transfer") or found["scratch"]}, {})
+        if len(found) == 2 and args.mode != "overfit":
             rows[-1] |= {"scratch": found["scratch"]["spearman"], "seen": len(set(held_back) & set(starts["transfer"].seen))}
             print(f"from scratch, in as many epochs: {found['scratch']['spearman']}")
             print(f"clips that validate or test here and whose ids the genre CNN has seen: {rows[-1]['seen']}")
@@ -151,7 +156,7 @@ def fine_tune(args, data, run, axis, start, pretrained):
     if args.overfit_batch:
         return run.finish(overfit_batch(model, train_loader, loss_function, optimizer, args.device))
     run.facts |= {"architecture": [*ARCHITECTURE, "regressor"], "classes": [axis], "axis": axis, "start": start, "freeze": args.freeze}
-    run.facts["seen"] = clip_ids(train_loader.dataset) + clip_ids(val_loader.dataset)
+    run.facts["seen"] = clip_ids(train_loader.dataset) + clip_ids(val_loader.dataset) + (pretrained.seen if pretrained else [])
     if args.checkpoint:
         load_given(args.checkpoint, model, run, test_loader.dataset)
 
