@@ -30,7 +30,7 @@ from common.report import (
     report_training,
 )
 from common.run import open_run, print_results
-from common.submission import HANDOUT_HEADER, HANDOUT_SUFFIX, write_submission
+from common.submission import HANDOUT_HEADER, HANDOUT_SUFFIX, check_place, write_submission
 from common.training import BestEpoch, Evaluation, evaluate, overfit_batch, train_epoch
 from common.verdicts import watch_training
 
@@ -58,6 +58,10 @@ def main(argv=None):
         parser.error("--checkpoint scores one network: no --ensemble was expected beside it")
     if args.submit and args.seeds > 1:
         parser.error("--submit writes one file: --ensemble was expected in place of --seeds")
+    if args.submit and args.mode in ("quick", "overfit"):
+        parser.error("--submit predicts every clip of the test side by a trained network: no --quick or --overfit-batch was expected")
+    if args.submit:
+        check_place(args.submit, args.submit_header, args.submit_suffix)
     data = find_data(args.data)
     by_seed = [one_seed(each, data) for each in each_seed(args)]
     if args.mode == "full":

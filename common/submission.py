@@ -1,6 +1,7 @@
 """The competition's file: one row for each clip of the unlabelled test side."""
 
 import math
+from pathlib import Path
 
 from common.errors import LabError, shown
 from common.files import write_atomically
@@ -8,6 +9,15 @@ from common.labels import AXES
 
 HANDOUT_HEADER = "Id.fused.full.npy.gz"  # as the course's handout prints it; other years' differ
 HANDOUT_SUFFIX = ".fused.full.npy.gz"
+
+
+def check_place(path, *names):
+    """LabError where the file could not be written, for want of its folder or because of these names: a step asks before it trains."""
+    if not Path(path).absolute().parent.is_dir() or Path(path).is_dir():
+        raise LabError(f"{path}: a file in a folder that is there was expected; nothing was written")
+    for text in names:
+        if "," in text or len(f"|{text}|".splitlines()) > 1:
+            raise LabError(f"{path}: names without comma and line break were expected, not {shown(text)}; nothing was written")
 
 
 def write_submission(path, ids, values, header=HANDOUT_HEADER, suffix=HANDOUT_SUFFIX):
@@ -18,9 +28,7 @@ def write_submission(path, ids, values, header=HANDOUT_HEADER, suffix=HANDOUT_SU
     """
     if len(set(ids)) != len(ids) or len(ids) != len(values):
         raise ValueError("one row of values for each clip, and each clip once, was expected")
-    for text in (header, suffix, *ids):
-        if "," in text or len(f"|{text}|".splitlines()) > 1:
-            raise LabError(f"{path}: names without comma and line break were expected, not {shown(text)}; nothing was written")
+    check_place(path, header, suffix, *ids)
     for axis, column in zip(AXES, zip(*values, strict=True), strict=True):
         if not all(math.isfinite(value) for value in column):
             raise LabError(f"{path}: finite predictions were expected, but {axis} has others; nothing was written")
