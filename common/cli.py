@@ -55,6 +55,8 @@ def parse_arguments(parser, argv):
         parser.error("--checkpoint scores what is trained already: --epochs 0 was expected beside it")
     if args.epochs == 0 and not args.checkpoint:
         parser.error("--epochs 0 trains nothing: a --checkpoint FILE to score was expected beside it")
+    if args.checkpoint and args.seeds > 1:
+        parser.error("--checkpoint scores one network on the split of its own seed: no --seeds was expected beside it")
     take_from_checkpoint(args, "seed")  # which fixes the split
     args.epochs, args.lr = chosen(args.epochs, epochs), chosen(args.lr, lr)
     args.device = pick_device(args.device)

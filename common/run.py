@@ -230,12 +230,17 @@ def print_results(step, args, data, rows_by_seed):
 
 
 def mean_rows(rows_by_seed):
-    """[[{key: value}] of each seed] -> [{key: mean, ..., "seeds": N, "<key>_sd": sample deviation}]; None where a seed has none."""
+    """[[{key: value}] of each seed] -> [{key: mean, ..., "seeds": N, "<key>_sd": sample deviation}]; None where a seed has none.
+
+    Words and counts on which the seeds differ, a verdict say, stand one after the other, learns/slow.
+    """
     means = []
     for rows in zip(*rows_by_seed, strict=True):
         measured = [key for key, value in rows[0].items() if value is None or isinstance(value, float)]
         columns = {key: [row[key] for row in rows] for key in measured}
-        row = {**rows[0], **{key: mean_or_none(values) for key, values in columns.items()}, "seeds": len(rows)}
+        told = {key: dict.fromkeys(row[key] for row in rows) for key in rows[0].keys() - columns.keys()}
+        said = {key: "/".join(map(str, values)) for key, values in told.items() if len(values) > 1}
+        row = {**rows[0], **said, **{key: mean_or_none(values) for key, values in columns.items()}, "seeds": len(rows)}
         deviations = {f"{key}_sd": None if None in values else float(np.std(values, ddof=1)) for key, values in columns.items()}
         means.append({**row, **deviations})
     return means

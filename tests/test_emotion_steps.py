@@ -103,6 +103,25 @@ def test_step9_says_how_many_of_its_clips_a_given_checkpoint_has_seen(flags, tin
     assert not set(facts["seen"]) & set().union(*held_back) and len(facts["seen"]) == 24 + 14
 
 
+def test_a_checkpoint_of_step9_scores_as_what_it_is(flags, tmp_path, capsys):
+    step7_cnn.main([*flags, "--epochs", "1"])
+    genres = str(tmp_path / "runs" / "step7_cnn" / "mel_seed0" / "best.pt")
+    (trained,) = step9_transfer.main([*flags, "--epochs", "1", "--pretrained", genres, "--freeze", "--axis", "energy"])
+    for start, rho in (("transfer", trained["spearman"]), ("scratch", trained["scratch"])):
+        best = tmp_path / "runs" / "step9_transfer" / f"energy_{start}_frozen_seed0" / "best.pt"
+        assert step9_transfer.main([*flags, "--checkpoint", str(best)]) == [{"axis": "energy", "spearman": rho}]
+        scored = json.loads((best.parent.with_name(f"energy_{start}_frozen_seed0_score") / "metrics.json").read_text())
+        assert (scored["start"], scored["freeze"], scored["trained_as"]) == (start, True, best.parent.name)
+        assert set(read_checkpoint(best)[1]["seen"]) >= set(read_checkpoint(genres)[1]["seen"] if start == "transfer" else ())
+    with pytest.raises(LabError, match="axis is one of"):
+        step9_transfer.main([*flags, "--checkpoint", genres])
+    (found,) = step9_transfer.main([*flags, "--overfit-batch", "--pretrained", genres])
+    assert found["axis"] == "valence" and found["overfit"] == "learns"
+    with pytest.raises(SystemExit):
+        step9_transfer.main([*flags, "--checkpoint", str(best), "--pretrained", genres])
+    assert "no --pretrained was expected" in capsys.readouterr().err
+
+
 def test_transfer_copies_weights_and_statistics_and_leaves_the_head():
     classifier, regressor = Classifier(CNNBackbone(channels=(2, 3)), 4), Regressor(CNNBackbone(channels=(2, 3)))
     classifier(torch.randn(2, 8, 128), torch.tensor([8, 8]))
@@ -182,6 +201,8 @@ def test_step10_submits_every_hidden_clip_under_its_id(flags, tiny_data, tmp_pat
         (["--weights", "1", "-2", "1"], "--weights"),
         (["--ensemble", "0"], "--ensemble"),
         (["--submit", "x", "--seeds", "2"], "--ensemble"),
+        (["--submit", "x", "--quick"], "no --quick"),
+        (["--submit", "x", "--overfit-batch"], "no --quick or --overfit-batch"),
     ],
 )
 def test_impossible_arguments_of_step10(arguments, said, capsys):
@@ -200,6 +221,14 @@ def test_a_submission_is_whole_or_not_there(tmp_path):
     with pytest.raises(LabError, match=str(tmp_path / "nowhere")):
         write_submission(tmp_path / "nowhere" / "x.txt", ["7", "8"], [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
     assert path.read_text().startswith("Id,") and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("wrong", [["--submit", "nowhere/x.txt"], ["--submit", "x.txt", "--submit-header", "a,b"]])
+def test_a_submission_that_cannot_be_written_ends_the_run_before_it_trains(flags, tmp_path, monkeypatch, wrong):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(LabError, match=r"x\.txt: .* expected.*; nothing was written"):
+        step10_multitask.main([*flags, *wrong])
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "x.txt").exists()
 
 
 def test_a_perfect_regressor_has_no_loss_and_one_clip_keeps_its_shape():
@@ -236,6 +265,11 @@ def test_seeds_are_reported_one_by_one_and_as_means(flags, capsys):
 def test_a_seed_without_a_figure_leaves_the_mean_undefined():
     (row,) = mean_rows([[{"axis": "valence", "spearman": 0.4}], [{"axis": "valence", "spearman": None}]])
     assert row == {"axis": "valence", "spearman": None, "seeds": 2, "spearman_sd": None}
+
+
+def test_a_count_that_differs_between_seeds_is_no_single_number():
+    (row,) = mean_rows([[{"axis": "valence", "seen": 3, "start": 1}], [{"axis": "valence", "seen": 5, "start": 1}]])
+    assert row == {"axis": "valence", "seen": "3/5", "start": 1, "seeds": 2}
 
 
 def test_a_finding_needs_an_interval_without_zero(tmp_path):

@@ -160,6 +160,7 @@ def test_quick_and_overfit_batch_have_their_own_folders(flags, tmp_path, capsys)
         (["--seed", "-3"], "--seed"),
         (["--epochs", "0"], "--checkpoint FILE"),
         (["--checkpoint", "x.pt", "--epochs", "3"], "--epochs 0"),
+        (["--checkpoint", "x.pt", "--seeds", "2"], "no --seeds"),
         (["--quick", "--overfit-batch"], "--overfit-batch"),
         (["--nonsense"], "--nonsense"),
         (["--ep", "3"], "--ep"),
