@@ -96,9 +96,8 @@ def one_seed(args, data):
                 found[start] = fine_tune(args, data, run, axis, start, given)
         rows += axis_results({axis: found.get("transfer") or found["scratch"]}, {})
         if len(found) == 2 and args.mode != "overfit":
-            rows[-1] |= {"scratch": found["scratch"]["spearman"], "seen": len(set(held_back) & set(starts["transfer"].seen))}
+            rows[-1] |= {"scratch": found["scratch"]["spearman"], "seen": rows[-1].pop("seen")}
             print(f"from scratch, in as many epochs: {found['scratch']['spearman']}")
-            print(f"clips that validate or test here and whose ids the genre CNN has seen: {rows[-1]['seen']}")
     return rows
 
 
@@ -146,8 +145,12 @@ def fine_tune(args, data, run, axis, start, pretrained):
     train_loader, val_loader, test_loader = emotion_slices(labelled, args.batch_size, seed=args.seed)
     torch.manual_seed(args.seed)
     model = Regressor(CNNBackbone(labelled.feat_dim, *ARCHITECTURE[2:])).to(args.device)
+    seen = {}
     if pretrained:
         copy_backbone(pretrained, model)
+        held_back = clip_ids(val_loader.dataset) + clip_ids(test_loader.dataset)
+        seen["seen"] = len(set(held_back) & set(pretrained.seen))
+        print(f"clips that validate or test here and whose ids the genre CNN has seen: {seen['seen']}")
     if args.freeze:
         model.backbone.requires_grad_(False)
     loss_function = nn.MSELoss()
@@ -178,7 +181,7 @@ def fine_tune(args, data, run, axis, start, pretrained):
     known = without(labelled, clip_ids(test_loader.dataset))
     metrics["baselines"] = report_baselines(args, run, data.emotions(), known, test_loader.dataset, metrics["spearman"], axis)
     run.save_predictions(axis_rows("test", [axis], test_loader.dataset, test))
-    return run.finish({"spearman": metrics["spearman"]}, metrics, history)
+    return run.finish({"spearman": metrics["spearman"], **seen}, metrics, history)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def say_losses(args, data, names):
             keys = ("accuracy", "test_cross_entropy", "test_squared_error")
             right, entropy, error = (np.mean([runs[seed]["metrics"][key] for seed in seeds]) for key in keys)
             means = f"accuracy {right:.4f}, cross entropy {entropy:.4f}, squared error of the softmax {error:.4f}"
-            print(f"             by {loss}: test {means} ({len(seeds)} seeds)")
+            print(f"             by {loss}: test {means} ({len(seeds)} seed{'s' * (len(seeds) > 1)})")
 
 
 def say_step7(args, data):

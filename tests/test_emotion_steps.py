@@ -96,6 +96,9 @@ def test_step9_says_how_many_of_its_clips_a_given_checkpoint_has_seen(flags, tin
     checkpoint = str(tmp_path / "runs" / "step7_cnn" / "mel_seed0" / "best.pt")
     (row,) = step9_transfer.main([*flags, "--epochs", "1", "--pretrained", checkpoint])
     assert row["seen"] == 10  # 6 validation and 4 test clips
+    folder = tmp_path / "runs" / "step9_transfer" / "valence_transfer_seed0"
+    assert json.loads((folder / "metrics.json").read_text())["result"] == {"spearman": row["spearman"], "seen": 10}
+    assert "whose ids the genre CNN has seen: 10\n" in (folder / "log.txt").read_text(encoding="utf-8")
     (row,) = step9_transfer.main([*flags, "--epochs", "1", "--pretrain-epochs", "1"])
     assert row["seen"] == 0
     facts = read_checkpoint(tmp_path / "runs" / "step9_transfer" / "genres_seed0" / "best.pt")[1]
