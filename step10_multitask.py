@@ -59,7 +59,7 @@ def main(argv=None):
     if args.submit and args.seeds > 1:
         parser.error("--submit writes one file: --ensemble was expected in place of --seeds")
     if args.submit and args.mode in ("quick", "overfit"):
-        parser.error("--submit predicts every clip of the test side by a trained network: no --quick or --overfit-batch was expected")
+        parser.error("--submit predicts every clip of the test side by a trained network: no dry run was expected beside it")
     if args.submit:
         check_place(args.submit, args.submit_header, args.submit_suffix)
     data = find_data(args.data)

@@ -204,8 +204,8 @@ def test_step10_submits_every_hidden_clip_under_its_id(flags, tiny_data, tmp_pat
         (["--weights", "1", "-2", "1"], "--weights"),
         (["--ensemble", "0"], "--ensemble"),
         (["--submit", "x", "--seeds", "2"], "--ensemble"),
-        (["--submit", "x", "--quick"], "no --quick"),
-        (["--submit", "x", "--overfit-batch"], "no --quick or --overfit-batch"),
+        (["--submit", "x", "--quick"], "no dry run"),
+        (["--submit", "x", "--overfit-batch"], "no dry run"),
     ],
 )
 def test_impossible_arguments_of_step10(arguments, said, capsys):
