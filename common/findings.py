@@ -146,7 +146,9 @@ def say_step9(args, data):
     for axis in args.axis:
         facts = {"axis": axis, "freeze": args.freeze}
         transfer, scratch = (seed_runs(args, data, "step9_transfer", start=start, **facts) for start in ("transfer", "scratch"))
-        say(f"does transfer beat training from scratch in {axis}?", difference(transfer, scratch, axis), "rank correlation")
+        frozen = "does a frozen transferred backbone beat a frozen random one"
+        question = frozen if args.freeze else "does transfer beat training from scratch"
+        say(f"{question} in {axis}?", difference(transfer, scratch, axis), "rank correlation")
         alone = seed_runs(args, data, "step8_regression", model="cnn", axis=axis)
         say(f"does transfer beat step 8's CNN in {axis}?", difference(transfer, alone, axis), "rank correlation")
 
@@ -154,6 +156,7 @@ def say_step9(args, data):
 def say_step10(args, data):
     """Step 10c: what did one model for three axes change against step 8's CNN for each?"""
     multitask = seed_runs(args, data, "step10_multitask", weights=list(args.weights), ensemble=args.ensemble)
+    ours = f"the mean of {args.ensemble} multitask CNNs" if args.ensemble > 1 else "the multitask CNN"
     for axis in AXES:
         alone = seed_runs(args, data, "step8_regression", model="cnn", axis=axis)
-        say(f"does the multitask CNN beat step 8's CNN in {axis}?", difference(multitask, alone, axis), "rank correlation")
+        say(f"does {ours} beat step 8's CNN in {axis}?", difference(multitask, alone, axis), "rank correlation")

@@ -173,8 +173,8 @@ def transfer(results):
     for group in results.chosen("step9_transfer", start="transfer").values():
         axis, freeze = (first_run(group)[key] for key in ("axis", "freeze"))
         scratch = results.only("step9_transfer", start="scratch", axis=axis, freeze=freeze)
-        way = f"transfer{' with a frozen backbone' * freeze}"
-        texts.append(sentence(f"Does {way} beat training from scratch in {axis}?", compared(group, scratch, axis), "rank correlation"))
+        question = "Does a frozen transferred backbone beat a frozen random one" if freeze else "Does transfer beat training from scratch"
+        texts.append(sentence(f"{question} in {axis}?", compared(group, scratch, axis), "rank correlation"))
         alone = results.only("step8_regression", model="cnn", axis=axis)
         if alone:
             texts.append(sentence(f"Does it beat step 8's CNN in {axis}?", compared(group, alone, axis), "rank correlation"))
