@@ -30,6 +30,8 @@ def join_processes(args):
         atexit.register(shutil.rmtree, args.out, ignore_errors=True)
         if args.resume and Path(shown).exists():
             shutil.copytree(shown, args.out, dirs_exist_ok=True)
+        if getattr(args, "submit", None):
+            args.submit = str(Path(args.out) / "submission.txt")
         args.no_baselines = True
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, for as long as the process lives
         os.environ["TQDM_DISABLE"] = "1"

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,24 @@ def test_two_processes_take_one_processs_steps_where_there_is_no_batch_norm(tiny
     step5_lstm.main([*shared_flags(tmp_path / "one", tiny_data), *flags])
     for two, one in zip(*(history(tmp_path / name, "step5_lstm", "beat_cross-entropy_seed0") for name in ("two", "one")), strict=True):
         assert two == pytest.approx(one, rel=1e-4)
+
+
+def test_only_the_first_process_writes_the_submission(monkeypatch):
+    ended = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    monkeypatch.setattr(parallel.atexit, "register", lambda action, *given, **more: ended.append(lambda: action(*given, **more)))
+    for name, value in {"init_process_group": None, "barrier": None, "is_initialized": True, "destroy_process_group": None}.items():
+        monkeypatch.setattr(parallel.distributed, name, lambda *_, value=value: value)
+    monkeypatch.setenv("TQDM_DISABLE", "")
+    for number, keeps in ((0, True), (1, False)):
+        monkeypatch.setattr(parallel, "rank", lambda number=number: number)
+        args = Namespace(device="cpu", out="runs", resume=False, no_baselines=False, submit="solution.txt")
+        parallel.join_processes(args)
+        assert (args.submit == "solution.txt") is keeps and Path(args.submit).parent.is_dir()
+    sys.stdout.close()  # the second one's, which leads nowhere
+    for action in ended:
+        action()
 
 
 def test_alone_a_process_has_the_whole_batch():
