@@ -3,6 +3,7 @@
     python step10_multitask.py
     python step10_multitask.py --weights 0.4 0.2 0.2
     python step10_multitask.py --ensemble 5 --submit solution.txt
+    python step10_multitask.py --recipe tuned --submit solution.txt
 
 Needs no earlier step; compares itself with step 8's single-axis CNNs where --out holds them. --submit predicts the unlabelled test side.
 Writes runs/step10_multitask/<variant>/: log, figures, predictions, metrics and the best epoch's checkpoint of each member.
@@ -32,6 +33,7 @@ from common.report import (
 from common.run import open_run, print_results
 from common.submission import HANDOUT_HEADER, HANDOUT_SUFFIX, check_place, write_submission
 from common.training import BestEpoch, Evaluation, evaluate, overfit_batch, train_epoch
+from common.tuned import emotion_values, tuned_emotions
 from common.verdicts import watch_training
 
 STEP = "step10_multitask"
@@ -45,12 +47,13 @@ LEARNING_RATE = 1e-3  # left open by the write-up; as in steps 7 to 9, like the 
 
 
 def main(argv=None):
-    parser = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE)
+    parser = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE, tuned=True)
     parser.add_argument("--weights", type=fraction, nargs=3, default=WEIGHTS, metavar=("V", "E", "D"), help="of the losses (default: .33)")
     parser.add_argument("--ensemble", type=whole(1), default=1, metavar="N", help="average N initialisations and batch orders")
     parser.add_argument("--submit", metavar="FILE", help="write the competition's file for the unlabelled test side")
     parser.add_argument("--submit-header", default=HANDOUT_HEADER, metavar="TEXT", help="its first column's name (default: %(default)s)")
     parser.add_argument("--submit-suffix", default=HANDOUT_SUFFIX, metavar="TEXT", help="what follows an id in it (default: %(default)s)")
+    parser.add_argument("--members", choices=("all", "network"), default="all", help="who predicts for --submit by the tuned recipe")
     args = parse_arguments(parser, argv)
     if not any(args.weights):
         parser.error("--weights: at least one above 0 was expected")
@@ -73,8 +76,9 @@ def one_seed(args, data):
     name = [f"ensemble{args.ensemble}"] * (args.ensemble > 1)
     weights = ["weights" + "-".join(f"{weight:g}" for weight in args.weights)] * (tuple(args.weights) != WEIGHTS)
     with open_run(args, STEP, variant_name(args, "cnn", *weights, *name), data) as run:
-        found = train_and_test(args, data, run)
-    return axis_results(found, {})
+        if args.recipe == "tuned":
+            return tuned_multitask(args, data, run)
+        return axis_results(train_and_test(args, data, run), {})
 
 
 def train_and_test(args, data, run):
@@ -133,12 +137,29 @@ def train_and_test(args, data, run):
         metrics[axis]["baselines"] = report_baselines(args, run, data.emotions(), known, test_loader.dataset, rho, axis, number)
     run.save_predictions(axis_rows("test", AXES, test_loader.dataset, test))
     if args.submit:
-        values = torch.stack(predicted).mean(dim=0).tolist()
-        write_submission(args.submit, hidden.ids, values, args.submit_header, args.submit_suffix)
-        print(f"submission : {args.submit}, {len(values)} clips of the unlabelled test side")
+        submit(args, hidden, torch.stack(predicted).mean(dim=0))
     result = {axis: {"spearman": metrics[axis]["spearman"]} for axis in AXES}
     run.finish(result, metrics, history)
     return result
+
+
+def tuned_multitask(args, data, run):
+    """--recipe tuned: networks and kernel machine. What is submitted comes from such as have learnt from the test slice too."""
+    print_header("Step 10: three axes at once by the tuned recipe", data, args, run)
+    labelled = SpectrogramDataset(data.emotions(), features=FEATURES, axis=AXES, **reading_options(args))
+    test_set = emotion_slices(labelled, args.batch_size, seed=args.seed)[2].dataset
+    found, metrics, history = tuned_emotions(args, run, data.emotions(), without(labelled, clip_ids(test_set)), test_set)
+    if args.submit:
+        hidden = SpectrogramDataset(data.emotions(), None, False, labelled.max_length, FEATURES, axis=AXES, **reading_options(args))
+        values = emotion_values(args, run, labelled, hidden, "submit")[0]
+        submit(args, hidden, values.get(args.members, values["network"]))
+    run.finish(list(found.values())[-1], metrics, history)
+    return [row for members, result in found.items() for row in axis_results(result, {"members": members})]
+
+
+def submit(args, hidden, values):
+    write_submission(args.submit, hidden.ids, values.tolist(), args.submit_header, args.submit_suffix)
+    print(f"submission : {args.submit}, {len(values)} clips of the unlabelled test side")
 
 
 def print_losses(epoch, training, validation):

@@ -31,6 +31,7 @@ from common.report import (
 )
 from common.run import open_run, print_results
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
+from common.tuned import tuned_genres
 from common.verdicts import watch_training
 from common.writeup import STEP5_LSTM
 
@@ -56,7 +57,7 @@ ALL_SETS = {**FEATURE_SETS, "chroma-beat": ("chroma", True), "fused-beat": ("fus
 
 
 def parser():
-    flags = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE)
+    flags = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE, tuned=True)
     flags.add_argument("--features", nargs="+", choices=FEATURE_SETS, help="beat is beat-synced mel (default: all four)")
     flags.add_argument("--beat", action="store_true", help="beat-synced frames for all: beat, chroma-beat, fused-beat")
     flags.add_argument("--loss", choices=LOSSES, default="cross-entropy", help="what is minimised (default: %(default)s)")
@@ -84,22 +85,25 @@ def one_seed(args, data, chosen):
     for features in chosen:
         with open_run(args, STEP, variant_name(args, features, args.loss), data) as run:
             loss = {"loss": args.loss} if args.loss != "cross-entropy" else {}
-            rows.append({"features": features, **loss, **train_and_test(args, data, run, features)})
+            recipe = {"recipe": args.recipe} if args.recipe == "tuned" else {}
+            rows.append({"features": features, **loss, **recipe, **train_and_test(args, data, run, features)})
     return rows
 
 
 def train_and_test(args, data, run, features):
     columns, beat = ALL_SETS[features]
     print_header(f"Step 5: an LSTM on {features}, {args.loss}", data, args, run)
-    print("chosen here: one direction, the state at the last real frame, one linear layer; the rest is the write-up's")
 
     # Data
     train_side, test_set = genre_sides(data.genres(beat), data.class_mapping, columns, **reading_options(args))
+    if args.recipe == "tuned":
+        return tuned_genres(args, run, data.genres(beat), "tuned-lstm", features, columns, train_side, test_set)[0]
     train_loader, val_loader = torch_train_val_split(train_side, args.batch_size, args.batch_size, VAL_SIZE, seed=args.seed)
     test_loader = make_loader(test_set, args.batch_size)
     classes = train_side.label_transformer.classes_
 
     # Model
+    print("chosen here: one direction, the state at the last real frame, one linear layer; the rest is the write-up's")
     torch.manual_seed(args.seed)
     backbone = LSTMBackbone(train_side.feat_dim, RNN_SIZE, NUM_LAYERS, BIDIRECTIONAL)
     model = Classifier(backbone, len(classes)).to(args.device)

@@ -2,6 +2,7 @@
 
     python step7_cnn.py --epochs 25
     python step7_cnn.py --data DIR --seed 1
+    python step7_cnn.py --recipe tuned
     python step7_cnn.py --checkpoint runs/step7_cnn/mel_seed0/best.pt --epochs 0
 
 Needs no earlier step; compares itself with the best LSTM of step 5 where runs/ holds one of the same data.
@@ -29,6 +30,7 @@ from common.report import (
 )
 from common.run import open_run, print_results
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
+from common.tuned import tuned_genres
 from common.verdicts import watch_training
 from common.writeup import STEP7_CNN
 
@@ -47,7 +49,7 @@ LEARNING_RATE = 1e-3  # Adam's own default; no weight decay
 
 
 def main(argv=None):
-    args = parse_arguments(step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE), argv)
+    args = parse_arguments(step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE, tuned=True), argv)
     data = find_data(args.data)
     by_seed = [one_seed(each, data) for each in each_seed(args)]
     if args.mode in ("full", "score"):
@@ -57,20 +59,22 @@ def main(argv=None):
 
 def one_seed(args, data):
     with open_run(args, STEP, variant_name(args, FEATURES), data) as run:
-        return [train_and_test(args, data, run)]
+        return train_and_test(args, data, run)
 
 
 def train_and_test(args, data, run):
     print_header("Step 7b: a CNN of four stages on mel spectrograms", data, args, run)
-    print(f"chosen here: filters {CHANNELS} of {KERNEL_SIZE}x{KERNEL_SIZE}, mean over time in each frequency row, one linear layer, Adam")
 
     # Data
     train_side, test_set = genre_sides(data.genres(), data.class_mapping, FEATURES, **reading_options(args))
+    if args.recipe == "tuned":
+        return tuned_genres(args, run, data.genres(), "tuned-cnn", FEATURES, FEATURES, train_side, test_set)
     train_loader, val_loader = torch_train_val_split(train_side, args.batch_size, args.batch_size, VAL_SIZE, seed=args.seed)
     test_loader = make_loader(test_set, args.batch_size)
     classes = train_side.label_transformer.classes_
 
     # Model
+    print(f"chosen here: filters {CHANNELS} of {KERNEL_SIZE}x{KERNEL_SIZE}, mean over time in each frequency row, one linear layer, Adam")
     torch.manual_seed(args.seed)
     model = Classifier(CNNBackbone(train_side.feat_dim, CHANNELS, KERNEL_SIZE), len(classes)).to(args.device)
     loss_function = nn.CrossEntropyLoss()
@@ -78,7 +82,7 @@ def train_and_test(args, data, run):
     print_genre_facts(classes, train_loader.dataset, val_loader.dataset, test_set, model)
     references = print_references(prior_losses(clip_labels(train_loader.dataset), len(classes)), "cross-entropy")
     if args.overfit_batch:
-        return run.finish(overfit_batch(model, train_loader, loss_function, optimizer, args.device))
+        return [run.finish(overfit_batch(model, train_loader, loss_function, optimizer, args.device))]
     run.facts |= {"architecture": ["cnn", FEATURES, CHANNELS, KERNEL_SIZE], "classes": classes, "val_size": VAL_SIZE}
     run.facts["seen"] = clip_ids(train_side)  # the epoch is picked by validation, so its clips count as seen too
     if args.checkpoint:
@@ -106,7 +110,7 @@ def train_and_test(args, data, run):
     print(f"\n{confusion_text(metrics)}")
     print(f"\nwrite-up: {STEP7_CNN['test_acc']:.4f}; {beside_writeup(data, args, len(test_set))}")
     metrics["baselines"] = report_baselines(args, run, data.genres(), train_side, test_set, metrics["accuracy"])
-    return run.finish({"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}, metrics, history)
+    return [run.finish({"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}, metrics, history)]
 
 
 if __name__ == "__main__":

@@ -56,18 +56,18 @@ def statistics_of(dataset, statistics):
     return np.array([statistics(np.asarray(base.clips[base.ids[row]][:, :N_MELS], dtype=np.float64)) for row in rows])
 
 
-def fit_and_predict(model, choices, known, targets, unknown):
-    """Predictions (m,) for `unknown` (m, k), the choices being those that do best in cross-validation on known (n, k), targets (n,)."""
+def chosen_model(model, choices, known, targets):
+    """The model fitted on known (n, k), targets (n,) with those of the choices that do best in cross-validation among them."""
     from sklearn.model_selection import GridSearchCV, KFold
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # constant rows and unfinished iterations are nothing that a reader of this line could mend
         search = GridSearchCV(model, choices, cv=KFold(FOLDS, shuffle=True, random_state=0))
-        return search.fit(known, targets).predict(unknown)
+        return search.fit(known, targets).best_estimator_
 
 
 def linear_predictions(known, targets, unknown, classify):
-    """By logistic or ridge regression on standardised inputs, as fit_and_predict."""
+    """Predictions (m,) for unknown (m, k) by logistic or ridge regression on standardised inputs: known (n, k), targets (n,)."""
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -76,21 +76,43 @@ def linear_predictions(known, targets, unknown, classify):
         model, choices = LogisticRegression(max_iter=300), {"logisticregression__C": np.logspace(-4, 0, 9)}
     else:
         model, choices = Ridge(), {"ridge__alpha": np.logspace(0, 5, 11)}
-    return fit_and_predict(make_pipeline(StandardScaler(), model), choices, known, targets, unknown)
+    return chosen_model(make_pipeline(StandardScaler(), model), choices, known, targets).predict(unknown)
 
 
 def kernel_predictions(known, targets, unknown, classify):
-    """By a support vector machine with radial basis on inputs brought to a normal distribution by their quantiles, as fit_and_predict.
+    """Predictions (m,) for unknown (m, k) by a support vector machine with radial basis on normal_scores: known (n, k), targets (n,)."""
+    known, unknown = normal_scores(known, unknown)
+    return kernel_machine(known, targets, classify).predict(unknown)
 
-    The quantiles are taken once, of all known clips, and not anew in each fold: they know no target, and take most of the time.
+
+def kernel_probabilities(known, targets, unknown):
+    """Probabilities (m, C) of the classes 0 to C - 1, which all stand in targets, by the same machine, as kernel_predictions.
+
+    They are the softmax of its votes, one for each pair of classes, which ranks and weighs classes but promises no frequencies.
     """
-    from sklearn.preprocessing import QuantileTransformer
+    known, unknown = normal_scores(known, unknown)
+    votes = kernel_machine(known, targets, classify=True).decision_function(unknown)
+    votes = np.stack([-votes, votes], axis=1) / 2 if votes.ndim == 1 else votes  # two classes have one number
+    exponents = np.exp(votes - votes.max(axis=1, keepdims=True))
+    return exponents / exponents.sum(axis=1, keepdims=True)
+
+
+def kernel_machine(known, targets, classify):
     from sklearn.svm import SVC, SVR
 
-    quantiles = QuantileTransformer(n_quantiles=min(100, len(known)), output_distribution="normal").fit(known)
-    known, unknown = quantiles.transform(known), quantiles.transform(unknown)
     model, strengths = (SVC(), (1, 3, 10)) if classify else (SVR(), (0.3, 1, 3))
-    return fit_and_predict(model, {"C": strengths, "gamma": (3e-4, 1e-3, 3e-3)}, known, targets, unknown)
+    return chosen_model(model, {"C": strengths, "gamma": (3e-4, 1e-3, 3e-3)}, known, targets)
+
+
+def normal_scores(known, unknown):
+    """Both (n, k), (m, k) brought to a normal distribution by the quantiles of `known`.
+
+    They are taken once, of all known clips, and not anew in each fold: they know no target, and take most of the time.
+    """
+    from sklearn.preprocessing import QuantileTransformer
+
+    quantiles = QuantileTransformer(n_quantiles=min(100, len(known)), output_distribution="normal").fit(known)
+    return quantiles.transform(known), quantiles.transform(unknown)
 
 
 def baseline_scores(known_set, unknown_set, classify):

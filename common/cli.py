@@ -9,15 +9,18 @@ from common.checkpoints import read_checkpoint
 from common.errors import LabError
 from common.locations import REPOSITORY
 from common.parallel import join_processes
+from common.recipes import RECIPES, TUNED
+from common.run import recipe_of
 from common.training import use_huge_pages
 
 QUICK_CLIPS = 160  # of each side in a dry run: five batches of 32, a third of the training side's for validation
 
 
-def step_parser(description, epochs=None, lr=None, batch_size=32):
+def step_parser(description, epochs=None, lr=None, batch_size=32, tuned=False):
     """A parser with --data --cache --no-cache --seed --out and, where `epochs` is given, the flags of whatever trains.
 
     epochs, lr: the write-up's, or {model: the write-up's} in a step that trains several; args.epochs and args.lr come back in that form.
+    tuned: whether the step has --recipe tuned.
     """
     parser = OneSentenceParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--data", metavar="DIR", help="the lab's data folder (default: data/ here, Kaggle's input, else demo music)")
@@ -33,6 +36,8 @@ def step_parser(description, epochs=None, lr=None, batch_size=32):
     parser.add_argument("--lr", type=positive, help=f"Adam's learning rate (default: {by_model(lr)})")
     parser.add_argument("--no-baselines", action="store_true", help="leave out the two models without a network, half a minute on 2 cores")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU where there is one")
+    if tuned:
+        parser.add_argument("--recipe", choices=RECIPES, default=RECIPES[0], help=f"tuned: {TUNED['networks']} better networks, longer")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--quick", action="store_true", help=f"dry run: {QUICK_CLIPS} clips of each side, 2 epochs; says nothing about music")
     mode.add_argument("--overfit-batch", action="store_true", help="train on one batch alone until its loss is near 0, and give a verdict")
@@ -49,6 +54,10 @@ def parse_arguments(parser, argv):
         return args
     epochs, lr = vars(args).pop("defaults")
     args.mode = "quick" if args.quick else "score" if args.checkpoint else "overfit" if args.overfit_batch else "full"
+    if recipe_of(args) == "tuned":
+        if args.mode in ("score", "overfit"):
+            parser.error("--recipe tuned trains and tests: no --checkpoint and no --overfit-batch was expected beside it")
+        epochs, lr = TUNED["epochs"], TUNED["lr"]
     if args.epochs is None and args.mode in ("quick", "score"):
         args.epochs = {"quick": 2, "score": 0}[args.mode]
     if args.checkpoint and args.epochs:
@@ -107,7 +116,8 @@ def reading_options(args):
 
 def variant_name(args, *choices):
     """The name of a run's folder: the choices that tell it from others of its step, the seed, and the mode unless it is a full run."""
-    return "_".join([*choices, f"seed{args.seed}", *([] if args.mode == "full" else [args.mode])])
+    recipe = [recipe_of(args)] * (recipe_of(args) != RECIPES[0])
+    return "_".join([*choices, *recipe, f"seed{args.seed}", *([] if args.mode == "full" else [args.mode])])
 
 
 def run_script(main):

@@ -12,7 +12,7 @@ import numpy as np
 
 from common.labels import AXES
 from common.metrics import bootstrap_differences, spearman
-from common.run import read_runs
+from common.run import read_runs, recipe_of
 
 
 class Difference(NamedTuple):
@@ -36,7 +36,7 @@ def share_right(true, predicted):
 
 def seed_runs(args, data, step, mode="full", **facts):
     """{seed: metrics of the finished run} of this step on these data, for the seeds at hand that --out holds."""
-    runs = read_runs(args.out, step, data, mode=mode, **facts)
+    runs = read_runs(args.out, step, data, recipe_of(args), mode=mode, **facts)
     wanted = range(args.seed, args.seed + args.seeds)
     return {run["seed"]: run for run in runs if run["seed"] in wanted}
 

@@ -80,10 +80,11 @@ def print_references(losses, loss_name):
     return {model: pair[loss_name != "cross-entropy"] for model, pair in losses.items()}
 
 
-def report_genres(run, title, classes, test_set, test, val_set=None, val=None):
+def report_genres(run, title, classes, test_set, test, val_set=None, val=None, suffix=""):
     """Prints and saves the report on the test side: metrics, confusion matrix, predictions.csv. Returns the metrics.
 
     test, val: Evaluations of logits, in the order of test_set and val_set; val is None where nothing was trained.
+    suffix: behind the names of its files, where a run has several.
     """
     metrics = classification_metrics(test.targets.numpy(), test.outputs.argmax(dim=1).numpy(), classes)
     metrics["test_cross_entropy"] = torch.nn.functional.cross_entropy(test.outputs, test.targets).item()
@@ -98,8 +99,8 @@ def report_genres(run, title, classes, test_set, test, val_set=None, val=None):
     print("\nconfusion matrix: rows true, columns predicted, in the same order")
     for name, counts in zip(classes, metrics["confusion"], strict=True):
         print(f"{name[:20]:>20} " + " ".join(f"{count:4d}" for count in counts))
-    run.save_predictions(rows)
-    run.save_figure("confusion", confusion_figure(metrics["confusion"], classes, f"{title}: accuracy {metrics['accuracy']:.3f}"))
+    run.save_predictions(rows, suffix)
+    run.save_figure(f"confusion{suffix}", confusion_figure(metrics["confusion"], classes, f"{title}: accuracy {metrics['accuracy']:.3f}"))
     return metrics
 
 
@@ -184,10 +185,11 @@ def of_axis(dataset, number):
     return Subset(single, rows.tolist())
 
 
-def report_axis(run, title, axis, number, test, train_set):
+def report_axis(run, title, axis, number, test, train_set, suffix=""):
     """Prints and draws one axis of a regression on the test slice; returns its metrics, spearman None where it is undefined.
 
-    number: the axis's column in outputs, targets and labels; None where these have one alone.
+    number: the axis's column in outputs, targets and labels; None where these have one alone;
+    suffix: behind the name of its picture, where a run has several.
     """
     true, predicted, labels = test.targets.numpy(), test.outputs.numpy(), clip_labels(train_set)
     if number is not None:
@@ -198,7 +200,7 @@ def report_axis(run, title, axis, number, test, train_set):
     if error >= constant:
         print(f"           in squared error it is no better than always saying {labels.mean():.3f}")
     print(f"The Spearman correlation between the ground true values and the predicted values for {axis} is {said(rho)}")
-    run.save_figure(f"scatter_{axis}", scatter_figure(true, predicted, axis, rho, title))
+    run.save_figure(f"scatter_{axis}{suffix}", scatter_figure(true, predicted, axis, rho, title))
     return {"spearman": rho, "mse": error, "mse_constant": constant}
 
 

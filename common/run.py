@@ -23,6 +23,7 @@ from common.metrics import mean_or_none
 from common.parallel import rank
 from common.plots import png
 from common.progress import progress
+from common.recipes import RECIPES
 from common.resume import TrainingState, read_states
 
 MEMORY_ERRORS = (torch.cuda.OutOfMemoryError, MemoryError)  # PyTorch says it of the CPU by a RuntimeError
@@ -71,13 +72,13 @@ class Run:
             figure.text(0.998, 0.002, "demo music", ha="right", va="bottom", fontsize=8, color="grey")
         write_atomically(self.folder / f"{name}.png", png(figure))
 
-    def save_predictions(self, rows):
-        """predictions.csv from [{column: value}], every row with the same columns."""
+    def save_predictions(self, rows, suffix=""):
+        """predictions<suffix>.csv from [{column: value}], every row with the same columns."""
         text = io.StringIO()
         writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-        write_atomically(self.folder / "predictions.csv", text.getvalue())
+        write_atomically(self.folder / f"predictions{suffix}.csv", text.getvalue())
 
     def finish(self, result, metrics=None, history=None):
         """Writes history.json where something was trained and, last of all, metrics.json with `result`, the RESULT line's figures.
@@ -106,7 +107,7 @@ def open_run(args, step, variant, data):
     folder = Path(args.out).resolve() / step / variant
     arguments, resume = resolved_arguments(args, data), getattr(args, "resume", False)
     facts = {"step": step, "variant": variant, "mode": args.mode, "seed": args.seed, "demo": data.demo}
-    facts |= {"data": data.fingerprint, "data_path": str(data.path), "class_mapping": data.class_mapping}
+    facts |= {"recipe": recipe_of(args), "data": data.fingerprint, "data_path": str(data.path), "class_mapping": data.class_mapping}
     with ExitStack() as held:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -134,6 +135,11 @@ def open_run(args, step, variant, data):
             if isinstance(error, KeyboardInterrupt) and args.mode == "full" and hasattr(args, "resume"):
                 raise KeyboardInterrupt("--resume goes on") from error
             raise
+
+
+def recipe_of(args):
+    """--recipe, where the step has it."""
+    return vars(args).get("recipe", RECIPES[0])
 
 
 def resolved_arguments(args, data):
@@ -194,8 +200,8 @@ class Tee:
         self.screen.flush()
 
 
-def read_runs(root, step, data, **facts):
-    """The metrics of the finished runs of a step that were made on the same data and agree in the facts given."""
+def read_runs(root, step, data, recipe="writeup", **facts):
+    """The metrics of the finished runs of a step that were made on the same data, by this recipe, and agree in the facts given."""
     found = []
     for path in sorted(Path(root).glob(f"{step}/*/{METRICS}")):
         if ".old-" in path.parent.name:
@@ -206,7 +212,7 @@ def read_runs(root, step, data, **facts):
             raise LabError(f"{path}: the metrics of a finished run were expected ({reason(error)})") from error
         if not isinstance(run, dict):
             raise LabError(f"{path}: the metrics of a finished run were expected, a JSON object")
-        if all(run.get(name) == value for name, value in {"data": data.fingerprint, **facts}.items()):
+        if all(run.get(name) == value for name, value in {"data": data.fingerprint, "recipe": recipe, **facts}.items()):
             found.append({**run, "folder": str(path.parent)})
     return found
 

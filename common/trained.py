@@ -1,6 +1,7 @@
 """Trained networks to ask: which checkpoints a folder of runs offers, and the model that a checkpoint's facts describe."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from common.errors import LabError, reason
 from common.features import FEATURES, HOP_LENGTH, N_MELS, SAMPLE_RATE
 from common.models import Classifier, CNNBackbone, LSTMBackbone, MultitaskRegressor, Regressor
 from common.run import METRICS
+from common.tuned_network import KINDS, tuned_backbone
 
 ASKED_STEPS = ("step7_cnn", "step10_multitask")
 USUAL_SECONDS = 30.0  # of the lab's clips
@@ -42,7 +44,8 @@ class Trained(NamedTuple):
 def build_model(architecture, classes):
     """(network with fresh weights, "genre" or "axes") from the facts that a step saves of it.
 
-    architecture: ["cnn" or "lstm", features, ...the backbone's further arguments, and for emotions "regressor" or "multitask"].
+    architecture: ["cnn", "lstm" or one of the tuned KINDS, features, ...the backbone's further arguments, and for emotions "regressor" or
+    "multitask"].
     Raises LabError where they describe none that reads frames of full length.
     """
     try:
@@ -52,7 +55,8 @@ def build_model(architecture, classes):
             raise LabError(f"a network on mel, chroma or fused frames was expected, but this one is on beat-synced ones: {architecture}")
         options = options[1:] if options and options[0] is False else options  # step 8 says that it is not beat-synced
         width = FEATURES[features].stop - FEATURES[features].start
-        backbone = {"cnn": CNNBackbone, "lstm": LSTMBackbone}[kind](width, *options)
+        kinds = {"cnn": CNNBackbone, "lstm": LSTMBackbone, **{tuned: partial(tuned_backbone, tuned) for tuned in KINDS}}
+        backbone = kinds[kind](width, *options)
         if head == "genre":
             return Classifier(backbone, len(classes)), "genre"
         return (Regressor(backbone) if head == "regressor" else MultitaskRegressor(backbone, len(classes))), "axes"

@@ -33,10 +33,11 @@ def use_huge_pages():
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
-def train_epoch(model, loader, loss_function, optimizer, device="cpu"):
+def train_epoch(model, loader, loss_function, optimizer, device="cpu", augment=None):
     """One pass over the loader's batches (x, y, lengths); returns the mean loss per clip, the last, smaller batch counted by its size.
 
     A loss function may return several numbers (k,): the first is minimised, the means of all are returned as a list.
+    augment: what is done to every batch first, (x, y, lengths) -> (x, y, lengths); None for nothing.
     """
     train_mode(model)
     network, scaler = in_parallel(model), gradient_scaler(device)
@@ -44,6 +45,8 @@ def train_epoch(model, loader, loss_function, optimizer, device="cpu"):
     for batch in progress(batches_on(loader, device), "training", "batch", inner=True, total=len(loader)):
         rows.append(getattr(loader.batch_sampler, "current", []))
         (x, y, lengths), weight = own_share(batch)
+        if augment:
+            x, y, lengths = augment(x, y, lengths)
         with mixed_precision(device):
             outputs = network(x, lengths)
         loss = loss_function(full_precision(outputs), y) * weight

@@ -1,0 +1,191 @@
+"""--recipe tuned: what to do differently from the write-up when the score counts, for steps 5, 7 and 10.
+
+Networks on every labelled clip that the test does not need, with a schedule that is fixed beforehand, so that nothing is left for
+validation to pick; clips changed at random in every pass; and beside the networks a kernel machine on statistics (common/baselines.py),
+which errs elsewhere. What each choice bought: benchmarks/ACCURACY.md.
+"""
+
+import math
+from functools import partial
+
+import numpy as np
+import torch
+from torch import nn
+
+from common.augment import Augment
+from common.baselines import clip_statistics, kernel_predictions, kernel_probabilities, statistics_of
+from common.dataset import clip_ids, clip_labels, make_loader, rows_of
+from common.features import N_MELS
+from common.labels import AXES
+from common.models import Classifier, MultitaskRegressor
+from common.recipes import TUNED
+from common.report import axis_rows, report_axis, report_baselines, report_genres
+from common.training import BestEpoch, evaluate, train_epoch
+from common.tuned_network import tuned_backbone
+
+
+def tuned_genres(args, run, folder, kind, features, columns, train_side, test_set):
+    """Trains on the whole training side, scores the test side once: the rows for the RESULT lines.
+
+    folder: that the clips are of; kind: of network, see tuned_backbone; features: the step's name for these columns. In a full run of
+    the CNN the kernel machine joins the networks: a row for members=network and one for members=all; else the first alone.
+    """
+    classes = train_side.label_transformer.classes_
+    run.facts |= {"architecture": [kind, columns, frames_averaged(kind, train_side)], "classes": classes, "seen": clip_ids(train_side)}
+    run.facts |= {"features": features, "loss": "cross-entropy"}
+    print(f"clips      : {len(train_side)} to train on, {len(test_set)} to test; none validates, since nothing is picked")
+    loss_function = nn.CrossEntropyLoss(label_smoothing=TUNED["label_smoothing"])
+    build = partial(genre_network, kind, train_side)
+    tests, history = train_networks(args, run, build, train_side, test_set, loss_function, num_classes=len(classes))
+    networks = tests[0]._replace(outputs=torch.stack([each.outputs.softmax(dim=1) for each in tests]).mean(dim=0).log())
+    both = "cnn" in kind and args.mode == "full"
+    title = f"tuned {kind.removeprefix('tuned-').upper()} on {features}, {len(tests)} networks"
+    metrics = {"network": report_genres(run, title, classes, test_set, networks, suffix="_network" * both)}
+    if both:
+        known, unknown = (statistics_of(dataset, clip_statistics) for dataset in (train_side, test_set))
+        machine = torch.from_numpy(kernel_probabilities(known, clip_labels(train_side), unknown))
+        together = networks._replace(outputs=((networks.outputs.exp() + machine) / 2).log())
+        metrics["all"] = report_genres(run, "networks and kernel machine", classes, test_set, together)
+    best = metrics.get("all", metrics["network"])
+    best["baselines"] = report_baselines(args, run, folder, train_side, test_set, metrics["network"]["accuracy"])
+    rows = [{"members": name, "test_acc": each["accuracy"], "test_f1_macro": each["macro"]["f1"]} for name, each in metrics.items()]
+    run.finish(rows[-1], {**best, "members": metrics}, history)
+    return rows
+
+
+def tuned_emotions(args, run, folder, known, test_set):
+    """Trains on `known`, scores the test slice once: ({"network" and "all": {axis: {"spearman": rho}}}, metrics, a history of training).
+
+    members=network is the mean of the networks, members=all, in a full run, that of them and the kernel machine.
+    """
+    run.facts |= {"architecture": ["tuned-cnn", "mel", frames_averaged("tuned-cnn", known), "multitask"], "classes": list(AXES)}
+    print(f"clips      : {len(known)} to train on, {len(test_set)} to test; none validates, since nothing is picked")
+    values, tests, history = emotion_values(args, run, known, test_set)
+    results, metrics = {}, {}
+    for name, outputs in values.items():
+        test, suffix = tests[0]._replace(outputs=outputs), "_network" if name != "all" else ""
+        print(f"\nmembers={name}")
+        metrics[name] = {axis: report_axis(run, f"tuned, {name}, {axis}", axis, k, test, known, suffix) for k, axis in enumerate(AXES)}
+        results[name] = {axis: {"spearman": each["spearman"]} for axis, each in metrics[name].items()}
+        run.save_predictions(axis_rows("test", AXES, test_set, test), suffix)
+    for number, axis in enumerate(AXES):
+        rho = metrics["network"][axis]["spearman"]
+        print(f"{axis}, the networks beside others")
+        metrics["network"][axis]["baselines"] = report_baselines(args, run, folder, known, test_set, rho, axis, number)
+    return results, {**metrics[name], "members": metrics}, history
+
+
+def emotion_values(args, run, known, unknown, name=""):
+    """({"network" and, in a full run, "all": values (n, axes) of `unknown`}, the networks' Evaluations of it, a history of training)."""
+    run.facts["seen"] = clip_ids(known)
+    labels = torch.from_numpy(clip_labels(known))
+    scale = labels.std(dim=0).clamp(min=1e-3).to(args.device)
+    build = partial(emotion_network, known)
+    tests, history = train_networks(args, run, build, known, unknown, partial(concordance_loss, scale=scale), name)
+    values = {"network": torch.stack([each.outputs for each in tests]).mean(dim=0)}
+    if args.mode == "full":
+        statistics = [statistics_of(dataset, clip_statistics) for dataset in (known, unknown)]
+        machine = torch.from_numpy(machine_values(statistics[0], labels.numpy(), statistics[1])).float()
+        values["all"] = (values["network"] + machine) / 2
+    return values, tests, history
+
+
+def train_networks(args, run, build, known, unknown, loss_function, name="", num_classes=None):
+    """Trains as many networks as TUNED says on `known`; returns (their Evaluations of `unknown`, the last one's history).
+
+    build: makes one with new weights; name: before the numbers of their files; num_classes: of genres, None for values.
+    """
+    found, history = [], []
+    count = max(TUNED["networks"], vars(args).get("ensemble", 1)) if args.mode == "full" else 1
+    for number in range(count):
+        torch.manual_seed(args.seed + 1000 * number)
+        model = build().to(args.device)
+        if not number:
+            print(f"parameters : {sum(parameter.numel() for parameter in model.parameters())} in each of the networks")
+        augment = Augment(model.backbone.front_end.mean, mel_bands(known), num_classes=num_classes)
+        loader = make_loader(known, args.batch_size, shuffle=True, seed=args.seed + 1000 * number)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=TUNED["weight_decay"])
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(one_cycle, epochs=args.epochs))
+        last, history = BestEpoch(model), []
+        print(f"network {name}{number}")
+        for epoch in run.epochs(args.epochs, model, optimizer, loader, last, history, schedule, name=f"-{name}{number}"):
+            loss = train_epoch(model, loader, loss_function, optimizer, args.device, augment)
+            schedule.step()
+            print(f"epoch : {epoch} ,training loss = {loss}")
+            history.append({"epoch": epoch, "train_loss": loss})
+            last.update(epoch, epoch, model)
+        run.save_best(last, f"best-{name}{number}")
+        found.append(evaluate(model, make_loader(unknown, args.batch_size), loss_function, args.device))
+    return found, history
+
+
+def genre_network(kind, train_side):
+    return Classifier(fitted_backbone(kind, train_side), len(train_side.label_transformer.classes_))
+
+
+def emotion_network(known):
+    """Its head begins at the training clips' mean and in the axes' own units."""
+    model = MultitaskRegressor(fitted_backbone("tuned-cnn", known), len(AXES))
+    labels = torch.from_numpy(clip_labels(known))
+    with torch.no_grad():
+        model.head.weight.mul_(labels.std(dim=0)[:, None])
+        model.head.bias.copy_(labels.mean(dim=0))
+    return model
+
+
+def frames_averaged(kind, dataset):
+    """How many neighbouring frames become one, from the length of the clips."""
+    return max(1, round(rows_of(dataset)[0].max_length / TUNED["frames"][kind]))
+
+
+def fitted_backbone(kind, dataset):
+    """The network below the head, its input standardised by these clips' frames."""
+    base, rows = rows_of(dataset)
+    mean, deviation = row_scale([base.clips[base.ids[row]][:, base.columns] for row in rows])
+    return tuned_backbone(kind, base.feat_dim, frames_averaged(kind, dataset), mean, deviation)
+
+
+def row_scale(clips):
+    """Mean and deviation (F,) over all frames of clips (T, F); a constant row has deviation 1."""
+    count, total, squares = 0, 0.0, 0.0
+    for clip in clips:
+        clip = clip.astype(np.float64)
+        count, total, squares = count + len(clip), total + clip.sum(axis=0), squares + (clip**2).sum(axis=0)
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    deviation[deviation < 1e-3] = 1
+    return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
+
+
+def one_cycle(epoch, epochs):
+    """The learning rate of an epoch as a share of its height: up along a line for a tenth of the epochs, down to 0 along a cosine."""
+    rise = max(1, epochs // 10)
+    if epoch < rise:
+        return (epoch + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (epoch - rise) / max(1, epochs - rise)))
+
+
+def concordance_loss(outputs, targets, scale):
+    """Squared error in units of the axes' deviations, and what the batch's correlations lack to 1: the score asks for order alone.
+
+    outputs, targets (B, axes); scale (axes,); the mean over the axes of both, halved.
+    """
+    error = ((outputs - targets) / scale).square().mean()
+    ours, theirs = outputs - outputs.mean(dim=0), targets - targets.mean(dim=0)
+    sizes = (ours.square().sum(dim=0) * theirs.square().sum(dim=0) + 1e-8 * scale**4).sqrt()
+    return (error + (1 - (ours * theirs).sum(dim=0) / sizes).mean()) / 2
+
+
+def machine_values(known, targets, unknown):
+    """The kernel machine's values (m, axes) for unknown (m, k): known (n, k), targets (n, axes)."""
+    columns = []
+    for target in targets.T.astype(np.float64):
+        spread = target.std() or 1.0  # the machine's tolerance is made for this scale
+        columns.append(kernel_predictions(known, (target - target.mean()) / spread, unknown, classify=False) * spread + target.mean())
+    return np.stack(columns, axis=1)
+
+
+def mel_bands(dataset):
+    """How many of a dataset's features are mel bands: they come first, chroma has none."""
+    base, _ = rows_of(dataset)
+    return max(0, min(N_MELS, base.columns.stop) - base.columns.start)

@@ -1,0 +1,204 @@
+"""The tuned recipe: its networks, what it does to batches, and its steps from the command line to the RESULT lines."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import contents
+
+import step5_lstm
+import step7_cnn
+import step10_multitask
+from common.augment import Augment
+from common.baselines import kernel_predictions, kernel_probabilities
+from common.checkpoints import read_checkpoint
+from common.recipes import TUNED
+from common.trained import newest_checkpoints, open_trained
+from common.tuned import concordance_loss, one_cycle, row_scale
+from common.tuned_network import FrontEnd, over_time, tuned_backbone
+
+
+@pytest.fixture
+def flags(tiny_data, tmp_path):
+    places = ["--data", str(tiny_data), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "runs")]
+    return [*places, "--no-baselines", "--batch-size", "8", "--epochs", "2", "--recipe", "tuned"]
+
+
+@pytest.mark.parametrize("kind", ["tuned-cnn", "tuned-lstm"])
+@pytest.mark.parametrize("every", [1, 3])
+def test_more_padding_changes_no_output(kind, every):
+    torch.manual_seed(0)
+    network = tuned_backbone(kind, 128, every, torch.full((128,), -40.0), torch.full((128,), 9.0)).double().eval()
+    x, lengths = -80 * torch.rand(3, 100, 128, dtype=torch.float64), torch.tensor([100, 61, 2])
+    for row, length in enumerate(lengths):
+        x[row, length:] = 0
+    padded = torch.nn.functional.pad(x, (0, 0, 0, 37), value=-3.0)
+    with torch.no_grad():
+        torch.testing.assert_close(network(padded, lengths), network(x, lengths), rtol=0, atol=1e-6)
+        alone = torch.cat([network(x[row : row + 1, :length], lengths[row : row + 1]) for row, length in enumerate(lengths)])
+        torch.testing.assert_close(alone, network(x, lengths), rtol=0, atol=1e-6)
+
+
+def test_front_end_standardises_and_averages_in_groups():
+    x = torch.arange(14.0).reshape(1, 7, 2)
+    out, lengths = FrontEnd(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 4.0]), every=3)(x, torch.tensor([7]))
+    by_hand = ((x - torch.tensor([1.0, 2.0])) / torch.tensor([2.0, 4.0]))[:, :6].reshape(1, 2, 3, 2).mean(dim=2)
+    torch.testing.assert_close(out, by_hand)
+    assert lengths.tolist() == [2]
+
+
+def test_over_time_is_mean_and_deviation_of_the_real_frames():
+    x, lengths = torch.randn(2, 3, 9, 4), torch.tensor([9, 5])
+    x[1, :, 5:] = 0
+    found = over_time(x, lengths).reshape(2, 6, 4)
+    for row, length in enumerate(lengths):
+        real = x[row, :, :length]
+        torch.testing.assert_close(found[row, :3], real.mean(dim=1))
+        torch.testing.assert_close(found[row, 3:], real.std(dim=1, correction=0), rtol=1e-3, atol=1e-3)
+
+
+def test_row_scale_is_that_of_all_frames_together():
+    rng = np.random.default_rng(0)
+    clips = [rng.normal(-40, 9, (frames, 5)).astype(np.float16) for frames in (7, 30)]
+    for clip in clips:
+        clip[:, 4] = 0
+    mean, deviation = row_scale(clips)
+    together = np.concatenate(clips).astype(np.float64)
+    np.testing.assert_allclose(mean, together.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(deviation[:4], together.std(axis=0)[:4], rtol=1e-5)
+    assert deviation[4] == 1
+
+
+def plain_augment(**changes):
+    """One that takes half of each clip and does nothing else, but for the changes named."""
+    off = {"stretch": 0, "curve_db": 0, "masks": (0, 0), "mixup": 0}
+    return Augment(torch.zeros(6), 4, **{**off, **changes})
+
+
+def test_pieces_are_taken_from_the_clips_own_frames():
+    x = torch.arange(40.0)[None, :, None] + 1000 * torch.arange(3.0)[:, None, None] + torch.zeros(6)
+    before = x.clone()
+    for _ in range(20):
+        out, _, lengths = plain_augment()(x, torch.zeros(3), torch.tensor([40, 30, 20]))
+        assert out.shape == (3, 10, 6) and lengths.tolist() == [10, 10, 10]
+        frames = out[:, :, 0] - 1000 * torch.arange(3.0)[:, None]
+        assert (frames.diff(dim=1) == 1).all() and (frames[:, -1] < torch.tensor([40, 30, 20])).all()
+    assert torch.equal(x, before)
+
+
+def test_a_curve_moves_mel_bands_alone_and_alike_in_every_frame():
+    x = torch.zeros(2, 20, 6)
+    out, _, _ = plain_augment(curve_db=4.0)(x, torch.zeros(2), torch.tensor([20, 20]))
+    assert (out[:, :, :4] != 0).any() and (out[:, :, 4:] == 0).all()
+    torch.testing.assert_close(out, out[:, :1].expand_as(out))
+
+
+def test_masks_cover_at_most_their_share():
+    torch.manual_seed(0)
+    covered = []
+    for _ in range(30):
+        out, _, _ = plain_augment(masks=(0.5, 0.3), crop=1.0)(torch.ones(2, 20, 6), torch.zeros(2), torch.tensor([20, 20]))
+        covered += [(out == 0).all(dim=2).sum(dim=1).max().item(), 10 * (out == 0).all(dim=1).sum(dim=1).max().item()]
+    assert 0 < max(covered[0::2]) <= 7 and 0 < max(covered[1::2]) <= 40
+
+
+def test_mixed_targets_are_shares_that_fit_the_mixture():
+    torch.manual_seed(0)
+    labels = torch.tensor([0, 1, 2, 3])
+    x = torch.nn.functional.one_hot(labels, 6).float()[:, None, :].expand(4, 8, 6)
+    out, y, _ = plain_augment(mixup=0.4, num_classes=4)(x, labels, torch.full((4,), 8))
+    torch.testing.assert_close(y.sum(dim=1), torch.ones(4))
+    torch.testing.assert_close(out[:, 0, :4], y)
+    assert ((y.max(dim=1).values >= 0.5) & (y.argmax(dim=1) == labels)).all() and (y.max(dim=1).values < 1).any()
+
+
+def test_one_cycle_rises_for_a_tenth_and_ends_near_nothing():
+    rates = [one_cycle(epoch, 50) for epoch in range(50)]
+    assert rates[4] == rates[5] == 1 and rates[0] == 0.2 and rates[-1] < 0.01 and np.all(np.diff(rates[5:]) < 0)
+    assert all(0 < one_cycle(epoch, epochs) <= 1 for epochs in (1, 2, 9) for epoch in range(epochs))
+
+
+def test_concordance_loss_knows_order_and_scale():
+    targets, scale = torch.rand(16, 3), torch.tensor([0.2, 0.3, 0.1])
+    assert concordance_loss(targets, targets, scale).item() < 1e-3
+    shrunk = targets.mean(dim=0) + 0.1 * (targets - targets.mean(dim=0))
+    shuffled = targets.mean(dim=0) + 0.1 * (targets - targets.mean(dim=0)).flip(0)
+    assert concordance_loss(shrunk, targets, scale) < concordance_loss(shuffled, targets, scale)
+    for rows in (1, 4):  # a last batch of one clip, and a constant answer
+        constant = torch.zeros(rows, 3, requires_grad=True)
+        loss = concordance_loss(constant, targets[:rows], scale)
+        loss.backward()
+        assert loss.isfinite() and constant.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_kernel_probabilities_are_those_of_the_machines_choices(num_classes):
+    rng = np.random.default_rng(0)
+    targets = np.arange(60) % num_classes
+    known, unknown = (rng.normal(0, 0.3, (60, 4)) + targets[:, None] for _ in range(2))
+    probabilities = kernel_probabilities(known, targets, unknown)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    assert (probabilities.argmax(axis=1) == kernel_predictions(known, targets, unknown, classify=True)).mean() > 0.9
+    assert (probabilities.argmax(axis=1) == targets).mean() > 0.9
+
+
+def test_step7_ends_with_the_networks_and_with_all_members(flags, tmp_path, capsys):
+    rows = step7_cnn.main(flags)
+    assert [row["members"] for row in rows] == ["network", "all"]
+    results = [line for line in capsys.readouterr().out.splitlines() if line.startswith("RESULT")]
+    assert results[0].startswith("RESULT step7_cnn members=network test_acc=") and results[-1].startswith("RESULT step7_cnn members=all")
+    folder = tmp_path / "runs" / "step7_cnn" / "mel_tuned_seed0"
+    facts = read_checkpoint(folder / "best-0.pt")[1]
+    assert len(facts["seen"]) == 24 and facts["recipe"] == "tuned"  # every clip of the training side
+    names = {path.name for path in folder.iterdir()}
+    assert {"confusion.png", "confusion_network.png", "predictions.csv", "predictions_network.csv"} <= names
+    asked = newest_checkpoints(tmp_path / "runs")
+    assert len(asked) == TUNED["networks"] and open_trained(asked[0]).tells == "genre"
+
+
+def test_step5_by_the_tuned_recipe(flags, capsys):
+    rows = step5_lstm.main([*flags, "--features", "beat", "chroma"])
+    assert [(row["features"], row["recipe"]) for row in rows] == [("beat", "tuned"), ("chroma", "tuned")]
+    assert "RESULT step5_lstm features=chroma recipe=tuned members=network test_acc=" in capsys.readouterr().out
+
+
+def test_step10_scores_without_the_test_slice_and_submits_with_it(flags, tmp_path):
+    rows = step10_multitask.main([*flags, "--submit", str(tmp_path / "all.txt")])
+    assert [row["members"] for row in rows] == ["network"] * 4 + ["all"] * 4 and rows[-1]["axis"] == "mean"
+    folder = tmp_path / "runs" / "step10_multitask" / "cnn_tuned_seed0"
+    assert len(read_checkpoint(folder / "best-0.pt")[1]["seen"]) == 20  # of 24, a fifth tests
+    assert len(read_checkpoint(folder / "best-submit0.pt")[1]["seen"]) == 24
+    step10_multitask.main([*flags, "--submit", str(tmp_path / "network.txt"), "--members", "network"])
+    one, other = ((tmp_path / name).read_text().splitlines() for name in ("all.txt", "network.txt"))
+    assert len(one) == len(other) == 7 and one != other
+
+
+def test_a_stopped_tuned_run_goes_on_to_the_same_end(flags, tmp_path, monkeypatch):
+    step7_cnn.main(flags)
+    right = contents(tmp_path / "runs")
+    (tmp_path / "runs").rename(tmp_path / "whole")
+    import common.tuned as tuned
+
+    passes, really = iter(range(3)), tuned.train_epoch
+
+    def train_epoch(*args):
+        if next(passes, None) is None:
+            raise KeyboardInterrupt
+        return really(*args)
+
+    monkeypatch.setattr(tuned, "train_epoch", train_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        step7_cnn.main(flags)  # in the second network's last epoch
+    monkeypatch.setattr(tuned, "train_epoch", really)
+    step7_cnn.main([*flags, "--resume"])
+    assert contents(tmp_path / "runs") == right
+
+
+@pytest.mark.parametrize("more", [["--overfit-batch"], ["--quick"]])
+def test_what_the_tuned_recipe_has_no_use_for(flags, more, capsys):
+    words = [flag for flag in flags if flag not in ("--epochs", "2")]
+    if more == ["--quick"]:
+        assert [row["members"] for row in step7_cnn.main([*words, *more])] == ["network"]
+        return
+    with pytest.raises(SystemExit):
+        step7_cnn.main([*words, *more])
+    assert "--recipe tuned" in capsys.readouterr().err
