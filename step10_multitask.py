@@ -33,7 +33,7 @@ from common.report import (
 from common.run import open_run, print_results
 from common.submission import HANDOUT_HEADER, HANDOUT_SUFFIX, check_place, write_submission
 from common.training import BestEpoch, Evaluation, evaluate, overfit_batch, train_epoch
-from common.tuned import emotion_values, tuned_emotions
+from common.tuned import tuned_multitask
 from common.verdicts import watch_training
 
 STEP = "step10_multitask"
@@ -137,29 +137,12 @@ def train_and_test(args, data, run):
         metrics[axis]["baselines"] = report_baselines(args, run, data.emotions(), known, test_loader.dataset, rho, axis, number)
     run.save_predictions(axis_rows("test", AXES, test_loader.dataset, test))
     if args.submit:
-        submit(args, hidden, torch.stack(predicted).mean(dim=0))
+        values = torch.stack(predicted).mean(dim=0).tolist()
+        write_submission(args.submit, hidden.ids, values, args.submit_header, args.submit_suffix)
+        print(f"submission : {args.submit}, {len(values)} clips of the unlabelled test side")
     result = {axis: {"spearman": metrics[axis]["spearman"]} for axis in AXES}
     run.finish(result, metrics, history)
     return result
-
-
-def tuned_multitask(args, data, run):
-    """--recipe tuned: networks and kernel machine. What is submitted comes from such as have learnt from the test slice too."""
-    print_header("Step 10: three axes at once by the tuned recipe", data, args, run)
-    labelled = SpectrogramDataset(data.emotions(), features=FEATURES, axis=AXES, **reading_options(args))
-    test_set = emotion_slices(labelled, args.batch_size, seed=args.seed)[2].dataset
-    found, metrics, history = tuned_emotions(args, run, data.emotions(), without(labelled, clip_ids(test_set)), test_set)
-    if args.submit:
-        hidden = SpectrogramDataset(data.emotions(), None, False, labelled.max_length, FEATURES, axis=AXES, **reading_options(args))
-        values = emotion_values(args, run, labelled, hidden, "submit")[0]
-        submit(args, hidden, values.get(args.members, values["network"]))
-    run.finish(list(found.values())[-1], metrics, history)
-    return [row for members, result in found.items() for row in axis_results(result, {"members": members})]
-
-
-def submit(args, hidden, values):
-    write_submission(args.submit, hidden.ids, values.tolist(), args.submit_header, args.submit_suffix)
-    print(f"submission : {args.submit}, {len(values)} clips of the unlabelled test side")
 
 
 def print_losses(epoch, training, validation):

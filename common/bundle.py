@@ -24,13 +24,13 @@ STEPS = ("step1_visualize", "step5_lstm", "step7_cnn", "step8_regression", "step
 PLAIN = "plain"
 WIDTH = 140
 # Comparisons with other runs, models without a network, checkpoints to score or to start from, the check of one batch, tables of
-# predictions, the cache, several seeds in one go; and warnings.
+# predictions, the cache, several seeds in one go, the tuned recipe; and warnings.
 LEFT_OUT = {
     "say_step5", "say_step7", "say_step8", "say_step9", "say_step10", "report_baselines", "load_given", "take_from_checkpoint",
     "checkpoint_fact", "read_backbone", "save_predictions", "prediction_rows", "axis_rows", "cache", "overfit_batch", "require",
-    "warn_of_overlap", "confusion_text", "ConvStage.forward", "watch_training",
+    "warn_of_overlap", "confusion_text", "ConvStage.forward", "watch_training", "recipe_of",
 }  # fmt: skip
-ARGUMENTS_LEFT_OUT = {"checkpoint", "pretrained", "seeds", "overfit_batch"}
+ARGUMENTS_LEFT_OUT = {"checkpoint", "pretrained", "seeds", "overfit_batch", "recipe", "members"}
 FLAGS_LEFT_OUT = tuple(f"--{name.replace('_', '-')}" for name in sorted(ARGUMENTS_LEFT_OUT))
 # What cannot go as a whole statement: a pattern, and what takes its place. The first makes a plain loop of a run that can go on.
 REWRITTEN = (
@@ -47,6 +47,8 @@ REWRITTEN = (
     (r", predictions\.csv|, so that a run can resume", ""),
     (r"open_clips\((dict\(.*?\)), cache_file, build=not at_most\)", r"open_clips(\1)"),
     (r"\n +cache=None,", ""),
+    (r", tuned=(True|False)|\*\*?recipe, |\"recipe\": recipe_of\(args\), |, augment=None", ""),
+    (r"\n +if augment:\n[^\n]*", ""),
     (r"\[one_seed\(each, (.*)\) for each in each_seed\(args\)\]", r"[one_seed(args, \1)]"),
 )
 # Names of common/ that steps use for choices of their own.

@@ -14,12 +14,14 @@ from torch import nn
 
 from common.augment import Augment
 from common.baselines import clip_statistics, kernel_predictions, kernel_probabilities, statistics_of
-from common.dataset import clip_ids, clip_labels, make_loader, rows_of
+from common.cli import reading_options
+from common.dataset import SpectrogramDataset, clip_ids, clip_labels, emotion_slices, make_loader, rows_of, without
 from common.features import N_MELS
 from common.labels import AXES
 from common.models import Classifier, MultitaskRegressor
 from common.recipes import TUNED
-from common.report import axis_rows, report_axis, report_baselines, report_genres
+from common.report import axis_results, axis_rows, print_header, report_axis, report_baselines, report_genres
+from common.submission import write_submission
 from common.training import BestEpoch, evaluate, train_epoch
 from common.tuned_network import tuned_backbone
 
@@ -53,26 +55,39 @@ def tuned_genres(args, run, folder, kind, features, columns, train_side, test_se
     return rows
 
 
-def tuned_emotions(args, run, folder, known, test_set):
-    """Trains on `known`, scores the test slice once: ({"network" and "all": {axis: {"spearman": rho}}}, metrics, a history of training).
+def tuned_multitask(args, data, run):
+    """Trains on all labelled clips but the test slice and scores that once: the rows for the RESULT lines, as tuned_genres.
 
-    members=network is the mean of the networks, members=all, in a full run, that of them and the kernel machine.
+    What --submit writes comes from networks and a machine of their own, fitted on the test slice too.
     """
+    print_header("Step 10: three axes at once by the tuned recipe", data, args, run)
+    labelled = SpectrogramDataset(data.emotions(), features="mel", axis=AXES, **reading_options(args))
+    test_set = emotion_slices(labelled, args.batch_size, seed=args.seed)[2].dataset
+    known = without(labelled, clip_ids(test_set))
     run.facts |= {"architecture": ["tuned-cnn", "mel", frames_averaged("tuned-cnn", known), "multitask"], "classes": list(AXES)}
     print(f"clips      : {len(known)} to train on, {len(test_set)} to test; none validates, since nothing is picked")
     values, tests, history = emotion_values(args, run, known, test_set)
-    results, metrics = {}, {}
-    for name, outputs in values.items():
-        test, suffix = tests[0]._replace(outputs=outputs), "_network" if name != "all" else ""
-        print(f"\nmembers={name}")
-        metrics[name] = {axis: report_axis(run, f"tuned, {name}, {axis}", axis, k, test, known, suffix) for k, axis in enumerate(AXES)}
-        results[name] = {axis: {"spearman": each["spearman"]} for axis, each in metrics[name].items()}
+    metrics = {}
+    for members, outputs in values.items():
+        test, suffix = tests[0]._replace(outputs=outputs), "_network" if members != "all" else ""
+        print(f"\nmembers={members}")
+        metrics[members] = {
+            axis: report_axis(run, f"tuned, {members}, {axis}", axis, k, test, known, suffix) for k, axis in enumerate(AXES)
+        }
         run.save_predictions(axis_rows("test", AXES, test_set, test), suffix)
     for number, axis in enumerate(AXES):
-        rho = metrics["network"][axis]["spearman"]
         print(f"{axis}, the networks beside others")
-        metrics["network"][axis]["baselines"] = report_baselines(args, run, folder, known, test_set, rho, axis, number)
-    return results, {**metrics[name], "members": metrics}, history
+        rho = metrics["network"][axis]["spearman"]
+        metrics["network"][axis]["baselines"] = report_baselines(args, run, data.emotions(), known, test_set, rho, axis, number)
+    if args.submit:
+        hidden = SpectrogramDataset(data.emotions(), None, False, labelled.max_length, "mel", axis=AXES, **reading_options(args))
+        submitted = emotion_values(args, run, labelled, hidden, "submit")[0]
+        rows = submitted.get(args.members, submitted["network"]).tolist()
+        write_submission(args.submit, hidden.ids, rows, args.submit_header, args.submit_suffix)
+        print(f"submission : {args.submit}, {len(rows)} clips of the unlabelled test side")
+    found = {name: {axis: {"spearman": each["spearman"]} for axis, each in by_axis.items()} for name, by_axis in metrics.items()}
+    run.finish(found[members], {**metrics[members], "members": metrics}, history)
+    return [row for name, result in found.items() for row in axis_results(result, {"members": name})]
 
 
 def emotion_values(args, run, known, unknown, name=""):

@@ -13,14 +13,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"errors"},
     {
-        "expectations", "extract", "fast_cnn", "features", "files", "inside", "inside_plots", "labels", "metrics", "models",
-        "page_texts", "plots", "progress", "song_plots", "spectrogram_plots", "transforms", "verdicts", "writeup",
+        "augment", "expectations", "extract", "fast_cnn", "features", "files", "inside", "inside_plots", "labels", "metrics", "models",
+        "page_texts", "plots", "progress", "recipes", "song_plots", "spectrogram_plots", "transforms", "tuned_network", "verdicts",
+        "writeup",
     },
     {
         "audio", "baselines", "checkpoints", "dataset", "demo_compose", "demo_genres", "demo_music", "demo_render", "device", "digits",
         "fetch", "locations", "packed", "parallel", "plain", "reading", "resume", "run", "submission", "survey", "trained", "training",
     },
-    {"bundle", "cli", "findings", "page", "page_answers", "page_blocks", "page_emotions", "page_genres", "page_results", "report"},
+    {"bundle", "cli", "findings", "page", "page_answers", "page_blocks", "page_emotions", "page_genres", "page_results", "report", "tuned"},
 ]  # fmt: skip
 MODULES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in REPOSITORY.glob("common/*.py") if path.stem != "__init__"}
 LIFTED = ("transforms", "labels", "models", "metrics")
