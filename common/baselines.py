@@ -85,18 +85,6 @@ def kernel_predictions(known, targets, unknown, classify):
     return kernel_machine(known, targets, classify).predict(unknown)
 
 
-def kernel_probabilities(known, targets, unknown):
-    """Probabilities (m, C) of the classes 0 to C - 1, which all stand in targets, by the same machine, as kernel_predictions.
-
-    They are the softmax of its votes, one for each pair of classes, which ranks and weighs classes but promises no frequencies.
-    """
-    known, unknown = normal_scores(known, unknown)
-    votes = kernel_machine(known, targets, classify=True).decision_function(unknown)
-    votes = np.stack([-votes, votes], axis=1) / 2 if votes.ndim == 1 else votes  # two classes have one number
-    exponents = np.exp(votes - votes.max(axis=1, keepdims=True))
-    return exponents / exponents.sum(axis=1, keepdims=True)
-
-
 def kernel_machine(known, targets, classify):
     from sklearn.svm import SVC, SVR
 

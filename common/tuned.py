@@ -1,8 +1,8 @@
 """--recipe tuned: what to do differently from the write-up when the score counts, for steps 5, 7 and 10.
 
 Networks on every labelled clip that the test does not need, with a schedule that is fixed beforehand, so that nothing is left for
-validation to pick; clips changed at random in every pass; and beside the networks a kernel machine on statistics (common/baselines.py),
-which errs elsewhere. What each choice bought: benchmarks/ACCURACY.md.
+validation to pick; clips changed at random in every pass; and beside the networks a kernel machine and trees on statistics, which err
+elsewhere (common/machines.py). What each choice bought: benchmarks/ACCURACY.md.
 """
 
 import math
@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from common.augment import Augment
-from common.baselines import clip_statistics, kernel_predictions, kernel_probabilities, statistics_of
 from common.cli import reading_options
 from common.dataset import SpectrogramDataset, clip_ids, clip_labels, emotion_slices, make_loader, rows_of, without
 from common.features import N_MELS
 from common.labels import AXES
+from common.machines import machine_probabilities, machine_values, song_statistics
 from common.models import Classifier, MultitaskRegressor
 from common.recipes import TUNED
 from common.report import axis_results, axis_rows, print_header, report_axis, report_baselines, report_genres
@@ -30,7 +30,7 @@ def tuned_genres(args, run, folder, kind, features, columns, train_side, test_se
     """Trains on the whole training side, scores the test side once: the rows for the RESULT lines.
 
     folder: that the clips are of; kind: of network, see tuned_backbone; features: the step's name for these columns. In a full run of
-    the CNN the kernel machine joins the networks: a row for members=network and one for members=all; else the first alone.
+    the CNN the machines join the networks: a row for members=network and one for members=all; else the first alone.
     """
     classes = train_side.label_transformer.classes_
     run.facts |= {"architecture": [kind, columns, frames_averaged(kind, train_side)], "classes": classes, "seen": clip_ids(train_side)}
@@ -44,10 +44,10 @@ def tuned_genres(args, run, folder, kind, features, columns, train_side, test_se
     title = f"tuned {kind.removeprefix('tuned-').upper()} on {features}, {len(tests)} networks"
     metrics = {"network": report_genres(run, title, classes, test_set, networks, suffix="_network" * both)}
     if both:
-        known, unknown = (statistics_of(dataset, clip_statistics) for dataset in (train_side, test_set))
-        machine = torch.from_numpy(kernel_probabilities(known, clip_labels(train_side), unknown))
+        known, unknown = (song_statistics(dataset) for dataset in (train_side, test_set))
+        machine = torch.from_numpy(machine_probabilities(known, clip_labels(train_side), unknown))
         together = networks._replace(outputs=((networks.outputs.exp() + machine) / 2).log())
-        metrics["all"] = report_genres(run, "networks and kernel machine", classes, test_set, together)
+        metrics["all"] = report_genres(run, "networks, kernel machine and trees", classes, test_set, together)
     best = metrics.get("all", metrics["network"])
     best["baselines"] = report_baselines(args, run, folder, train_side, test_set, metrics["network"]["accuracy"])
     rows = [{"members": name, "test_acc": each["accuracy"], "test_f1_macro": each["macro"]["f1"]} for name, each in metrics.items()]
@@ -99,8 +99,7 @@ def emotion_values(args, run, known, unknown, name=""):
     tests, history = train_networks(args, run, build, known, unknown, partial(concordance_loss, scale=scale), name)
     values = {"network": torch.stack([each.outputs for each in tests]).mean(dim=0)}
     if args.mode == "full":
-        statistics = [statistics_of(dataset, clip_statistics) for dataset in (known, unknown)]
-        machine = torch.from_numpy(machine_values(statistics[0], labels.numpy(), statistics[1])).float()
+        machine = torch.from_numpy(machine_values(song_statistics(known), labels.numpy(), song_statistics(unknown))).float()
         values["all"] = (values["network"] + machine) / 2
     return values, tests, history
 
@@ -189,15 +188,6 @@ def concordance_loss(outputs, targets, scale):
     ours, theirs = outputs - outputs.mean(dim=0), targets - targets.mean(dim=0)
     sizes = (ours.square().sum(dim=0) * theirs.square().sum(dim=0) + 1e-8 * scale**4).sqrt()
     return (error + (1 - (ours * theirs).sum(dim=0) / sizes).mean()) / 2
-
-
-def machine_values(known, targets, unknown):
-    """The kernel machine's values (m, axes) for unknown (m, k): known (n, k), targets (n, axes)."""
-    columns = []
-    for target in targets.T.astype(np.float64):
-        spread = target.std() or 1.0  # the machine's tolerance is made for this scale
-        columns.append(kernel_predictions(known, (target - target.mean()) / spread, unknown, classify=False) * spread + target.mean())
-    return np.stack(columns, axis=1)
 
 
 def mel_bands(dataset):

@@ -19,7 +19,8 @@ LAYERS = [
     },
     {
         "audio", "baselines", "checkpoints", "dataset", "demo_compose", "demo_genres", "demo_music", "demo_render", "device", "digits",
-        "fetch", "locations", "packed", "parallel", "plain", "reading", "resume", "run", "submission", "survey", "trained", "training",
+        "fetch", "locations", "machines", "packed", "parallel", "plain", "reading", "resume", "run", "submission", "survey", "trained",
+        "training",
     },
     {"bundle", "cli", "findings", "page", "page_answers", "page_blocks", "page_emotions", "page_genres", "page_results", "report", "tuned"},
 ]  # fmt: skip

@@ -9,8 +9,8 @@ import step5_lstm
 import step7_cnn
 import step10_multitask
 from common.augment import Augment
-from common.baselines import kernel_predictions, kernel_probabilities
 from common.checkpoints import read_checkpoint
+from common.machines import harmony, machine_probabilities, machine_values
 from common.recipes import TUNED
 from common.trained import newest_checkpoints, open_trained
 from common.tuned import concordance_loss, one_cycle, row_scale
@@ -131,14 +131,32 @@ def test_concordance_loss_knows_order_and_scale():
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
-def test_kernel_probabilities_are_those_of_the_machines_choices(num_classes):
+def test_machine_probabilities_are_of_the_classes_in_their_order(num_classes):
     rng = np.random.default_rng(0)
     targets = np.arange(60) % num_classes
     known, unknown = (rng.normal(0, 0.3, (60, 4)) + targets[:, None] for _ in range(2))
-    probabilities = kernel_probabilities(known, targets, unknown)
+    probabilities = machine_probabilities(known, targets, unknown)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
-    assert (probabilities.argmax(axis=1) == kernel_predictions(known, targets, unknown, classify=True)).mean() > 0.9
     assert (probabilities.argmax(axis=1) == targets).mean() > 0.9
+
+
+def test_machine_values_are_in_the_axes_own_units_and_order():
+    rng = np.random.default_rng(0)
+    known, unknown = rng.normal(size=(2, 80, 4))
+    axes = [np.array([0.5, 0.7, 0.2]) + np.array([0.05, 0.1, -0.05]) * each[:, :3] for each in (known, unknown)]
+    axes[0][:, 2] = 0.4  # a constant axis stays one
+    values = machine_values(known, axes[0], unknown)
+    assert values.shape == (80, 3) and np.allclose(values[:, 2], 0.4)
+    for number in (0, 1):
+        assert np.corrcoef(values[:, number], axes[1][:, number])[0, 1] > 0.8
+        assert abs(values[:, number].mean() - axes[1][:, number].mean()) < 0.03
+
+
+def test_harmony_does_not_know_the_key():
+    chroma = np.random.default_rng(0).random((30, 12)) * np.linspace(0.2, 1, 12)
+    np.testing.assert_allclose(harmony(np.roll(chroma, 5, axis=1)), harmony(chroma))
+    assert not np.allclose(harmony(chroma[:, ::-1]), harmony(chroma))
+    assert harmony(chroma[:1]).shape == (48,)
 
 
 def test_step7_ends_with_the_networks_and_with_all_members(flags, tmp_path, capsys):
