@@ -54,15 +54,16 @@ def beside_writeup(data, args, test_clips):
 
 
 def print_genre_facts(classes, train_set, val_set, test_set, model):
-    """Split sizes, classes, parameters, and what calling every clip by one name scores."""
+    """Split sizes, classes, parameters, and what calling every clip by one name scores; val_set is None where nothing is picked."""
     train_labels, test_labels = clip_labels(train_set), clip_labels(test_set)
     largest, train_share, test_share = majority_class(train_labels, test_labels, len(classes))
-    print(f"clips      : {len(train_set)} to train on, {len(val_set)} to validate with (they pick the epoch), {len(test_set)} to test")
+    validate = f"{len(val_set)} to validate with (they pick the epoch)" if val_set else "none to validate with (nothing is picked)"
+    print(f"clips      : {len(train_set)} to train on, {validate}, {len(test_set)} to test")
     print(f"classes    : {len(classes)}: {', '.join(classes)}")
     print(f"baseline   : '{classes[largest]}' for every clip is right for {100 * train_share:.2f} % of the training clips and")
     print(f"             {100 * test_share:.2f} % of the test clips; ln {len(classes)} = {math.log(len(classes)):.4f}")
     print(f"parameters : {sum(parameter.numel() for parameter in model.parameters())}")
-    warn_of_overlap([*clip_ids(train_set), *clip_ids(val_set)], test_set, "stand on the training side too")
+    warn_of_overlap([*clip_ids(train_set), *(clip_ids(val_set) if val_set else [])], test_set, "stand on the training side too")
 
 
 def warn_of_overlap(seen, test_set, words):

@@ -20,7 +20,7 @@ from common.labels import AXES
 from common.machines import machine_probabilities, machine_values, song_statistics
 from common.models import Classifier, MultitaskRegressor
 from common.recipes import TUNED
-from common.report import axis_results, axis_rows, print_header, report_axis, report_baselines, report_genres
+from common.report import axis_results, axis_rows, print_genre_facts, print_header, report_axis, report_baselines, report_genres
 from common.submission import write_submission
 from common.training import BestEpoch, evaluate, train_epoch
 from common.tuned_network import tuned_backbone
@@ -35,9 +35,9 @@ def tuned_genres(args, run, folder, kind, features, columns, train_side, test_se
     classes = train_side.label_transformer.classes_
     run.facts |= {"architecture": [kind, columns, frames_averaged(kind, train_side)], "classes": classes, "seen": clip_ids(train_side)}
     run.facts |= {"features": features, "loss": "cross-entropy"}
-    print(f"clips      : {len(train_side)} to train on, {len(test_set)} to test; none validates, since nothing is picked")
+    build = partial(genre_network, backbone_for(kind, train_side), len(classes))
+    print_genre_facts(classes, train_side, None, test_set, build())
     loss_function = nn.CrossEntropyLoss(label_smoothing=TUNED["label_smoothing"])
-    build = partial(genre_network, kind, train_side)
     tests, history = train_networks(args, run, build, train_side, test_set, loss_function, num_classes=len(classes))
     networks = tests[0]._replace(outputs=torch.stack([each.outputs.softmax(dim=1) for each in tests]).mean(dim=0).log())
     both = "cnn" in kind and args.mode == "full"
@@ -65,7 +65,7 @@ def tuned_multitask(args, data, run):
     test_set = emotion_slices(labelled, args.batch_size, seed=args.seed)[2].dataset
     known = without(labelled, clip_ids(test_set))
     run.facts |= {"architecture": ["tuned-cnn", "mel", frames_averaged("tuned-cnn", known), "multitask"], "classes": list(AXES)}
-    print(f"clips      : {len(known)} to train on, {len(test_set)} to test; none validates, since nothing is picked")
+    print(f"clips      : {len(known)} to train on, none to validate with (nothing is picked), {len(test_set)} to test")
     values, tests, history = emotion_values(args, run, known, test_set)
     metrics = {}
     for members, outputs in values.items():
@@ -79,14 +79,14 @@ def tuned_multitask(args, data, run):
         print(f"{axis}, the networks beside others")
         rho = metrics["network"][axis]["spearman"]
         metrics["network"][axis]["baselines"] = report_baselines(args, run, data.emotions(), known, test_set, rho, axis, number)
+    found = {name: {axis: {"spearman": each["spearman"]} for axis, each in by_axis.items()} for name, by_axis in metrics.items()}
+    run.finish(found[members], {**metrics[members], "members": metrics}, history)
     if args.submit:
         hidden = SpectrogramDataset(data.emotions(), None, False, labelled.max_length, "mel", axis=AXES, **reading_options(args))
         submitted = emotion_values(args, run, labelled, hidden, "submit")[0]
         rows = submitted.get(args.members, submitted["network"]).tolist()
         write_submission(args.submit, hidden.ids, rows, args.submit_header, args.submit_suffix)
         print(f"submission : {args.submit}, {len(rows)} clips of the unlabelled test side")
-    found = {name: {axis: {"spearman": each["spearman"]} for axis, each in by_axis.items()} for name, by_axis in metrics.items()}
-    run.finish(found[members], {**metrics[members], "members": metrics}, history)
     return [row for name, result in found.items() for row in axis_results(result, {"members": name})]
 
 
@@ -95,7 +95,7 @@ def emotion_values(args, run, known, unknown, name=""):
     run.facts["seen"] = clip_ids(known)
     labels = torch.from_numpy(clip_labels(known))
     scale = labels.std(dim=0).clamp(min=1e-3).to(args.device)
-    build = partial(emotion_network, known)
+    build = partial(emotion_network, backbone_for("tuned-cnn", known), labels)
     tests, history = train_networks(args, run, build, known, unknown, partial(concordance_loss, scale=scale), name)
     values = {"network": torch.stack([each.outputs for each in tests]).mean(dim=0)}
     if args.mode == "full":
@@ -114,8 +114,6 @@ def train_networks(args, run, build, known, unknown, loss_function, name="", num
     for number in range(count):
         torch.manual_seed(args.seed + 1000 * number)
         model = build().to(args.device)
-        if not number:
-            print(f"parameters : {sum(parameter.numel() for parameter in model.parameters())} in each of the networks")
         augment = Augment(model.backbone.front_end.mean, mel_bands(known), num_classes=num_classes)
         loader = make_loader(known, args.batch_size, shuffle=True, seed=args.seed + 1000 * number)
         optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=TUNED["weight_decay"])
@@ -133,14 +131,13 @@ def train_networks(args, run, build, known, unknown, loss_function, name="", num
     return found, history
 
 
-def genre_network(kind, train_side):
-    return Classifier(fitted_backbone(kind, train_side), len(train_side.label_transformer.classes_))
+def genre_network(backbone, num_classes):
+    return Classifier(backbone(), num_classes)
 
 
-def emotion_network(known):
-    """Its head begins at the training clips' mean and in the axes' own units."""
-    model = MultitaskRegressor(fitted_backbone("tuned-cnn", known), len(AXES))
-    labels = torch.from_numpy(clip_labels(known))
+def emotion_network(backbone, labels):
+    """Its head begins at the mean of the labels (n, axes) and in the axes' own units."""
+    model = MultitaskRegressor(backbone(), labels.shape[1])
     with torch.no_grad():
         model.head.weight.mul_(labels.std(dim=0)[:, None])
         model.head.bias.copy_(labels.mean(dim=0))
@@ -152,11 +149,11 @@ def frames_averaged(kind, dataset):
     return max(1, round(rows_of(dataset)[0].max_length / TUNED["frames"][kind]))
 
 
-def fitted_backbone(kind, dataset):
-    """The network below the head, its input standardised by these clips' frames."""
+def backbone_for(kind, dataset):
+    """A function that makes the network below the head, with new weights, its input standardised by these clips' frames."""
     base, rows = rows_of(dataset)
-    mean, deviation = row_scale([base.clips[base.ids[row]][:, base.columns] for row in rows])
-    return tuned_backbone(kind, base.feat_dim, frames_averaged(kind, dataset), mean, deviation)
+    scale = row_scale([base.clips[base.ids[row]][:, base.columns] for row in rows])
+    return partial(tuned_backbone, kind, base.feat_dim, frames_averaged(kind, dataset), *scale)
 
 
 def row_scale(clips):
