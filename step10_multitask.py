@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 
-from common.cli import each_seed, fraction, parse_arguments, reading_options, run_script, step_parser, variant_name, whole
+from common.cli import each_seed, fraction, parse_arguments, place, reading_options, run_script, step_parser, variant_name, whole
 from common.dataset import SpectrogramDataset, clip_ids, emotion_slices, make_loader, without
 from common.findings import say_step10
 from common.labels import AXES
@@ -30,7 +30,7 @@ from common.report import (
     report_training,
 )
 from common.run import open_run, print_results
-from common.submission import HANDOUT_HEADER, HANDOUT_SUFFIX, write_submission
+from common.submission import HANDOUT_HEADER, HANDOUT_SUFFIX, require_place, write_submission
 from common.training import BestEpoch, Evaluation, evaluate, overfit_batch, train_epoch
 from common.verdicts import watch_training
 
@@ -48,7 +48,7 @@ def main(argv=None):
     parser = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE)
     parser.add_argument("--weights", type=fraction, nargs=3, default=WEIGHTS, metavar=("V", "E", "D"), help="of the losses (default: .33)")
     parser.add_argument("--ensemble", type=whole(1), default=1, metavar="N", help="average N initialisations and batch orders")
-    parser.add_argument("--submit", metavar="FILE", help="write the competition's file for the unlabelled test side")
+    parser.add_argument("--submit", type=place, metavar="FILE", help="write the competition's file for the unlabelled test side")
     parser.add_argument("--submit-header", default=HANDOUT_HEADER, metavar="TEXT", help="its first column's name (default: %(default)s)")
     parser.add_argument("--submit-suffix", default=HANDOUT_SUFFIX, metavar="TEXT", help="what follows an id in it (default: %(default)s)")
     args = parse_arguments(parser, argv)
@@ -58,6 +58,8 @@ def main(argv=None):
         parser.error("--checkpoint scores one network: no --ensemble was expected beside it")
     if args.submit and args.seeds > 1:
         parser.error("--submit writes one file: --ensemble was expected in place of --seeds")
+    if args.submit:
+        require_place(args.submit)
     data = find_data(args.data)
     by_seed = [one_seed(each, data) for each in each_seed(args)]
     if args.mode == "full":
@@ -128,12 +130,12 @@ def train_and_test(args, data, run):
         rho = metrics[axis]["spearman"]
         metrics[axis]["baselines"] = report_baselines(args, run, data.emotions(), known, test_loader.dataset, rho, axis, number)
     run.save_predictions(axis_rows("test", AXES, test_loader.dataset, test))
+    result = {axis: {"spearman": metrics[axis]["spearman"]} for axis in AXES}
+    run.finish(result, metrics, history)
     if args.submit:
         values = torch.stack(predicted).mean(dim=0).tolist()
         write_submission(args.submit, hidden.ids, values, args.submit_header, args.submit_suffix)
         print(f"submission : {args.submit}, {len(values)} clips of the unlabelled test side")
-    result = {axis: {"spearman": metrics[axis]["spearman"]} for axis in AXES}
-    run.finish(result, metrics, history)
     return result
 
 

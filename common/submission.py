@@ -1,6 +1,8 @@
 """The competition's file: one row for each clip of the unlabelled test side."""
 
 import math
+import os
+from pathlib import Path
 
 from common.errors import LabError, shown
 from common.files import write_atomically
@@ -8,6 +10,13 @@ from common.labels import AXES
 
 HANDOUT_HEADER = "Id.fused.full.npy.gz"  # as the course's handout prints it; other years' differ
 HANDOUT_SUFFIX = ".fused.full.npy.gz"
+
+
+def require_place(path):
+    """LabError where no file can be written at a path: said before hours of training, not after them."""
+    path = Path(path).absolute()
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise LabError(f"--submit {path}: the name of a file in a folder that is there and can be written was expected")
 
 
 def write_submission(path, ids, values, header=HANDOUT_HEADER, suffix=HANDOUT_SUFFIX):
