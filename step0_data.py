@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 
 from common.audio import import_audio
-from common.cli import parse_arguments, positive, run_script, step_parser, variant_name
+from common.cli import parse_arguments, place, positive, run_script, step_parser, variant_name
 from common.demo_music import compose_demo
 from common.errors import LabError
 from common.fetch import compare_counts, download, unpack
@@ -52,9 +52,10 @@ def parse_flags(argv):
     bring = parser.add_mutually_exclusive_group()
     bring.add_argument("--demo", action="store_true", help="compose demo music by --seed, into --data DIR where that is given")
     bring.add_argument("--kaggle", action="store_true", help="fetch the lab's data (needs requirements-kaggle.txt and about 8 GB)")
-    bring.add_argument("--zip", metavar="FILE", help="unpack the zip of the lab's data that Kaggle gives, into --data DIR (default: data/)")
+    bring.add_argument("--zip", type=place, metavar="FILE", help="unpack Kaggle's zip of the lab's data into --data DIR (default: data/)")
     bring.add_argument(
         "--audio",
+        type=place,
         metavar="DIR",
         help="turn DIR/<genre>/*.mp3|wav|flac|ogg|au into the lab's layout under --data (needs requirements-audio.txt); DIR may be a CSV "
         "of such files, its first line naming the columns: file, genre, valence, energy, danceability, artist",

@@ -13,7 +13,7 @@ from functools import partial
 
 import torch
 
-from common.cli import each_seed, fraction, parse_arguments, reading_options, run_script, step_parser, variant_name, whole
+from common.cli import each_seed, fraction, parse_arguments, place, reading_options, run_script, step_parser, variant_name, whole
 from common.dataset import SpectrogramDataset, clip_ids, emotion_slices, make_loader, without
 from common.findings import say_step10
 from common.labels import AXES
@@ -50,7 +50,7 @@ def main(argv=None):
     parser = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE, tuned=True)
     parser.add_argument("--weights", type=fraction, nargs=3, default=WEIGHTS, metavar=("V", "E", "D"), help="of the losses (default: .33)")
     parser.add_argument("--ensemble", type=whole(1), default=1, metavar="N", help="average N initialisations and batch orders")
-    parser.add_argument("--submit", metavar="FILE", help="write the competition's file for the unlabelled test side")
+    parser.add_argument("--submit", type=place, metavar="FILE", help="write the competition's file for the unlabelled test side")
     parser.add_argument("--submit-header", default=HANDOUT_HEADER, metavar="TEXT", help="its first column's name (default: %(default)s)")
     parser.add_argument("--submit-suffix", default=HANDOUT_SUFFIX, metavar="TEXT", help="what follows an id in it (default: %(default)s)")
     parser.add_argument("--members", choices=("all", "network"), default="all", help="who predicts for --submit by the tuned recipe")
@@ -136,12 +136,12 @@ def train_and_test(args, data, run):
         rho = metrics[axis]["spearman"]
         metrics[axis]["baselines"] = report_baselines(args, run, data.emotions(), known, test_loader.dataset, rho, axis, number)
     run.save_predictions(axis_rows("test", AXES, test_loader.dataset, test))
+    result = {axis: {"spearman": metrics[axis]["spearman"]} for axis in AXES}
+    run.finish(result, metrics, history)
     if args.submit:
         values = torch.stack(predicted).mean(dim=0).tolist()
         write_submission(args.submit, hidden.ids, values, args.submit_header, args.submit_suffix)
         print(f"submission : {args.submit}, {len(values)} clips of the unlabelled test side")
-    result = {axis: {"spearman": metrics[axis]["spearman"]} for axis in AXES}
-    run.finish(result, metrics, history)
     return result
 
 

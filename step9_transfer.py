@@ -12,7 +12,17 @@ import torch
 from torch import nn
 
 from common.checkpoints import Pretrained, checkpoint_fact, copy_backbone, read_backbone
-from common.cli import each_seed, parse_arguments, reading_options, run_script, step_parser, take_from_checkpoint, variant_name, whole
+from common.cli import (
+    each_seed,
+    parse_arguments,
+    place,
+    reading_options,
+    run_script,
+    step_parser,
+    take_from_checkpoint,
+    variant_name,
+    whole,
+)
 from common.dataset import (
     SpectrogramDataset,
     clip_ids,
@@ -60,7 +70,7 @@ def main(argv=None):
     parser = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE)
     parser.add_argument("--axis", nargs="+", choices=AXES, default=["valence"], help="which axes (default: valence, the write-up's)")
     parser.add_argument("--pretrain-epochs", type=whole(1), default=PRETRAIN_EPOCHS, help="epochs on the genres (default: %(default)s)")
-    parser.add_argument("--pretrained", metavar="FILE", help="a checkpoint of step7_cnn.py instead of that training")
+    parser.add_argument("--pretrained", type=place, metavar="FILE", help="a checkpoint of step7_cnn.py instead of that training")
     parser.add_argument("--freeze", action="store_true", help="train the new head alone")
     args = parse_arguments(parser, argv)
     if args.checkpoint and args.pretrained:

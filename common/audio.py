@@ -33,6 +33,7 @@ TAILS = ("", "_beat")
 JOURNAL = "audio.jsonl"  # a line for each file that is done; its presence says that --audio made this folder
 STAGING = ".extracted"  # features lie here until all are done, since only then is it known which clips there are to split
 EXTRACTOR = 1  # rises when the features change, so that those of an older version are made anew
+LONGEST_STEM = 60  # characters of a file's name in a clip's id; a disk takes 255 bytes, two for a Greek letter
 FMA_WITHOUT_SOUND = (99134, 108925, 133297)  # mp3 files without any audio: https://github.com/mdeff/fma/wiki
 
 
@@ -104,21 +105,25 @@ def list_table(table):
         raise LabError(f"{table}: a table in UTF-8 was expected ({reason(error)})") from error
     first = text.split("\n", 1)[0]
     reader = csv.reader(text.splitlines(), delimiter=max("\t;,", key=first.count))
-    names = [name.strip().lower() for name in next(reader, [])]
+    try:
+        (names, _), *numbered = [(fields, reader.line_num) for fields in reader] or [([], 0)]
+    except csv.Error as error:
+        raise LabError(f"{table}, line {reader.line_num}: a row of the table was expected ({reason(error)})") from error
+    names = [name.strip().lower() for name in names]
     axes = [axis for axis in AXES if axis in names]
     if "file" not in names or len(set(names)) < len(names) or len(axes) not in (0, 3) or not (axes or "genre" in names):
         raise LabError(f"{table}: file, genre or all of {', '.join(AXES)}, and perhaps artist were expected as columns, not {shown(first)}")
     rows, lines = [], {}
-    for fields in reader:
+    for fields, number in numbered:
         if not any(field.strip() for field in fields):
             continue
         row = {name: field.strip() for name, field in zip(names, fields, strict=False)}
-        place = f"{table}, line {reader.line_num}"
-        if len(fields) > len(names) or not row["file"]:
+        place = f"{table}, line {number}"
+        if len(fields) > len(names) or not row.get("file"):
             raise LabError(f"{place}: {len(names)} columns with a file's name among them were expected")
         if row["file"] in lines:
             raise LabError(f"{place}: each file once was expected, but {shown(row['file'])} stands in line {lines[row['file']]} too")
-        lines[row["file"]] = reader.line_num
+        lines[row["file"]] = number
         rows.append((row["file"], normal_name(row.get("genre", "")) or None, emotions_of(row, axes, place), row.get("artist") or None))
     if not rows:
         raise LabError(f"{table}: at least one file below the first line was expected")
@@ -145,7 +150,7 @@ def emotions_of(row, axes, place):
 
 
 def named_songs(rows, skipped):
-    """[Song] with clip ids: the file's name in letters that every label file takes; where two share it, with a tag of the path behind.
+    """[Song] with clip ids: the file's name in letters that every label file takes; where two share it or it is cut, a tag of the path too.
 
     rows: [(file, genre, emotions, artist)]. FMA's tracks without sound go to `skipped`.
     """
@@ -156,11 +161,21 @@ def named_songs(rows, skipped):
         if Path(file).suffix.lower() == ".mp3" and stem.isdecimal() and int(stem) in FMA_WITHOUT_SOUND:
             skipped.append((file, "by its name one of FMA's tracks that are known to hold no sound"))
             continue
-        tag = f"-{hashlib.sha256(file.encode()).hexdigest()[:6]}" if counts[stem.casefold()] > 1 else ""
-        if rest[0] and ("\t" in rest[0] or "\n" in rest[0]):
-            raise LabError(f"{file}: a genre without TAB or line end was expected, not {shown(rest[0])}")
-        songs.append(Song(file, stem + tag, *rest))
+        unclear = counts[stem.casefold()] > 1 or len(stem) > LONGEST_STEM
+        tag = f"-{hashlib.sha256(os.fsencode(file)).hexdigest()[:6]}" if unclear else ""
+        if rest[0] and ("\t" in rest[0] or "\n" in rest[0] or not is_text(rest[0])):
+            raise LabError(f"{file}: a genre in UTF-8 without TAB or line end was expected, not {shown(rest[0])}")
+        songs.append(Song(file, stem[:LONGEST_STEM] + tag, *rest))
     return songs
+
+
+def is_text(name):
+    """Whether a name is UTF-8 on the disk; Python keeps the bytes of another encoding as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def refuse_foreign(root):
@@ -180,7 +195,7 @@ def extract_all(songs, folder, root, seconds, processes, skipped):
     for song in songs:
         try:
             status = (folder / song.file).stat()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the second for a name with a NUL in it
             skipped.append((song.file, f"there is no such file to read ({reason(error)})"))
             continue
         facts = {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "seconds": seconds, "extractor": EXTRACTOR}
@@ -192,7 +207,7 @@ def extract_all(songs, folder, root, seconds, processes, skipped):
         remove(root, ident)
     write_whole(root / JOURNAL, "".join(map(json_line, (wanted[song] for song in kept))))
     done = set(kept)
-    with open(root / JOURNAL, "a", encoding="utf-8") as journal:
+    with open(root / JOURNAL, "a", encoding="utf-8", errors="backslashreplace") as journal:
         for song, problem in extracted(waiting, folder, root, seconds, processes):
             if problem:
                 skipped.append((song.file, problem))
@@ -349,5 +364,5 @@ def split(songs, test_share, seed):
 
 
 def write_whole(path, text):
-    path.with_name(path.name + ".part").write_text(text, encoding="utf-8")
+    path.with_name(path.name + ".part").write_text(text, encoding="utf-8", errors="backslashreplace")  # as files.py
     os.replace(path.with_name(path.name + ".part"), path)

@@ -23,11 +23,11 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, tuned=False):
     tuned: whether the step has --recipe tuned.
     """
     parser = OneSentenceParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("--data", metavar="DIR", help="the lab's data folder (default: data/ here, Kaggle's input, else demo music)")
-    parser.add_argument("--cache", metavar="DIR", help=f"where the packed cache lies (default: {REPOSITORY.name}/cache)")
+    parser.add_argument("--data", type=place, metavar="DIR", help="the lab's data folder (default: data/, Kaggle's input, else demo music)")
+    parser.add_argument("--cache", type=place, metavar="DIR", help=f"where the packed cache lies (default: {REPOSITORY.name}/cache)")
     parser.add_argument("--no-cache", action="store_true", help="read the files into memory instead: same figures, slower, more memory")
     parser.add_argument("--seed", type=whole(0, 2**32 - 1), default=0, help="split, initial weights and batch order (default: %(default)s)")
-    parser.add_argument("--out", metavar="ROOT", default="runs", help="runs lie in ROOT/<step>/<variant>/ (default: %(default)s)")
+    parser.add_argument("--out", type=place, metavar="ROOT", default="runs", help="runs in ROOT/<step>/<variant>/ (default: %(default)s)")
     if epochs is None:
         return parser
     parser.add_argument("--seeds", type=whole(1), default=1, metavar="N", help="run N seeds from --seed on, report means and deviations")
@@ -41,7 +41,7 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, tuned=False):
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--quick", action="store_true", help=f"dry run: {QUICK_CLIPS} clips of each side, 2 epochs; says nothing about music")
     mode.add_argument("--overfit-batch", action="store_true", help="train on one batch alone until its loss is near 0, and give a verdict")
-    mode.add_argument("--checkpoint", metavar="FILE", help="score this checkpoint instead of training (with --epochs 0)")
+    mode.add_argument("--checkpoint", type=place, metavar="FILE", help="score this checkpoint instead of training (with --epochs 0)")
     mode.add_argument("--resume", action="store_true", help="go on after the last epoch that the same run in --out has saved")
     parser.set_defaults(defaults=(epochs, lr))
     return parser
@@ -141,6 +141,13 @@ def run_script(main):
 class OneSentenceParser(argparse.ArgumentParser):
     def error(self, message):
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+def place(text):
+    """An argparse type: the name of a file or folder; an unset variable of a shell gives an empty one, which would mean the default."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a file or folder was expected, not an empty text")
+    return text
 
 
 def whole(smallest, largest=math.inf):

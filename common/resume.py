@@ -9,8 +9,8 @@ import torch
 from common.checkpoints import read_checkpoint, save_checkpoint
 from common.errors import LabError, reason
 
-# Arguments that change no weight: where things lie, what runs beside the training, how many seeds. All others must be as they were.
-FREE = {"data", "cache", "no_cache", "out", "device", "no_baselines", "seeds"}
+# Arguments that change no weight: where things lie, what is done beside the training, how many seeds. All others must be as they were.
+FREE = {"data", "cache", "no_cache", "out", "device", "no_baselines", "seeds", "submit", "submit_header", "submit_suffix"}
 
 
 class TrainingState:

@@ -1,6 +1,7 @@
 """The competition's file: one row for each clip of the unlabelled test side."""
 
 import math
+import os
 from pathlib import Path
 
 from common.errors import LabError, shown
@@ -13,8 +14,8 @@ HANDOUT_SUFFIX = ".fused.full.npy.gz"
 
 def check_place(path, *names):
     """LabError where the file could not be written, for want of its folder or because of these names: a step asks before it trains."""
-    if not Path(path).absolute().parent.is_dir() or Path(path).is_dir():
-        raise LabError(f"{path}: a file in a folder that is there was expected; nothing was written")
+    if Path(path).is_dir() or not os.access(Path(path).absolute().parent, os.W_OK):
+        raise LabError(f"{path}: the name of a file in a folder that is there and can be written was expected; nothing was written")
     for text in names:
         if "," in text or len(f"|{text}|".splitlines()) > 1:
             raise LabError(f"{path}: names without comma and line break were expected, not {shown(text)}; nothing was written")

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -235,6 +236,8 @@ def test_a_table_with_emotions_and_artists(music, tmp_path):
         ([["file", "genre"]], "at least one file"),
         ([["file", "genre"], ["a.wav", "Rock"], ["a.wav", "Jazz"]], "line 3: each file once"),
         ([["file", "genre"], ["a.wav", "Rock", "more"]], "line 2: 2 columns"),
+        ([["genre", "file"], ["Rock"]], "line 2: 2 columns"),
+        ([["file", "genre"], ["a" * 200_000, "Rock"]], "line 2: a row of the table"),
         ([["file", "valence", "energy", "danceability"], ["a.wav", "1", "2", "0"]], "line 2: a number within 0..1"),
         ([["file", "valence", "energy", "danceability"], ["a.wav", "1", "", "0"]], "line 2: a number within 0..1"),
     ],
@@ -243,6 +246,28 @@ def test_a_broken_table_is_named_with_its_line(tmp_path, rows, said):
     with pytest.raises(LabError, match=said) as raised:
         list_table(write_table(tmp_path / "songs.csv", rows))
     assert "songs.csv" in str(raised.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")
+def test_names_that_are_long_or_no_text(tmp_path):
+    genres = [tmp_path / "music" / name for name in ("Rock", "Jazz")]
+    for genre in genres:
+        for stem in ("1", "ά" * 120):
+            write(genre / f"{stem}.wav", tone(440))
+    old = os.fsencode(genres[0]) + b"/" + "Τραγούδι.wav".encode("cp1253")  # from a zip of an old Windows
+    (genres[0] / "1.wav").rename(os.fsdecode(old))
+    data = tmp_path / "data"
+    for _ in range(2):
+        found = import_audio(tmp_path / "music", data, processes=1)
+        assert found == {"clips": 4, "skipped": []}
+    ids = {ident for side in ("train", "test") for ident in find_spectrograms(data / GENRES / side)}
+    assert len(ids) == 4 and max(map(len, ids)) < 70 and (data / JOURNAL).read_text(encoding="utf-8").count("\n") == 4
+    (tmp_path / "table.csv").write_text("file,genre\na\0b.wav,Rock\nc.wav,Jazz\n")
+    with pytest.raises(LabError, match="of 2 files none can"):
+        import_audio(tmp_path / "table.csv", tmp_path / "other")
+    genres[0].rename(tmp_path / "music" / os.fsdecode("Ροκ".encode("cp1253")))
+    with pytest.raises(LabError, match="a genre in UTF-8"):
+        import_audio(tmp_path / "music", data)
 
 
 def test_no_artist_is_on_both_sides_and_a_song_more_moves_few():

@@ -214,6 +214,28 @@ def test_impossible_arguments_of_step10(arguments, said, capsys):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("place", ["nowhere/solution.txt", "data"])
+def test_a_submission_that_could_not_be_written_is_refused_before_any_work(flags, tmp_path, place):
+    with pytest.raises(LabError, match=f"--submit {tmp_path / place}: the name of a file"):
+        step10_multitask.main([*flags, "--submit", str(tmp_path / place)])
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_submission_can_be_asked_for_of_a_finished_run(flags, tmp_path, monkeypatch):
+    flags, submission = [*flags, "--epochs", "1"], tmp_path / "solution.txt"
+
+    def alike(path, ids, values, *names):
+        write_submission(path, ids, values[:1] * len(ids))
+
+    with monkeypatch.context() as patch, pytest.raises(LabError, match="no rank correlation"):
+        patch.setattr(step10_multitask, "write_submission", alike)
+        step10_multitask.main([*flags, "--submit", str(submission)])
+    metrics = tmp_path / "runs" / "step10_multitask" / "cnn_seed0" / "metrics.json"
+    result = json.loads(metrics.read_text())["result"]  # which is not lost with the submission
+    step10_multitask.main([*flags, "--submit", str(submission), "--submit-suffix", "", "--resume"])
+    assert json.loads(metrics.read_text())["result"] == result and submission.read_text().splitlines()[1].startswith("9500,")
+
+
 def test_a_submission_is_whole_or_not_there(tmp_path):
     path = tmp_path / "solution.txt"
     write_submission(path, ["7", "8"], [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], "Id", "")

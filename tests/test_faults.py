@@ -14,6 +14,7 @@ from conftest import random_clip, write_tiny_data
 import step5_lstm
 import step7_cnn
 import step8_regression
+import step9_transfer
 import step10_multitask
 from common import baselines
 from common.dataset import SpectrogramDataset, make_loader
@@ -243,6 +244,11 @@ def test_a_submission_whose_rows_would_break_is_refused(tmp_path, ids, header):
         (step5_lstm, ["--features", "mfcc"], "--features"),
         (step5_lstm, ["--loss", "hinge"], "--loss"),
         (step7_cnn, ["--resume", "--checkpoint", "x.pt"], "--checkpoint"),
+        (step7_cnn, ["--checkpoint", "x.pt", "--seeds", "2"], "--seeds"),
+        (step7_cnn, ["--checkpoint", ""], "--checkpoint"),  # else it would train anew
+        (step9_transfer, ["--pretrained", ""], "--pretrained"),
+        (step10_multitask, ["--submit", ""], "--submit"),
+        (step5_lstm, ["--data", ""], "--data"),
         (step7_cnn, ["--device", "tpu"], "--device"),
     ],
 )
