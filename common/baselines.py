@@ -104,8 +104,13 @@ def normal_scores(known, unknown):
 
 
 def baseline_scores(known_set, unknown_set, classify):
-    """{"linear": score, "kernel": score} on unknown_set, both models fitted on known_set: accuracy, or one axis's rank correlation."""
+    """{"linear": score, "kernel": score} on unknown_set, both models fitted on known_set: accuracy, or one axis's rank correlation.
+
+    None for both where known_set has fewer than two clips for each fold, or one class alone.
+    """
     targets, true = clip_labels(known_set).astype(float), clip_labels(unknown_set)
+    if len(targets) < 2 * FOLDS or (classify and len(set(targets)) < 2):
+        return dict.fromkeys(SCORED)
     if not classify and targets.std() > 0:
         targets = (targets - targets.mean()) / targets.std()  # ranks stay; the machine's tolerance is made for this scale
     models = (("linear", linear_predictions, mean_and_deviation), ("kernel", kernel_predictions, clip_statistics))

@@ -30,7 +30,7 @@ def read_sound(path, seconds=None):
     import soundfile
 
     try:
-        with soundfile.SoundFile(path) as file:
+        with open(path, "rb") as raw, soundfile.SoundFile(raw) as file:  # it could not open a name that is no UTF-8 itself
             rate, length = file.samplerate, file.frames
             wanted = length if seconds is None else min(length, round(seconds * rate))
             file.seek((length - wanted) // 2)

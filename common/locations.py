@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
@@ -117,7 +118,7 @@ def recognise(path, said):
 
 
 def holds_lab(path):
-    return any((path / folder).is_dir() for folder in FOLDERS)
+    return any(os.path.isdir(path / folder) for folder in FOLDERS)  # Path.is_dir raises where the folder above may not be read
 
 
 def lab_data(path, origin):

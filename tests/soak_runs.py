@@ -81,7 +81,7 @@ def kills(root, count, rng):
                 shutil.rmtree(root / "runs")
         done = session(step, [*flags(root), *more, "--resume"])
         outcomes[ends_as(root, right, printed, done)] += 1
-        print(f"  {step.__name__}: {killed} kills so far, {resumed} times a saved epoch was taken up", flush=True)
+        print(f"  {step.__name__}: {killed} kills so far, {resumed} epochs taken up, jobs so far: {dict(outcomes)}", flush=True)
     print(f"kill -9: {killed} kills ({dict(where)}), {sum(outcomes.values())} jobs gone on with until done: {dict(outcomes)}")
     return set(outcomes) <= {"same"}
 

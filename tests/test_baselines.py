@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from conftest import write_tiny_data
 
 import step7_cnn
 import step8_regression
@@ -45,6 +46,16 @@ def test_scores_are_computed_once_for_each_split(tiny_data, tmp_path, monkeypatc
 def test_the_tiny_emotions_follow_brightness_and_the_linear_model_sees_it(tiny_data):
     dataset = SpectrogramDataset(tiny_data / "multitask_dataset", features="chroma", axis="energy")  # mel is read from the clips behind it
     assert baseline_scores(dataset, dataset, False)["linear"] > 0.9
+
+
+def test_too_few_clips_and_a_single_class_leave_both_undefined(tmp_path):
+    data = write_tiny_data(tmp_path / "few", train=4)
+    train, test = genre_sides(data / "fma_genre_spectrograms", load_class_mapping(data), "mel")
+    assert baseline_scores(train, test, True) == {"linear": None, "kernel": None}  # 8 clips for five folds
+    data = write_tiny_data(tmp_path / "one")
+    train, test = genre_sides(data / "fma_genre_spectrograms", load_class_mapping(data), "mel")
+    train.labels[:] = 0
+    assert baseline_scores(train, test, True) == {"linear": None, "kernel": None}
 
 
 def test_steps_stand_beside_both_models(tiny_data, tmp_path, capsys):

@@ -179,6 +179,17 @@ def test_a_place_that_holds_no_data_is_refused_by_its_flag(tiny_data, tmp_path, 
         find_data(tmp_path / place)
 
 
+def test_a_data_folder_that_may_not_be_read_is_refused_by_its_flag(tiny_data, monkeypatch):
+    def stat(path, *arguments, really=os.stat, **more):
+        if str(path).startswith(f"{tiny_data}/"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return really(path, *arguments, **more)
+
+    monkeypatch.setattr("os.stat", stat)
+    with pytest.raises(LabError, match=f"--data {tiny_data}: the lab's data folder was expected"):
+        find_data(tiny_data)
+
+
 @pytest.mark.parametrize("text", ["[]", "3", "null", '"x"', "[" * 100_000, "{"])
 def test_metrics_that_are_none_are_named(tmp_path, text):
     path = tmp_path / "step" / "variant" / "metrics.json"
