@@ -15,7 +15,7 @@ HANDOUT_SUFFIX = ".fused.full.npy.gz"
 def check_place(path, *names):
     """LabError where the file could not be written, for want of its folder or because of these names: a step asks before it trains."""
     if Path(path).is_dir() or not os.access(Path(path).absolute().parent, os.W_OK):
-        raise LabError(f"--submit {path}: the name of a file in a folder that is there and can be written was expected; nothing was written")
+        raise LabError(f"--submit {path}: the name of a file in a folder that is there and can be written was expected")
     for text in names:
         if "," in text or len(f"|{text}|".splitlines()) > 1:
             raise LabError(f"{path}: names without comma and line break were expected, not {shown(text)}; nothing was written")
