@@ -2,7 +2,7 @@
 
 RECIPES = ("writeup", "tuned")
 
-TUNED = {
+TUNED: dict = {
     "epochs": 80,  # passes over few clips that never look the same twice
     "lr": 2e-3,  # at its height, after a tenth of the epochs; then down to 0 along a cosine
     "weight_decay": 0.02,  # AdamW's, times the rate

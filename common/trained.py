@@ -55,7 +55,7 @@ def build_model(architecture, classes):
             raise LabError(f"a network on mel, chroma or fused frames was expected, but this one is on beat-synced ones: {architecture}")
         options = options[1:] if options and options[0] is False else options  # step 8 says that it is not beat-synced
         width = FEATURES[features].stop - FEATURES[features].start
-        kinds = {"cnn": CNNBackbone, "lstm": LSTMBackbone, **{tuned: partial(tuned_backbone, tuned) for tuned in KINDS}}
+        kinds: dict = {"cnn": CNNBackbone, "lstm": LSTMBackbone, **{tuned: partial(tuned_backbone, tuned) for tuned in KINDS}}
         backbone = kinds[kind](width, *options)
         if head == "genre":
             return Classifier(backbone, len(classes)), "genre"

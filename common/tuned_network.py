@@ -49,9 +49,8 @@ class StatisticsCNN(nn.Module):
     def __init__(self, front_end, channels=(16, 32, 64, 128), bands=4, dropout=0.5):
         super().__init__()
         self.front_end, self.bands = front_end, bands
-        self.stages = nn.ModuleList(
-            ConvStage(inputs, outputs, kernel_size=3) for inputs, outputs in zip((1, *channels), channels, strict=False)
-        ).to(memory_format=torch.channels_last)
+        stages = [ConvStage(inputs, outputs, kernel_size=3) for inputs, outputs in zip((1, *channels), channels, strict=False)]
+        self.stages = nn.ModuleList(stages).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.feature_size = 2 * bands * sum(channels)
         self.finish = nn.Sequential(nn.BatchNorm1d(self.feature_size), nn.Dropout(dropout))
 
