@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from common.demo_music import Clip, start_worker, write_labels
 from common.errors import LabError, reason, shown
 from common.extract import fused_spectrograms, read_sound, require_audio
+from common.features import SAMPLE_RATE
 from common.labels import AXES, CLASS_MAPPING_FILE, load_class_mapping, normal_name
 from common.locations import EMOTIONS, FOLDERS, GENRES
 from common.progress import progress
@@ -225,6 +226,7 @@ def extracted(songs, folder, root, seconds, processes):
     if processes <= 1:
         yield from ((song, work(song)) for song in progress(songs, "extracting features", "file"))
         return
+    compile_extractor()
     with concurrent.futures.ProcessPoolExecutor(processes, initializer=start_worker) as pool:
         futures = {pool.submit(work, song): song for song in songs}
         try:
@@ -233,6 +235,14 @@ def extracted(songs, folder, root, seconds, processes):
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def compile_extractor():
+    """Lets librosa compile what it compiles at its first use, and keep it, before several processes do so at once.
+
+    After that each of them may crash for good: their halves of numba's cache on disk do not always fit together.
+    """
+    fused_spectrograms(np.random.default_rng(0).normal(size=SAMPLE_RATE).astype(np.float32))
 
 
 def extract_one(song, folder, staging, seconds):

@@ -29,6 +29,7 @@ from common.labels import load_class_mapping, read_emotion_labels, read_genre_la
 from common.reading import find_spectrograms, read_fused_spectrogram
 from common.spectrogram_plots import mel_band_of
 
+pytestmark = pytest.mark.xdist_group("librosa")  # in one process: see common/audio.py, compile_extractor
 REPOSITORY = Path(__file__).resolve().parent.parent
 GENRES, EMOTIONS = "fma_genre_spectrograms", "multitask_dataset"
 

@@ -248,11 +248,10 @@ def test_a_submission_is_whole_or_not_there(tmp_path):
     assert path.read_text().startswith("Id,") and len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.parametrize("wrong", [["--submit", "nowhere/x.txt"], ["--submit", "x.txt", "--submit-header", "a,b"]])
-def test_a_submission_that_cannot_be_written_ends_the_run_before_it_trains(flags, tmp_path, monkeypatch, wrong):
+def test_a_header_that_cannot_be_written_ends_the_run_before_it_trains(flags, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(LabError, match=r"x\.txt: .* expected.*; nothing was written"):
-        step10_multitask.main([*flags, *wrong])
+        step10_multitask.main([*flags, "--submit", "x.txt", "--submit-header", "a,b"])
     assert not (tmp_path / "runs").exists() and not (tmp_path / "x.txt").exists()
 
 

@@ -183,6 +183,7 @@ def test_flags_that_do_not_fit(flags, said, capsys):
     assert ended.value.code == 2 and said in capsys.readouterr().err
 
 
+@pytest.mark.xdist_group("librosa")
 def test_audio_is_asked_about_as_a_whole(runs, tmp_path):
     soundfile = pytest.importorskip("soundfile", reason="needs requirements-audio.txt")
     pytest.importorskip("librosa", reason="needs requirements-audio.txt")
