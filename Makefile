@@ -24,7 +24,8 @@ all: .venv/installed
 
 ## lint and tests
 test: .venv/installed-dev lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -c "from common.audio import compile_extractor; compile_extractor()"
+	$(BIN)/python -m pytest -n 2
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
