@@ -23,8 +23,8 @@ all: .venv/installed
 	$(BIN)/python build_report.py
 
 ## lint and tests
-test: .venv/installed-dev lint
-	$(BIN)/python -c "from common.audio import compile_extractor; compile_extractor()"
+test: .venv/installed-dev
+	$(MAKE) -j 2 lint .venv/compiled
 	$(BIN)/python -m pytest -n 2
 
 lint: .venv/installed-dev
@@ -50,6 +50,11 @@ clean:
 .venv/installed: requirements.txt constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	touch $@
+
+# librosa's numerics, before several processes would compile them at once: see compile_extractor
+.venv/compiled: .venv/installed-dev common/extract.py
+	$(BIN)/python -c "from common.audio import compile_extractor; compile_extractor()"
 	touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.labels import AXES
-from common.metrics import bootstrap_differences, spearman
+from common.metrics import bootstrap_differences, rank_correlation
 from common.run import read_runs, recipe_of
 
 
@@ -31,7 +31,7 @@ class Difference(NamedTuple):
 
 
 def share_right(true, predicted):
-    return float(np.mean(true == predicted))
+    return (true == predicted).mean(axis=-1)
 
 
 def seed_runs(args, data, step, mode="full", **facts):
@@ -51,7 +51,7 @@ def test_predictions(run, axis=None):
 
 def difference(first, second, axis=None):
     """The Difference of two models, each {seed: run}, in accuracy or in the rank correlation of an axis; None where nothing is shared."""
-    score = spearman if axis else share_right
+    score = rank_correlation if axis else share_right
     means, draws = [], []
     for seed in first.keys() & second.keys():
         one, other = test_predictions(first[seed], axis), test_predictions(second[seed], axis)
@@ -60,7 +60,7 @@ def difference(first, second, axis=None):
         true, mine = map(np.array, zip(*one.values(), strict=True))
         theirs = np.array([other[ident][1] for ident in one])
         scores = score(true, mine), score(true, theirs)
-        if None in scores:
+        if np.isnan(scores).any():
             return None
         means.append(scores[0] - scores[1])
         draws.append(bootstrap_differences(true, mine, theirs, score, seed=seed))

@@ -92,11 +92,18 @@ def axis_losses(outputs, targets, weights):
 
 def spearman(true, predicted):
     """Spearman's rank correlation of values (n,) and (n,), ties by average rank; None where either is constant, since there is no rank."""
-    from scipy.stats import spearmanr
+    found = float(rank_correlation(true, predicted))
+    return None if np.isnan(found) else found
 
-    if np.ptp(true) == 0 or np.ptp(predicted) == 0:
-        return None
-    return float(spearmanr(true, predicted).statistic)
+
+def rank_correlation(true, predicted):
+    """Spearman's, of (..., n) and (..., n) along the last axis, NaN where either is constant; as scipy's, without a call for each row."""
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(values, axis=-1) for values in (true, predicted)]
+    one, other = (each - each.mean(axis=-1, keepdims=True) for each in ranks)
+    squares = (one**2).sum(axis=-1) * (other**2).sum(axis=-1)
+    return (one * other).sum(axis=-1) / np.sqrt(np.where(squares > 0, squares, np.nan))
 
 
 def mean_or_none(values):
@@ -108,14 +115,9 @@ def mean_or_none(values):
 def bootstrap_differences(true, first, second, score, rounds=1000, seed=0):
     """How far score(true, first) - score(true, second) moves when the n clips are drawn anew, with replacement and for both alike.
 
-    score: from (n,) and (n,) to a number or None; a draw that leaves it undefined is left out. Returns (up to `rounds`,) differences.
+    score: from (rounds, n) and (rounds, n) to (rounds,), NaN where undefined; such a draw is left out. Returns (up to `rounds`,) differences.
     """
     true, first, second = map(np.asarray, (true, first, second))
-    rng = np.random.default_rng(seed)
-    differences = []
-    for _ in range(rounds):
-        drawn = rng.integers(0, len(true), len(true))
-        scores = score(true[drawn], first[drawn]), score(true[drawn], second[drawn])
-        if None not in scores:
-            differences.append(scores[0] - scores[1])
-    return np.array(differences)
+    drawn = np.random.default_rng(seed).integers(0, len(true), (rounds, len(true)))
+    differences = score(true[drawn], first[drawn]) - score(true[drawn], second[drawn])
+    return differences[~np.isnan(differences)]

@@ -18,7 +18,8 @@ from common.tuned_network import FrontEnd, over_time, tuned_backbone
 
 
 @pytest.fixture
-def flags(tiny_data, tmp_path):
+def flags(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("common.machines.TREES", 20)
     places = ["--data", str(tiny_data), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "runs")]
     return [*places, "--no-baselines", "--batch-size", "8", "--epochs", "2", "--recipe", "tuned"]
 
