@@ -72,6 +72,8 @@ def unpack(archive_path, root):
     link or the same file twice, for a `root` with anything else in it, and for too small a disk.
     """
     archive_path, root = Path(archive_path).expanduser(), Path(root).expanduser().resolve()
+    if not archive_path.is_file():
+        raise LabError(f"--zip {archive_path}: the zip of Kaggle's page was expected, but there is no such file")
     try:
         with zipfile.ZipFile(archive_path) as archive:
             members = safe_members(archive_path, archive)

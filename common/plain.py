@@ -219,6 +219,8 @@ def parse_arguments(parser, argv):
     if hasattr(args, "epochs"):
         epochs, lr = vars(args).pop("defaults")
         args.mode = "quick" if args.quick else "full"
+        if args.epochs is not None and args.epochs < 1:
+            parser.error(f"--epochs: 1 or more was expected, not {args.epochs}")
         if args.quick and args.epochs is None:
             args.epochs = 2
         for name, default in (("epochs", epochs), ("lr", lr)):

@@ -111,6 +111,8 @@ def test_a_bundle_alone_gives_the_steps_result(bundles, tiny_data, tmp_path, cap
 def test_without_data_it_says_so_in_one_sentence(bundles, tmp_path):
     done = alone(bundles["step7_cnn"], tmp_path / "empty")
     assert done.returncode == 1 and done.stderr.startswith("error: --data ") and len(done.stderr.splitlines()) == 1
+    done = alone(bundles["step7_cnn"], tmp_path / "another", "--epochs", "0")
+    assert done.returncode == 2 and "--epochs: 1 or more was expected" in done.stderr
 
 
 def test_from_the_command_line(tmp_path, capsys):

@@ -323,7 +323,8 @@ def test_the_bootstrap_interval_covers_about_as_often_as_it_says():
     rng, held = np.random.default_rng(1), 0
     for _ in range(100):
         one, other = rng.random(100) < 0.7, rng.random(100) < 0.7
-        drawn = bootstrap_differences(np.ones(100), one, other, lambda true, right: right.mean(axis=-1), rounds=200, seed=int(rng.integers(1e9)))
+        seed = int(rng.integers(1e9))
+        drawn = bootstrap_differences(np.ones(100), one, other, lambda true, right: right.mean(axis=-1), rounds=200, seed=seed)
         low, high = np.percentile(drawn, [2.5, 97.5])
         held += low <= 0 <= high
     assert 87 <= held <= 100

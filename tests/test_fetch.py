@@ -156,6 +156,7 @@ def keep_to_the_labs_genres(archive):
 
 def test_step_0_unpacks_checks_the_counts_and_says_what_next(archive, tmp_path, capsys, monkeypatch):
     keep_to_the_labs_genres(archive)
+    assert "none.zip: the zip of Kaggle's page was expected" in brought(["--zip", str(tmp_path / "none.zip")], tmp_path, capsys)[1]
     flags = ["--zip", str(archive), "--data", str(tmp_path / "root")]
     result, error, lines = brought(flags, tmp_path, capsys)
     assert result is None and "8 sides of another size than the lab's" in error

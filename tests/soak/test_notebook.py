@@ -1,10 +1,12 @@
-"""notebooks/lab.ipynb from the first cell to the last, without a browser, on the tiny data and with small settings."""
+"""notebooks/lab.ipynb from the first cell to the last, without a browser, on a fifth of the demo music and for two epochs a network."""
 
 import json
 import re
 from pathlib import Path
 
 import pytest
+
+from common.demo_music import compose_demo
 
 nbclient = pytest.importorskip("nbclient", reason="needs requirements-notebook.txt")
 nbformat = pytest.importorskip("nbformat", reason="needs requirements-notebook.txt")
@@ -14,10 +16,11 @@ NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "lab.ipynb"
 
 
 @pytest.mark.filterwarnings("default")
-def test_the_notebook_runs_from_top_to_bottom(tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setenv("LAB_DATA", str(tiny_data))
+def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    compose_demo(tmp_path / "demo", scale=0.2)
+    monkeypatch.setenv("LAB_DATA", str(tmp_path / "demo"))
     monkeypatch.setenv("LAB_OUT", str(tmp_path / "runs"))
-    monkeypatch.setenv("LAB_FLAGS", f'--cache "{tmp_path / "cache"}" --epochs 2 --batch-size 8 --no-baselines')
+    monkeypatch.setenv("LAB_FLAGS", f'--cache "{tmp_path / "cache"}" --epochs 2 --batch-size 16 --no-baselines')
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
