@@ -115,7 +115,7 @@ def mean_or_none(values):
 def bootstrap_differences(true, first, second, score, rounds=1000, seed=0):
     """How far score(true, first) - score(true, second) moves when the n clips are drawn anew, with replacement and for both alike.
 
-    score: from (rounds, n) and (rounds, n) to (rounds,), NaN where undefined; such a draw is left out. Returns (up to `rounds`,) differences.
+    score: from (rounds, n) twice to (rounds,), NaN where undefined; such a draw is left out. Returns (up to `rounds`,) differences.
     """
     true, first, second = map(np.asarray, (true, first, second))
     drawn = np.random.default_rng(seed).integers(0, len(true), (rounds, len(true)))
