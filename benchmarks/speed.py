@@ -4,7 +4,8 @@
     python -m benchmarks.speed --rows cnn_train ready --repeats 5
 
 Each side is a process of its own with the same number of threads; they take turns, so that a busy machine slows both alike. The ratio is
-the median of the turns' ratios, its spread their smallest and largest. The clips are noise in the lab's form: no speed depends on music.
+the median of the turns' ratios, its spread their smallest and largest. The clips are noise in the lab's form: no speed depends on music,
+but one does on lengths, which are as unequal as the lab's: packed clips of one length would pass PyTorch's padded LSTM.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from common.files import write_atomically, write_json
 from common.run import versions
 
 HERE = Path(__file__).resolve().parent
-FULL, BEAT = 1292, 60  # frames of a full clip, beats of a beat-synced one
+FULL, BEAT = (1285, 1292), (30, 90)  # shortest and longest, frames of full clips and of beat-synced ones
 # row: what, clips, frames, sides with what they are compared in, the reach
 ROWS = {
     "cnn_train": ("CNN 16-32-64-128, training epoch", 64, FULL, ("float64", "float32"), "5x, 3x"),
@@ -33,7 +34,7 @@ ROWS = {
     "cnn_inference": ("CNN, inference", 64, FULL, ("float32",), "3x"),
     "lstm_one": ("LSTM 2 x 128, training step on 1292 frames", 32, FULL, ("float32",), "30x"),
     "lstm_both": ("the same in two directions", 32, FULL, ("float32",), "60x"),
-    "lstm_beat": ("LSTM 2 x 128, epoch on 60 beats", 512, BEAT, ("float64",), "6x"),
+    "lstm_beat": ("LSTM 2 x 128, epoch on 60 beats in the mean", 512, BEAT, ("float64",), "6x"),
     "ready": ("2305 full clips ready", 2305, FULL, ("float64",), "30x"),
     "memory_data": ("the same, memory of the data", 2305, FULL, ("float64",), "a quarter"),
     "memory_all": ("memory of training on them", 2305, FULL, ("float64",), "half"),
@@ -104,7 +105,8 @@ def take_turns(sides, args):
 
 def made(scratch, clips, frames):
     """A folder in the lab's form with so many clips of noise, made once: 64 files, and links to them under other ids."""
-    folder = scratch / f"{clips}x{frames}"
+    shortest, longest = frames
+    folder = scratch / f"{clips}x{longest}"
     train = folder / "train"
     if folder.exists():
         return folder
@@ -114,7 +116,8 @@ def made(scratch, clips, frames):
     for ident in range(clips):
         path = train / f"{ident}.fused.full.npy"
         if ident < 64:
-            np.save(path, np.concatenate([rng.normal(-45, 15, (128, frames)).clip(-80, 0), rng.random((12, frames))]))
+            length = shortest + ident % 8 * (longest - shortest) // 7
+            np.save(path, np.concatenate([rng.normal(-45, 15, (128, length)).clip(-80, 0), rng.random((12, length))]))
             originals.append(path)
         else:
             os.link(originals[ident % 64], path)

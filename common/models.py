@@ -82,6 +82,11 @@ class CNNBackbone(nn.Module):
         self.feature_size = channels[-1] * (n_mels >> len(channels))
 
     def forward(self, x, lengths):
+        x, lengths = self.frames(x, lengths)
+        return (x.sum(dim=2) / lengths[:, None, None]).flatten(1)  # (B, C, T', F') -> (B, C x F')
+
+    def frames(self, x, lengths):
+        """What the stages leave, zeros behind each clip's end: (B, C, T', F'), and how many of the frames are real: (B,)."""
         shortest = 2 ** len(self.stages)
         frames = max(shortest, x.shape[1] + x.shape[1] % 2 * self.training)
         x = nn.functional.pad(x, (0, 0, 0, frames - x.shape[1]))
@@ -90,7 +95,7 @@ class CNNBackbone(nn.Module):
         for stage in self.stages:
             lengths = lengths // 2
             x = mask_padding(stage(x), lengths)  # (B, C, T / 2, F / 2)
-        return (x.sum(dim=2) / lengths[:, None, None]).flatten(1)  # (B, C, T', F') -> (B, C x F')
+        return x, lengths
 
 
 class ConvStage(nn.Sequential):

@@ -3,29 +3,29 @@
 import torch
 from torch import nn
 
-from common.models import ConvStage, bidirectional_lstm, mask_padding
+from common.models import CNNBackbone, bidirectional_lstm
 
 
 class FrontEnd(nn.Module):
     """Rows brought to mean 0 and deviation 1, and frames averaged in groups: (B, T, F), lengths (B,) -> (B, T // every, F), lengths.
 
     mean, deviation: (F,) of the training clips' frames; every: frames in a group. Frames at or beyond a clip's length become 0, the mean:
-    padding is neither loud nor silent. A clip shorter than `shortest` groups counts as that long.
+    padding is neither loud nor silent. A clip shorter than a group counts as one.
     """
 
-    def __init__(self, mean, deviation, every=1, shortest=1):
+    def __init__(self, mean, deviation, every=1):
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("deviation", deviation)
-        self.every, self.shortest = every, shortest
+        self.every = every
 
     def forward(self, x, lengths):
-        frames = max(self.shortest * self.every, x.shape[1] // self.every * self.every)
+        frames = max(1, x.shape[1] // self.every) * self.every
         x = nn.functional.pad((x - self.mean) / self.deviation, (0, 0, 0, max(0, frames - x.shape[1])))[:, :frames]
         groups = (lengths // self.every).clamp(min=1)  # whole ones: the frames behind them are left out
         real = torch.arange(frames, device=x.device) < torch.minimum(lengths, groups * self.every)[:, None]
         x = (x * real[:, :, None]).unflatten(1, (-1, self.every)).mean(dim=2)  # (B, T, F) -> (B, T / every, F)
-        return x, groups.clamp(min=self.shortest)
+        return x, groups
 
 
 def over_time(x, lengths):
@@ -37,50 +37,41 @@ def over_time(x, lengths):
     return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1).flatten(1)  # a root's slope at 0 is infinite
 
 
-class StatisticsCNN(nn.Module):
-    """Four stages as the write-up's CNN has them; the classifier meets mean and deviation over time of every stage, not of the last alone.
+class TunedCNN(nn.Module):
+    """The write-up's four stages on standardised rows; its classifier meets the same means over time, some of them hidden in training.
 
-    What a clip sounds like lies in the first stages, what happens in it in the last ones (J. Lee and J. Nam, "Multi-level and multi-scale
-    feature aggregation using pretrained convolutional neural networks for music auto-tagging", 2017). Each stage's rows are averaged to
-    `bands` rows first, so that low and high stay apart.
     x (B, T, n_mels) dB, lengths (B,) -> (B, feature_size). More padding changes no result in evaluation.
     """
 
-    def __init__(self, front_end, channels=(16, 32, 64, 128), bands=4, dropout=0.5):
+    def __init__(self, front_end, n_mels, dropout=0.2):
         super().__init__()
-        self.front_end, self.bands = front_end, bands
-        stages = [ConvStage(inputs, outputs, kernel_size=3) for inputs, outputs in zip((1, *channels), channels, strict=False)]
-        self.stages = nn.ModuleList(stages).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.feature_size = 2 * bands * sum(channels)
-        self.finish = nn.Sequential(nn.BatchNorm1d(self.feature_size), nn.Dropout(dropout))
+        self.front_end, self.stages = front_end, CNNBackbone(n_mels)
+        self.feature_size = self.stages.feature_size
+        self.finish = nn.Dropout(dropout)
 
     def forward(self, x, lengths):
-        x, lengths = self.front_end(x, lengths)
-        x = nn.functional.pad(x, (0, 0, 0, x.shape[1] % 2 * self.training)).unsqueeze(1)  # frames go in pairs: (B, 1, T, F)
-        found = []
-        for stage in self.stages:
-            lengths = lengths // 2
-            x = mask_padding(stage(x), lengths)
-            found.append(over_time(x.unflatten(3, (self.bands, -1)).mean(dim=4), lengths))
-        return self.finish(torch.cat(found, dim=1))
+        return self.finish(self.stages(*self.front_end(x, lengths)))
 
 
-class StatisticsLSTM(nn.Module):
-    """An LSTM in both directions; the classifier meets mean and deviation over time of its states, not the last one alone.
+class TunedLSTM(nn.Module):
+    """Stages as the CNN's, and an LSTM in both directions over what they leave of the frames, read by mean and deviation of its states.
 
-    x (B, T, input_dim), lengths (B,) -> (B, feature_size). More padding changes no result.
+    The stages find what sounds, the LSTM in which order (K. Choi et al., "Convolutional recurrent neural networks for music
+    classification", 2017). As many of the four stages as the rows allow: chroma has twelve.
+    x (B, T, width), lengths (B,) -> (B, feature_size). More padding changes no result in evaluation.
     """
 
-    def __init__(self, front_end, input_dim, rnn_size=128, num_layers=2, dropout=0.5):
+    def __init__(self, front_end, width, rnn_size=64, dropout=0.2):
         super().__init__()
         self.front_end = front_end
-        self.lstm = nn.LSTM(input_dim, rnn_size, num_layers, batch_first=True, bidirectional=True, dropout=dropout / 2)
+        self.stages = CNNBackbone(width, (16, 32, 64, 128)[: width.bit_length() - 1])
+        self.lstm = nn.LSTM(self.stages.feature_size, rnn_size, batch_first=True, bidirectional=True)
         self.feature_size = 4 * rnn_size
         self.finish = nn.Dropout(dropout)
 
     def forward(self, x, lengths):
-        x, lengths = self.front_end(x, lengths)
-        states = bidirectional_lstm(self.lstm, x, lengths)
+        x, lengths = self.stages.frames(*self.front_end(x, lengths))  # (B, C, T', F')
+        states = bidirectional_lstm(self.lstm, x.transpose(1, 2).flatten(2), lengths)
         real = (torch.arange(states.shape[1], device=x.device) < lengths[:, None])[:, :, None]
         return self.finish(over_time((states * real).transpose(1, 2)[..., None], lengths))
 
@@ -95,8 +86,7 @@ def tuned_backbone(kind, width, every, mean=None, deviation=None):
     """
     mean = torch.zeros(width) if mean is None else mean
     deviation = torch.ones(width) if deviation is None else deviation
-    if kind == "tuned-lstm":
-        return StatisticsLSTM(FrontEnd(mean, deviation, every), width)
-    if kind == "tuned-cnn":
-        return StatisticsCNN(FrontEnd(mean, deviation, every, shortest=16))
+    networks = {"tuned-cnn": TunedCNN, "tuned-lstm": TunedLSTM}
+    if kind in networks:
+        return networks[kind](FrontEnd(mean, deviation, every), width)
     raise ValueError(f"one of {', '.join(KINDS)} was expected, not {kind}")

@@ -13,9 +13,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 LAYERS = [
     {"errors"},
     {
-        "augment", "expectations", "extract", "fast_cnn", "features", "files", "inside", "inside_plots", "labels", "metrics", "models",
-        "page_texts", "plots", "progress", "recipes", "song_plots", "spectrogram_plots", "transforms", "tuned_network", "verdicts",
-        "writeup",
+        "augment", "blocks", "expectations", "extract", "fast_cnn", "features", "files", "inside", "inside_plots", "labels", "metrics",
+        "models", "page_texts", "plots", "progress", "recipes", "song_plots", "spectrogram_plots", "transforms", "tuned_network",
+        "verdicts", "writeup",
     },
     {
         "audio", "baselines", "checkpoints", "dataset", "demo_compose", "demo_genres", "demo_music", "demo_render", "device", "digits",

@@ -9,8 +9,10 @@ import step5_lstm
 import step7_cnn
 import step10_multitask
 from common.augment import Augment
+from common.blocks import RATES, block_features
 from common.checkpoints import read_checkpoint
-from common.machines import harmony, machine_probabilities, machine_values
+from common.features import HOP_LENGTH, SAMPLE_RATE
+from common.machines import clip_families, harmony, kernels, machine_probabilities, machine_values
 from common.recipes import TUNED
 from common.trained import newest_checkpoints, open_trained
 from common.tuned import concordance_loss, one_cycle, row_scale
@@ -131,11 +133,16 @@ def test_concordance_loss_knows_order_and_scale():
         assert loss.isfinite() and constant.grad.isfinite().all()
 
 
+def families(values):
+    """As song_statistics gives them, two that hold the same numbers."""
+    return {"statistics": values, "harmony": values[:, :2]}
+
+
 @pytest.mark.parametrize("num_classes", [2, 3])
 def test_machine_probabilities_are_of_the_classes_in_their_order(num_classes):
     rng = np.random.default_rng(0)
     targets = np.arange(60) % num_classes
-    known, unknown = (rng.normal(0, 0.3, (60, 4)) + targets[:, None] for _ in range(2))
+    known, unknown = (families(rng.normal(0, 0.3, (60, 4)) + targets[:, None]) for _ in range(2))
     probabilities = machine_probabilities(known, targets, unknown)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     assert (probabilities.argmax(axis=1) == targets).mean() > 0.9
@@ -146,11 +153,51 @@ def test_machine_values_are_in_the_axes_own_units_and_order():
     known, unknown = rng.normal(size=(2, 80, 4))
     axes = [np.array([0.5, 0.7, 0.2]) + np.array([0.05, 0.1, -0.05]) * each[:, :3] for each in (known, unknown)]
     axes[0][:, 2] = 0.4  # a constant axis stays one
-    values = machine_values(known, axes[0], unknown)
+    values = machine_values(families(known), axes[0], families(unknown))
     assert values.shape == (80, 3) and np.allclose(values[:, 2], 0.4)
     for number in (0, 1):
         assert np.corrcoef(values[:, number], axes[1][:, number])[0, 1] > 0.8
         assert abs(values[:, number].mean() - axes[1][:, number].mean()) < 0.03
+
+
+def test_every_family_weighs_alike_in_the_kernel_whatever_its_numbers():
+    rng = np.random.default_rng(0)
+    known = {"one": rng.normal(size=(30, 50)), "other": rng.normal(size=(30, 2))}
+    within, between = kernels(known, known)
+    np.testing.assert_allclose(within, between)
+    np.testing.assert_allclose(within.diagonal(), 1)
+    scaled = {"one": known["one"] * 1000, "other": np.hstack([known["other"]] * 20)}
+    np.testing.assert_allclose(kernels(scaled, scaled)[0], within)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4, 5, 30, 300])
+def test_clips_of_any_length_have_all_families(frames):
+    rng = np.random.default_rng(0)
+    found = clip_families(rng.uniform(-80, 0, (frames, 128)), rng.random((frames, 12)))
+    assert {name: len(vector) for name, vector in found.items()} == {
+        "statistics": 476, "harmony": 48, "spectrum": 128, "onsets": 160, "onset variance": 160, "fluctuation": 416, "correlation": 496,
+        "contrast": 80,
+    }  # fmt: skip
+    assert all(np.isfinite(vector).all() for vector in found.values())
+
+
+def test_fluctuation_finds_the_rate_of_a_trembling_band_and_correlation_its_partner():
+    level = np.zeros((600, 128))
+    wave = 20 * np.sin(2 * np.pi * 4 * np.arange(600) * HOP_LENGTH / SAMPLE_RATE)  # 4 Hz
+    level[:, 40:44], level[:, 80:84] = wave[:, None], -wave[:, None]
+    found = block_features(level - 40)
+    by_rate = found["fluctuation"].reshape(-1, 32)[:, 10]
+    assert RATES[by_rate.argmax()] <= 4 < RATES[by_rate.argmax() + 1]
+    pairs = dict(zip(zip(*np.triu_indices(32, 1), strict=True), found["correlation"], strict=True))
+    assert pairs[10, 20] == pytest.approx(-1, abs=1e-3) and pairs[10, 11] == pytest.approx(0, abs=1e-3)
+
+
+def test_contrast_and_spectrum_are_in_the_bands_own_decibels():
+    level = np.full((100, 128), -50.0)
+    level[:, 9] = -10
+    found = block_features(level)
+    assert np.allclose(found["spectrum"].reshape(4, 32)[:, 2], -40) and np.allclose(found["spectrum"].reshape(4, 32)[:, 3], -50)
+    assert np.allclose(found["contrast"].reshape(5, 16)[:, 1], 40) and np.allclose(found["contrast"].reshape(5, 16)[:, 0], 0)
 
 
 def test_harmony_does_not_know_the_key():
