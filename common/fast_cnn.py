@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch.nn import functional
 
+WINDOWS = 4096  # pooling windows of the first stage that are worked on together: their values under 16 filters are 256 KB
 PIECE = 1_000_000  # outputs of a convolution that are worked on together at least: 4 MB, what a core's cache holds
 
 
@@ -46,7 +47,7 @@ def conv_pool_eval(x, conv, norm):
     def one(clip):
         if filters is None:
             return max_pool(functional.conv2d(clip, weight, bias, padding="same")).relu_()
-        return as_image(pool_windows(window_values(window_patches(clip), filters)).add_(bias).relu_(), clip)
+        return as_image(pooled_windows(window_patches(clip), filters).add_(bias).relu_(), clip)
 
     return torch.cat(over_pieces(one, clips_in_piece(x, len(weight)), x))
 
@@ -220,8 +221,13 @@ def window_values(seen, filters):
     return [seen @ place for place in filters]
 
 
-def pool_windows(values):
-    return torch.maximum(torch.maximum(values[0], values[1]), torch.maximum(values[2], values[3]))
+def pooled_windows(seen, filters):
+    """The largest value of every pooling window, (n, C)."""
+    pooled = []
+    for part in seen.split(WINDOWS):
+        a, b, c, d = window_values(part, filters)
+        pooled.append(torch.maximum(torch.maximum(a, b), torch.maximum(c, d)))
+    return torch.cat(pooled)
 
 
 def as_image(pooled, clip):
@@ -239,7 +245,7 @@ class FirstStage(torch.autograd.Function):
 
         def one(clip):
             seen = window_patches(clip)
-            pooled = as_image(pool_windows(window_values(seen, filters)), clip)
+            pooled = as_image(pooled_windows(seen, filters), clip)
             seen -= centre
             return pooled, seen.sum(dim=0), seen.T @ seen
 
@@ -265,12 +271,15 @@ class FirstStage(torch.autograd.Function):
             gradient = keep_above(gradient, out).permute(0, 2, 3, 1).reshape(-1, len(gamma))
             with_pooled = (gradient * pooled.permute(0, 2, 3, 1).reshape(gradient.shape)).sum(dim=0)
             total = gradient.sum(dim=0)
-            seen = window_patches(clip)
+            parts = zip(window_patches(clip).split(WINDOWS), gradient.split(WINDOWS), strict=True)
+            return total, with_pooled, sum(to_filters(seen, each) for seen, each in parts)
+
+        def to_filters(seen, gradient):
             a, b, c, d = window_values(seen, filters)
             lower = keep_above(gradient, torch.maximum(c, d).sub_(torch.maximum(a, b)))
             upper = gradient.sub_(lower)
             at_b, at_d = keep_above(upper, b.sub_(a)), keep_above(lower, d.sub_(c))
-            return total, with_pooled, torch.stack([seen.T @ part for part in (upper.sub_(at_b), at_b, lower.sub_(at_d), at_d)])
+            return torch.stack([seen.T @ each for each in (upper.sub_(at_b), at_b, lower.sub_(at_d), at_d)])
 
         size = clips_in_piece(x, len(gamma))
         *sums, products = zip(*over_pieces(one, size, x, gradient, out, pooled), strict=True)
