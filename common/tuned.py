@@ -1,8 +1,8 @@
 """--recipe tuned: what to do differently from the write-up when the score counts, for steps 5, 7 and 10.
 
 Networks on every labelled clip that the test does not need, with a schedule that is fixed beforehand, so that nothing is left for
-validation to pick; clips changed at random in every pass; and beside the networks a kernel machine and trees on statistics, which err
-elsewhere (common/machines.py). What each choice bought: benchmarks/ACCURACY.md.
+validation to pick; several of them, averaged; and beside them a kernel machine and trees on statistics, which err elsewhere
+(common/machines.py). What each choice bought: benchmarks/ACCURACY.md.
 """
 
 import math
@@ -114,7 +114,7 @@ def train_networks(args, run, build, known, unknown, loss_function, name="", num
     for number in range(count):
         torch.manual_seed(args.seed + 1000 * number)
         model = build().to(args.device)
-        augment = Augment(model.backbone.front_end.mean, mel_bands(known), num_classes=num_classes)
+        augment = Augment(model.backbone.front_end.mean, mel_bands(known), num_classes=num_classes, **TUNED["augment"])
         loader = make_loader(known, args.batch_size, shuffle=True, seed=args.seed + 1000 * number)
         optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=TUNED["weight_decay"])
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(one_cycle, epochs=args.epochs))
