@@ -30,6 +30,8 @@ class Augment:
 
     def pieces(self, x, lengths):
         """A piece of each clip, read faster or slower: the batch's pieces have one length, the shortest clip's share of `crop`."""
+        if self.crop == 1 and not self.stretch:
+            return x, lengths  # whole clips, the longer ones too
         speed = 1 + self.stretch * (2 * torch.rand(()).item() - 1)
         taken = max(1, round(self.crop * lengths.min().item()))
         given = max(1, round(taken / speed))

@@ -15,7 +15,7 @@ TREES = 500
 # of the statistics that a node may choose among; trees that see less differ more, and their mean gains (P. Geurts, "Extremely randomized
 # trees", 2006)
 SHARE = 0.2
-TREE_FAMILIES = ("statistics", "harmony")  # the block features gain them nothing
+TREE_FAMILIES = ("statistics", "harmony")  # with the blocks' features too they score alike
 
 
 def harmony(chroma):

@@ -88,6 +88,12 @@ def test_pieces_are_taken_from_the_clips_own_frames():
     assert torch.equal(x, before)
 
 
+def test_whole_clips_stay_whole_beside_a_short_one():
+    x, lengths = torch.rand(2, 40, 6), torch.tensor([40, 5])
+    out, _, kept = plain_augment(crop=1.0)(x, torch.zeros(2), lengths)
+    assert torch.equal(out, x) and torch.equal(kept, lengths)
+
+
 def test_a_curve_moves_mel_bands_alone_and_alike_in_every_frame():
     x = torch.zeros(2, 20, 6)
     out, _, _ = plain_augment(curve_db=4.0)(x, torch.zeros(2), torch.tensor([20, 20]))
