@@ -21,7 +21,6 @@ CEPSTRA = 40  # of the bands' decibels; the first of them is the level
 SHAPES = 13  # of these, the ones whose modulation and covariance are taken
 MODULATIONS = ((0.5, 1), (1, 2), (2, 4), (4, 8), (8, 16))  # Hz: from phrases to tremolo
 FOLDS = 5
-SCORED = {"linear": True, "kernel": True}  # the models, each with a score or None
 
 
 def mean_and_deviation(mel):
@@ -103,23 +102,28 @@ def normal_scores(known, unknown):
     return quantiles.transform(known), quantiles.transform(unknown)
 
 
+MODELS = {"linear": (linear_predictions, mean_and_deviation), "kernel": (kernel_predictions, clip_statistics)}
+
+
+def model_score(name, known_set, unknown_set, classify):
+    """What the model of this name in MODELS, fitted on known_set, scores on unknown_set: accuracy, or one axis's rank correlation."""
+    predictions, statistics = MODELS[name]
+    targets, true = clip_labels(known_set).astype(float), clip_labels(unknown_set)
+    if not classify and targets.std() > 0:
+        targets = (targets - targets.mean()) / targets.std()  # ranks stay; the machine's tolerance is made for this scale
+    predicted = predictions(statistics_of(known_set, statistics), targets, statistics_of(unknown_set, statistics), classify)
+    return float(np.mean(predicted == true)) if classify else spearman(true, predicted)
+
+
 def baseline_scores(known_set, unknown_set, classify):
-    """{"linear": score, "kernel": score} on unknown_set, both models fitted on known_set: accuracy, or one axis's rank correlation.
+    """{"linear": score, "kernel": score} on unknown_set, both models fitted on known_set, see model_score.
 
     None for both where known_set has fewer than two clips for each fold, or one class alone.
     """
-    targets, true = clip_labels(known_set).astype(float), clip_labels(unknown_set)
+    targets = clip_labels(known_set)
     if len(targets) < 2 * FOLDS or (classify and len(set(targets)) < 2):
-        return dict.fromkeys(SCORED)
-    if not classify and targets.std() > 0:
-        targets = (targets - targets.mean()) / targets.std()  # ranks stay; the machine's tolerance is made for this scale
-    models = (("linear", linear_predictions, mean_and_deviation), ("kernel", kernel_predictions, clip_statistics))
-    scores = {}
-    for name, predictions, statistics in models:
-        known, unknown = (statistics_of(dataset, statistics) for dataset in (known_set, unknown_set))
-        predicted = predictions(known, targets, unknown, classify)
-        scores[name] = float(np.mean(predicted == true)) if classify else spearman(true, predicted)
-    return scores
+        return dict.fromkeys(MODELS)
+    return {name: model_score(name, known_set, unknown_set, classify) for name in MODELS}
 
 
 def kept_scores(folder, key, known_set, unknown_set, classify):
@@ -128,7 +132,7 @@ def kept_scores(folder, key, known_set, unknown_set, classify):
     path = Path(folder) / f"{key}_{ids}.json"
     with contextlib.suppress(OSError, ValueError, RecursionError):  # not there yet, or damaged: it is made anew
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(kept, dict) and {name: type(score) in (float, type(None)) for name, score in kept.items()} == SCORED:
+        if isinstance(kept, dict) and kept.keys() == MODELS.keys() and all(type(score) in (float, type(None)) for score in kept.values()):
             return kept
     scores = baseline_scores(known_set, unknown_set, classify)
     with contextlib.suppress(OSError):

@@ -37,7 +37,7 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, tuned=False):
     parser.add_argument("--no-baselines", action="store_true", help="leave out the two models without a network, half a minute on 2 cores")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU where there is one")
     if tuned:
-        parser.add_argument("--recipe", choices=RECIPES, default=RECIPES[0], help=f"tuned: {TUNED['networks']} better networks, longer")
+        parser.add_argument("--recipe", choices=RECIPES, default=RECIPES[0], help="tuned: what a competitor would run, see README")
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--quick", action="store_true", help=f"dry run: {QUICK_CLIPS} clips of each side, 2 epochs; says nothing about music")
     mode.add_argument("--overfit-batch", action="store_true", help="train on one batch alone until its loss is near 0, and give a verdict")

@@ -24,7 +24,7 @@ PIECE = 1_000_000  # outputs of a convolution that are worked on together at lea
 def conv_pool_stage(x, conv, norm):
     """One stage in training: x (B, C, T, F) -> (B, C', T // 2, F // 2), and batch norm's running statistics moved as nn.BatchNorm2d does.
 
-    conv: Conv2d of odd kernel size, padded to keep the size; norm: its BatchNorm2d. 
+    conv: Conv2d of odd kernel size, padded to keep the size; norm: its BatchNorm2d.
     """
     in_pairs = x.shape[2] % 2 == x.shape[3] % 2 == 0  # else batch norm counts outputs that no pooling window holds
     stage = FirstStage if one_channel(x, conv) and in_pairs and not x.requires_grad else Stage
