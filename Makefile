@@ -14,12 +14,12 @@ demo: .venv/installed
 all: .venv/installed
 	$(BIN)/python step0_data.py
 	$(BIN)/python step1_visualize.py
-	$(BIN)/python step5_lstm.py
-	$(BIN)/python step7_cnn.py
+	$(BIN)/python step5_lstm.py --epochs 5
+	$(BIN)/python step7_cnn.py --epochs 12
 	$(BIN)/python step7a_look_inside.py
-	$(BIN)/python step8_regression.py --epochs 15
-	$(BIN)/python step9_transfer.py --pretrain-epochs 10
-	$(BIN)/python step10_multitask.py --epochs 16
+	$(BIN)/python step8_regression.py --epochs 8
+	$(BIN)/python step9_transfer.py --pretrain-epochs 6 --epochs 5
+	$(BIN)/python step10_multitask.py --epochs 11
 	$(BIN)/python build_report.py
 
 ## lint and tests

@@ -11,11 +11,11 @@ class Augment:
 
     crop: share of each clip's length that is left, a piece from anywhere in it; stretch: largest change of tempo, 0.2 for a fifth;
     curve_db: deviation of a smooth curve over the mel bands, as of another room or mastering; bands: how many of the F rows are mel bands;
-    masks: (rows, frames) as shares of each that one mask may cover; mixup: the Beta distribution's parameter, 0 for none;
+    masks: largest share of the rows, and of the frames, that a mask covers; mixup: the Beta distribution's parameter, 0 for none;
     fill: (F,) what stands under a mask.
     """
 
-    def __init__(self, fill, bands, crop=0.5, stretch=0.2, curve_db=4.0, masks=(0.15, 0.2), mixup=0.4, num_classes=None):
+    def __init__(self, fill, bands, crop=1.0, stretch=0.0, curve_db=0.0, masks=0.0, mixup=0.0, num_classes=None):
         self.fill, self.bands, self.num_classes = fill, bands, num_classes
         self.crop, self.stretch, self.curve_db, self.masks, self.mixup = crop, stretch, curve_db, masks, mixup
 
@@ -25,14 +25,15 @@ class Augment:
         x, lengths = self.pieces(x, lengths)
         if self.curve_db and self.bands:
             x = torch.cat([x[:, :, : self.bands] + self.curves(x), x[:, :, self.bands :]], dim=2)
-        x = self.masked(x)
+        if self.masks:
+            x = self.masked(x)
         return self.mixed(x, y, lengths) if self.mixup else (x, y, lengths)
 
     def pieces(self, x, lengths):
         """A piece of each clip, read faster or slower: the batch's pieces have one length, the shortest clip's share of `crop`."""
         if self.crop == 1 and not self.stretch:
             return x, lengths  # whole clips, the longer ones too
-        speed = 1 + self.stretch * (2 * torch.rand(()).item() - 1)
+        speed = (1 + self.stretch) ** (2 * torch.rand(()).item() - 1)
         taken = max(1, round(self.crop * lengths.min().item()))
         given = max(1, round(taken / speed))
         starts = (torch.rand(len(x), device=x.device) * (lengths - taken + 1)).long()
@@ -47,9 +48,9 @@ class Augment:
 
     def masked(self, x):
         """One block of rows and one of frames of each clip behind `fill`."""
-        for axis, share in ((2, self.masks[0]), (1, self.masks[1])):
+        for axis in (2, 1):
             size = x.shape[axis]
-            width = torch.rand(len(x), 1, device=x.device) * share * size
+            width = torch.rand(len(x), 1, device=x.device) * self.masks * size
             start = torch.rand(len(x), 1, device=x.device) * (size - width)
             steps = torch.arange(size, device=x.device)
             hidden = (steps >= start) & (steps < start + width)

@@ -29,8 +29,9 @@ LEFT_OUT = {
     "say_step5", "say_step7", "say_step8", "say_step9", "say_step10", "report_baselines", "load_given", "take_from_checkpoint",
     "checkpoint_fact", "read_backbone", "save_predictions", "prediction_rows", "axis_rows", "cache", "overfit_batch", "require",
     "warn_of_overlap", "confusion_text", "ConvStage.forward", "watch_training", "recipe_of",
+    "say_interval",
 }  # fmt: skip
-ARGUMENTS_LEFT_OUT = {"checkpoint", "pretrained", "seeds", "overfit_batch", "recipe", "members"}
+ARGUMENTS_LEFT_OUT = {"checkpoint", "pretrained", "seeds", "overfit_batch", "recipe", "change", "members"}
 FLAGS_LEFT_OUT = tuple(f"--{name.replace('_', '-')}" for name in sorted(ARGUMENTS_LEFT_OUT))
 # What cannot go as a whole statement: a pattern, and what takes its place. The first makes a plain loop of a run that can go on.
 REWRITTEN = (

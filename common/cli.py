@@ -9,8 +9,7 @@ from common.checkpoints import read_checkpoint
 from common.errors import LabError
 from common.locations import REPOSITORY
 from common.parallel import join_processes
-from common.recipes import RECIPES, TUNED
-from common.run import recipe_of
+from common.recipes import RECIPES, SHARES, TUNED, recipe_of, tuned_choices
 from common.training import use_huge_pages
 
 QUICK_CLIPS = 160  # of each side in a dry run: five batches of 32, a third of the training side's for validation
@@ -38,6 +37,8 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, tuned=False):
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU where there is one")
     if tuned:
         parser.add_argument("--recipe", choices=RECIPES, default=RECIPES[0], help="tuned: what a competitor would run, see README")
+        known = f"the tuned recipe's numbers, of {', '.join(TUNED)}"
+        parser.add_argument("--change", type=change, nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=known)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--quick", action="store_true", help=f"dry run: {QUICK_CLIPS} clips of each side, 2 epochs; says nothing about music")
     mode.add_argument("--overfit-batch", action="store_true", help="train on one batch alone until its loss is near 0, and give a verdict")
@@ -54,10 +55,12 @@ def parse_arguments(parser, argv):
         return args
     epochs, lr = vars(args).pop("defaults")
     args.mode = "quick" if args.quick else "score" if args.checkpoint else "overfit" if args.overfit_batch else "full"
-    if recipe_of(args) == "tuned":
+    if vars(args).get("recipe") == "tuned":
         if args.mode in ("score", "overfit"):
             parser.error("--recipe tuned trains and tests: no --checkpoint and no --overfit-batch was expected beside it")
-        epochs, lr = TUNED["epochs"], TUNED["lr"]
+        epochs, lr = (tuned_choices(args)[name] for name in ("epochs", "lr"))
+    elif vars(args).get("change"):
+        parser.error("--change is of the tuned recipe's numbers: --recipe tuned was expected beside it")
     if args.epochs is None and args.mode in ("quick", "score"):
         args.epochs = {"quick": 2, "score": 0}[args.mode]
     if args.checkpoint and args.epochs:
@@ -164,6 +167,20 @@ def whole(smallest, largest=math.inf):
         return value
 
     return parse
+
+
+def change(text):
+    """An argparse type: NAME=VALUE for one of the tuned recipe's numbers, in one spelling."""
+    name, _, value = text.partition("=")
+    if name not in TUNED:
+        raise argparse.ArgumentTypeError(f"NAME=VALUE was expected, with a name of {', '.join(TUNED)}, not {text!r}")
+    try:
+        number = whole(1)(value) if isinstance(TUNED[name], int) else fraction(value)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{name}: {error}") from error
+    if name in SHARES and number > 1:
+        raise argparse.ArgumentTypeError(f"{name}: a number from 0 to 1 was expected, not {value!r}")
+    return f"{name}={number:g}"
 
 
 def fraction(text):

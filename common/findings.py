@@ -1,7 +1,7 @@
 """What the figures say: each step's questions answered yes, no or cannot tell, from the predictions that its runs left behind.
 
-Two models are compared on the same test clips. The 95 % interval of their difference comes from drawing these clips anew 1000 times,
-and with several seeds from the mean of their differences; an interval that holds 0 answers nothing.
+Two models are compared on the same test clips. The 95 % interval of their difference comes from drawing these clips anew 1000 times, with
+several seeds the seeds too; an interval that holds 0 answers nothing.
 """
 
 import csv
@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from common.labels import AXES
-from common.metrics import bootstrap_differences, rank_correlation
-from common.run import read_runs, recipe_of
+from common.metrics import bootstrap, interval, rank_correlation, share_right
+from common.recipes import recipe_of
+from common.run import read_runs
 
 
 class Difference(NamedTuple):
@@ -28,10 +29,6 @@ class Difference(NamedTuple):
 
     def __str__(self):
         return f"{self.mean:+.3f} (95 % interval {self.low:+.3f} to {self.high:+.3f})"
-
-
-def share_right(true, predicted):
-    return (true == predicted).mean(axis=-1)
 
 
 def seed_runs(args, data, step, mode="full", **facts):
@@ -52,23 +49,21 @@ def test_predictions(run, axis=None):
 def difference(first, second, axis=None):
     """The Difference of two models, each {seed: run}, in accuracy or in the rank correlation of an axis; None where nothing is shared."""
     score = rank_correlation if axis else share_right
-    means, draws = [], []
-    for seed in first.keys() & second.keys():
+    sides, found = [], []
+    for seed in sorted(first.keys() & second.keys()):
         one, other = test_predictions(first[seed], axis), test_predictions(second[seed], axis)
         if one.keys() != other.keys():
             return None
         true, mine = map(np.array, zip(*one.values(), strict=True))
-        theirs = np.array([other[ident][1] for ident in one])
-        scores = score(true, mine), score(true, theirs)
-        if np.isnan(scores).any():
-            return None
-        means.append(scores[0] - scores[1])
-        draws.append(bootstrap_differences(true, mine, theirs, score, seed=seed))
-    if not means:
-        return None
-    shortest = min(map(len, draws))
-    low, high = np.percentile(np.mean([draw[:shortest] for draw in draws], axis=0), [2.5, 97.5])
-    return Difference(float(np.mean(means)), float(low), float(high))
+        sides.append(list(one))
+        found.append((true, mine, np.array([other[ident][1] for ident in one])))
+
+    def gap(k, rows=slice(None)):
+        true, mine, theirs = (column[rows] for column in found[k])
+        return score(true, mine) - score(true, theirs)
+
+    mean = np.mean([gap(k) for k in range(len(found))]) if found else np.nan
+    return None if np.isnan(mean) else Difference(float(mean), *interval(bootstrap(sides, gap)))
 
 
 def say(question, found, unit):

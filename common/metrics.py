@@ -112,12 +112,33 @@ def mean_or_none(values):
     return None if any(value is None for value in values) else float(np.mean(values))
 
 
-def bootstrap_differences(true, first, second, score, rounds=1000, seed=0):
-    """How far score(true, first) - score(true, second) moves when the n clips are drawn anew, with replacement and for both alike.
+def share_right(true, predicted):
+    """Accuracy of names or numbers (..., n) and (..., n) along the last axis."""
+    return (true == predicted).mean(axis=-1)
 
-    score: from (rounds, n) twice to (rounds,), NaN where undefined; such a draw is left out. Returns (up to `rounds`,) differences.
+
+def bootstrap(sides, score, rounds=1000):
+    """How far a mean over seeds moves when clips and seeds are drawn anew with replacement: (up to `rounds`,) means.
+
+    sides: each seed's clips by id; a round draws a clip equally often for every seed that has it, since it is the same song.
+    score(k, rows): that of seed k on these rows of its side; NaN, or a side without a clip, leaves a round out.
     """
-    true, first, second = map(np.asarray, (true, first, second))
-    drawn = np.random.default_rng(seed).integers(0, len(true), (rounds, len(true)))
-    differences = score(true[drawn], first[drawn]) - score(true[drawn], second[drawn])
-    return differences[~np.isnan(differences)]
+    rng, names = np.random.default_rng(0), sorted(set().union(*sides))
+    number = {name: place for place, name in enumerate(names)}
+    places = [np.array([number[name] for name in side]) for side in sides]
+    means = []
+    for _ in range(rounds):
+        times = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
+        drawn = [(k, np.repeat(np.arange(len(places[k])), times[places[k]])) for k in rng.integers(0, len(sides), len(sides))]
+        means.append(np.mean([score(k, rows) if len(rows) else np.nan for k, rows in drawn]))
+    return np.array(means)[~np.isnan(means)]
+
+
+def interval(draws):
+    """The 95 % interval (low, high) of what bootstrap returned; (None, None) where that is nothing."""
+    return tuple(np.percentile(draws, [2.5, 97.5]).tolist()) if len(draws) else (None, None)
+
+
+def score_interval(true, predicted, score):
+    """The 95 % interval of score(true, predicted), (n,) and (n,), when the clips are drawn anew."""
+    return interval(bootstrap([range(len(true))], lambda _, rows: score(true[rows], predicted[rows])))

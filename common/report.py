@@ -18,7 +18,10 @@ from common.metrics import (
     classification_metrics,
     majority_class,
     mean_or_none,
+    rank_correlation,
     report_table,
+    score_interval,
+    share_right,
     spearman,
     squared_error_loss,
 )
@@ -97,6 +100,7 @@ def report_genres(run, title, classes, test_set, test, val_set=None, val=None, s
     print(f"\n{title}, {len(test_set)} test clips (a class that is never predicted has precision 0)\n")
     print(report_table(metrics))
     print(f"\ncross entropy {metrics['test_cross_entropy']:.4f}, squared error of the softmax {metrics['test_squared_error']:.4f}")
+    metrics["interval"] = say_interval("accuracy", test.targets.numpy(), test.outputs.argmax(dim=1).numpy(), share_right)
     print("\nconfusion matrix: rows true, columns predicted, in the same order")
     for name, counts in zip(classes, metrics["confusion"], strict=True):
         print(f"{name[:20]:>20} " + " ".join(f"{count:4d}" for count in counts))
@@ -202,7 +206,17 @@ def report_axis(run, title, axis, number, test, train_set, suffix=""):
         print(f"           in squared error it is no better than always saying {labels.mean():.3f}")
     print(f"The Spearman correlation between the ground true values and the predicted values for {axis} is {said(rho)}")
     run.save_figure(f"scatter_{axis}{suffix}", scatter_figure(true, predicted, axis, rho, title))
-    return {"spearman": rho, "mse": error, "mse_constant": constant}
+    metrics = {"spearman": rho, "mse": error, "mse_constant": constant}
+    metrics["interval"] = say_interval("correlation", true, predicted, rank_correlation)
+    return metrics
+
+
+def say_interval(figure, true, predicted, score):
+    """Prints and returns the 95 % interval [low, high] of a score; [None, None], unsaid, where it is undefined."""
+    low, high = score_interval(true, predicted, score)
+    if low is not None:
+        print(f"           95 % interval of the {figure}, the test clips drawn anew 1000 times: {low:.3f} to {high:.3f}")
+    return [low, high]
 
 
 def axis_rows(side, axes, dataset, evaluation):

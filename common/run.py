@@ -23,7 +23,7 @@ from common.metrics import mean_or_none
 from common.parallel import rank
 from common.plots import png
 from common.progress import progress
-from common.recipes import RECIPES
+from common.recipes import recipe_of
 from common.resume import TrainingState, read_states
 
 MEMORY_ERRORS = (torch.cuda.OutOfMemoryError, MemoryError)  # PyTorch says it of the CPU by a RuntimeError
@@ -135,11 +135,6 @@ def open_run(args, step, variant, data):
             if isinstance(error, KeyboardInterrupt) and args.mode == "full" and hasattr(args, "resume"):
                 raise KeyboardInterrupt("--resume goes on") from error
             raise
-
-
-def recipe_of(args):
-    """--recipe, where the step has it."""
-    return vars(args).get("recipe", RECIPES[0])
 
 
 def resolved_arguments(args, data):

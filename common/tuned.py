@@ -14,12 +14,13 @@ from torch import nn
 
 from common.augment import Augment
 from common.cli import reading_options
-from common.dataset import SpectrogramDataset, clip_ids, clip_labels, emotion_slices, make_loader, rows_of, without
+from common.dataset import SpectrogramDataset, clip_ids, clip_labels, emotion_slices, make_loader, rows_of, torch_train_val_split, without
+from common.errors import LabError
 from common.features import N_MELS
 from common.labels import AXES
 from common.machines import machine_probabilities, machine_values, song_statistics
 from common.models import Classifier, MultitaskRegressor
-from common.recipes import TUNED
+from common.recipes import tuned_choices
 from common.report import axis_results, axis_rows, print_genre_facts, print_header, report_axis, report_baselines, report_genres
 from common.submission import write_submission
 from common.training import BestEpoch, evaluate, train_epoch
@@ -32,12 +33,16 @@ def tuned_genres(args, run, folder, kind, features, columns, train_side, test_se
     folder: that the clips are of; kind: of network, see tuned_backbone; features: the step's name for these columns. In a full run of
     the CNN the machines join the networks: a row for members=network and one for members=all; else the first alone.
     """
-    classes = train_side.label_transformer.classes_
-    run.facts |= {"architecture": [kind, columns, frames_averaged(kind, train_side)], "classes": classes, "seen": clip_ids(train_side)}
+    classes, tuned = train_side.label_transformer.classes_, tuned_choices(args)
+    train_side = share_of(train_side, tuned["clips"], args.seed)
+    if len(set(clip_labels(train_side))) < len(classes):
+        raise LabError(f"--change clips={tuned['clips']:g}: a share with clips of all {len(classes)} classes was expected")
+    run.facts |= {"architecture": [kind, columns, frames_averaged(kind, train_side, tuned)], "classes": classes}
+    run.facts["seen"] = clip_ids(train_side)
     run.facts |= {"features": features, "loss": "cross-entropy"}
-    build = partial(genre_network, backbone_for(kind, train_side), len(classes))
+    build = partial(genre_network, backbone_for(kind, train_side, tuned), len(classes))
     print_genre_facts(classes, train_side, None, test_set, build())
-    loss_function = nn.CrossEntropyLoss(label_smoothing=TUNED["label_smoothing"])
+    loss_function = nn.CrossEntropyLoss(label_smoothing=tuned["label_smoothing"])
     tests, history = train_networks(args, run, build, train_side, test_set, loss_function, num_classes=len(classes))
     networks = tests[0]._replace(outputs=torch.stack([each.outputs.softmax(dim=1) for each in tests]).mean(dim=0).log())
     both = "cnn" in kind and args.mode == "full"
@@ -46,7 +51,7 @@ def tuned_genres(args, run, folder, kind, features, columns, train_side, test_se
     if both:
         known, unknown = (song_statistics(dataset) for dataset in (train_side, test_set))
         machine = torch.from_numpy(machine_probabilities(known, clip_labels(train_side), unknown))
-        together = networks._replace(outputs=((networks.outputs.exp() + machine) / 2).log())
+        together = networks._replace(outputs=networks.outputs.exp().lerp(machine.float(), tuned["machine"]).log())
         metrics["all"] = report_genres(run, "networks, kernel machine and trees", classes, test_set, together)
     best = metrics.get("all", metrics["network"])
     best["baselines"] = report_baselines(args, run, folder, train_side, test_set, metrics["network"]["accuracy"])
@@ -63,8 +68,10 @@ def tuned_multitask(args, data, run):
     print_header("Step 10: three axes at once by the tuned recipe", data, args, run)
     labelled = SpectrogramDataset(data.emotions(), features="mel", axis=AXES, **reading_options(args))
     test_set = emotion_slices(labelled, args.batch_size, seed=args.seed)[2].dataset
-    known = without(labelled, clip_ids(test_set))
-    run.facts |= {"architecture": ["tuned-cnn", "mel", frames_averaged("tuned-cnn", known), "multitask"], "classes": list(AXES)}
+    tuned = tuned_choices(args)
+    known = share_of(without(labelled, clip_ids(test_set)), tuned["clips"], args.seed)
+    every = frames_averaged("tuned-cnn", known, tuned)
+    run.facts |= {"architecture": ["tuned-cnn", "mel", every, "multitask"], "classes": list(AXES)}
     print(f"clips      : {len(known)} to train on, none to validate with (nothing is picked), {len(test_set)} to test")
     values, tests, history = emotion_values(args, run, known, test_set)
     metrics = {}
@@ -93,31 +100,33 @@ def tuned_multitask(args, data, run):
 def emotion_values(args, run, known, unknown, name=""):
     """({"network" and, in a full run, "all": values (n, axes) of `unknown`}, the networks' Evaluations of it, a history of training)."""
     run.facts["seen"] = clip_ids(known)
-    labels = torch.from_numpy(clip_labels(known))
+    labels, tuned = torch.from_numpy(clip_labels(known)), tuned_choices(args)
     scale = labels.std(dim=0).clamp(min=1e-3).to(args.device)
-    build = partial(emotion_network, backbone_for("tuned-cnn", known), labels)
-    tests, history = train_networks(args, run, build, known, unknown, partial(concordance_loss, scale=scale), name)
+    build = partial(emotion_network, backbone_for("tuned-cnn", known, tuned), labels)
+    loss_function = partial(concordance_loss, scale=scale, share=tuned["rank_loss"])
+    tests, history = train_networks(args, run, build, known, unknown, loss_function, name)
     values = {"network": torch.stack([each.outputs for each in tests]).mean(dim=0)}
     if args.mode == "full":
         machine = torch.from_numpy(machine_values(song_statistics(known), labels.numpy(), song_statistics(unknown))).float()
-        values["all"] = (values["network"] + machine) / 2
+        values["all"] = values["network"].lerp(machine, tuned["machine"])
     return values, tests, history
 
 
 def train_networks(args, run, build, known, unknown, loss_function, name="", num_classes=None):
-    """Trains as many networks as TUNED says on `known`; returns (their Evaluations of `unknown`, the last one's history).
+    """Trains as many networks as the recipe says on `known`; returns (their Evaluations of `unknown`, the last one's history).
 
     build: makes one with new weights; name: before the numbers of their files; num_classes: of genres, None for values.
     """
-    found, history = [], []
-    count = max(TUNED["networks"], vars(args).get("ensemble", 1)) if args.mode == "full" else 1
+    found, history, tuned = [], [], tuned_choices(args)
+    count = max(tuned["networks"], vars(args).get("ensemble", 1)) if args.mode == "full" else 1
     for number in range(count):
         torch.manual_seed(args.seed + 1000 * number)
         model = build().to(args.device)
-        augment = Augment(model.backbone.front_end.mean, mel_bands(known), num_classes=num_classes, **TUNED["augment"])
+        changes = {name: tuned[name] for name in ("crop", "stretch", "curve_db", "masks", "mixup")}
+        augment = Augment(model.backbone.front_end.mean, mel_bands(known), **changes, num_classes=num_classes)
         loader = make_loader(known, args.batch_size, shuffle=True, seed=args.seed + 1000 * number)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=TUNED["weight_decay"])
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(one_cycle, epochs=args.epochs))
+        optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=tuned["weight_decay"])
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(one_cycle, epochs=args.epochs, fall=tuned["cycle"]))
         last, history = BestEpoch(model), []
         print(f"network {name}{number}")
         for epoch in run.epochs(args.epochs, model, optimizer, loader, last, history, schedule, name=f"-{name}{number}"):
@@ -144,16 +153,24 @@ def emotion_network(backbone, labels):
     return model
 
 
-def frames_averaged(kind, dataset):
+def share_of(dataset, share, seed):
+    """This share of a dataset's clips, drawn as torch_train_val_split draws its training side; the dataset itself for 1."""
+    return torch_train_val_split(dataset, 1, 1, 1 - share, seed=seed)[0].dataset if share < 1 else dataset
+
+
+def frames_averaged(kind, dataset, tuned):
     """How many neighbouring frames become one, from the length of the clips."""
-    return max(1, round(rows_of(dataset)[0].max_length / TUNED["frames"][kind]))
+    return max(1, round(rows_of(dataset)[0].max_length / tuned["lstm_frames" if "lstm" in kind else "frames"]))
 
 
-def backbone_for(kind, dataset):
+def backbone_for(kind, dataset, tuned):
     """A function that makes the network below the head, with new weights, its input standardised by these clips' frames."""
     base, rows = rows_of(dataset)
-    scale = row_scale([base.clips[base.ids[row]][:, base.columns] for row in rows])
-    return partial(tuned_backbone, kind, base.feat_dim, frames_averaged(kind, dataset), *scale)
+    mean = deviation = None
+    if tuned["standardised"]:
+        mean, deviation = row_scale([base.clips[base.ids[row]][:, base.columns] for row in rows])
+    every = frames_averaged(kind, dataset, tuned)
+    return partial(tuned_backbone, kind, base.feat_dim, every, mean, deviation, tuned["dropout"])
 
 
 def row_scale(clips):
@@ -168,23 +185,24 @@ def row_scale(clips):
     return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
 
 
-def one_cycle(epoch, epochs):
-    """The learning rate of an epoch as a share of its height: up along a line for a tenth of the epochs, down to 0 along a cosine."""
+def one_cycle(epoch, epochs, fall=1.0):
+    """The learning rate of an epoch as a share of its height: up along a line for a tenth of the epochs, then down by `fall` of it along a
+    cosine."""
     rise = max(1, epochs // 10)
     if epoch < rise:
         return (epoch + 1) / rise
-    return 0.5 * (1 + math.cos(math.pi * (epoch - rise) / max(1, epochs - rise)))
+    return 1 - fall * 0.5 * (1 - math.cos(math.pi * (epoch - rise) / max(1, epochs - rise)))
 
 
-def concordance_loss(outputs, targets, scale):
+def concordance_loss(outputs, targets, scale, share=0.5):
     """Squared error in units of the axes' deviations, and what the batch's correlations lack to 1: the score asks for order alone.
 
-    outputs, targets (B, axes); scale (axes,); the mean over the axes of both, halved.
+    outputs, targets (B, axes); scale (axes,); the mean over the axes of both, the second weighted by `share`, the first by the rest.
     """
     error = ((outputs - targets) / scale).square().mean()
     ours, theirs = outputs - outputs.mean(dim=0), targets - targets.mean(dim=0)
     sizes = (ours.square().sum(dim=0) * theirs.square().sum(dim=0) + 1e-8 * scale**4).sqrt()
-    return (error + (1 - (ours * theirs).sum(dim=0) / sizes).mean()) / 2
+    return (1 - share) * error + share * (1 - (ours * theirs).sum(dim=0) / sizes).mean()
 
 
 def mel_bands(dataset):

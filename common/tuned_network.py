@@ -43,7 +43,7 @@ class TunedCNN(nn.Module):
     x (B, T, n_mels) dB, lengths (B,) -> (B, feature_size). More padding changes no result in evaluation.
     """
 
-    def __init__(self, front_end, n_mels, dropout=0.2):
+    def __init__(self, front_end, n_mels, dropout):
         super().__init__()
         self.front_end, self.stages = front_end, CNNBackbone(n_mels)
         self.feature_size = self.stages.feature_size
@@ -61,7 +61,7 @@ class TunedLSTM(nn.Module):
     x (B, T, width), lengths (B,) -> (B, feature_size). More padding changes no result in evaluation.
     """
 
-    def __init__(self, front_end, width, rnn_size=64, dropout=0.2):
+    def __init__(self, front_end, width, dropout, rnn_size=64):
         super().__init__()
         self.front_end = front_end
         self.stages = CNNBackbone(width, (16, 32, 64, 128)[: width.bit_length() - 1])
@@ -79,7 +79,7 @@ class TunedLSTM(nn.Module):
 KINDS = ("tuned-cnn", "tuned-lstm")
 
 
-def tuned_backbone(kind, width, every, mean=None, deviation=None):
+def tuned_backbone(kind, width, every, mean=None, deviation=None, dropout=0.0):
     """The network of this kind, one of KINDS, on `width` features, `every` frames averaged to one; mean and deviation as FrontEnd has them.
 
     Without these two they are 0 and 1 until a checkpoint's take their place.
@@ -88,5 +88,5 @@ def tuned_backbone(kind, width, every, mean=None, deviation=None):
     deviation = torch.ones(width) if deviation is None else deviation
     networks = {"tuned-cnn": TunedCNN, "tuned-lstm": TunedLSTM}
     if kind in networks:
-        return networks[kind](FrontEnd(mean, deviation, every), width)
+        return networks[kind](FrontEnd(mean, deviation, every), width, dropout)
     raise ValueError(f"one of {', '.join(KINDS)} was expected, not {kind}")

@@ -18,7 +18,7 @@ from common.dataset import SpectrogramDataset, clip_ids, emotion_slices, make_lo
 from common.errors import LabError
 from common.findings import difference
 from common.labels import AXES
-from common.metrics import axis_losses, bootstrap_differences, spearman
+from common.metrics import axis_losses, bootstrap, interval, spearman
 from common.models import Classifier, CNNBackbone, MultitaskRegressor, Regressor
 from common.report import axis_results
 from common.run import mean_rows, result_line
@@ -318,16 +318,39 @@ def test_a_finding_needs_an_interval_without_zero(tmp_path):
     assert difference(runs["good"], runs["bad"], "energy") is None  # other clips
 
 
-def test_the_bootstrap_interval_covers_about_as_often_as_it_says():
-    """Two models that are right 70 % of the time: the 95 % interval of their difference holds 0 in about 95 of 100 sets."""
-    rng, held = np.random.default_rng(1), 0
-    for _ in range(100):
-        one, other = rng.random(100) < 0.7, rng.random(100) < 0.7
-        seed = int(rng.integers(1e9))
-        drawn = bootstrap_differences(np.ones(100), one, other, lambda true, right: right.mean(axis=-1), rounds=200, seed=seed)
-        low, high = np.percentile(drawn, [2.5, 97.5])
+def coverage(sets, sides, gaps_of):
+    """In how many of `sets` made-up comparisons, without any true difference, the interval of the mean gap holds 0."""
+    held = 0
+    for number in range(sets):
+        gaps = gaps_of(np.random.default_rng(number))
+        low, high = interval(bootstrap(sides, partial(mean_gap, gaps), rounds=200))
         held += low <= 0 <= high
+    return held
+
+
+def mean_gap(gaps, k, rows):
+    return gaps[k][rows].mean()
+
+
+def test_the_bootstrap_interval_covers_about_as_often_as_it_says():
+    """Two models that are right 70 % of the time, one seed: the 95 % interval of their difference holds 0 in about 95 of 100 sets."""
+    held = coverage(100, [range(100)], lambda rng: [(rng.random(100) < 0.7) - (rng.random(100) < 0.7).astype(float)])
     assert 87 <= held <= 100
+
+
+def test_seeds_on_the_same_clips_are_no_new_clips():
+    """What a song is worth to one model alone is shared by five seeds, whose mean then moves nearly as far as one seed's."""
+
+    def gaps_of(rng):
+        song = rng.normal(size=100)
+        return [song + 0.3 * rng.normal(size=100) for _ in range(5)]
+
+    assert 87 <= coverage(100, [range(100)] * 5, gaps_of) <= 100
+
+
+def test_seeds_that_differ_widen_the_interval():
+    """What a seed is worth on every song alike: of clips alone, the interval would hardly ever hold 0."""
+    assert coverage(60, [range(400)] * 8, lambda rng: [rng.normal() + 0.5 * rng.normal(size=400) for _ in range(8)]) >= 45
 
 
 def test_metrics_of_an_axis_stand_beside_the_constant_predictors(flags, tmp_path):

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from common.metrics import accuracy, classification_metrics, majority_class, prior_losses, report_table, squared_error_loss
+from common.metrics import (
+    accuracy,
+    classification_metrics,
+    majority_class,
+    prior_losses,
+    rank_correlation,
+    report_table,
+    score_interval,
+    share_right,
+    squared_error_loss,
+)
 
 
 def test_squared_error_of_a_uniform_guess_is_the_write_ups_scale():
@@ -57,3 +67,12 @@ def test_the_report_reproduces_the_write_ups_third_lstm():
 def test_accuracy():
     assert accuracy(torch.tensor([[1.0, 2], [3, 1], [0, 1]]), torch.tensor([1, 0, 0])) == pytest.approx(2 / 3)
     assert math.isclose(accuracy(torch.eye(4), torch.arange(4)), 1.0)
+
+
+def test_an_interval_is_as_wide_as_a_proportions_and_knows_no_rank_of_a_constant():
+    true = np.zeros(400)
+    predicted = (np.arange(400) % 4 == 0).astype(float)  # three of four are right
+    low, high = score_interval(true, predicted, share_right)
+    error = np.sqrt(0.75 * 0.25 / 400)
+    assert low == pytest.approx(0.75 - 1.96 * error, abs=0.01) and high == pytest.approx(0.75 + 1.96 * error, abs=0.01)
+    assert score_interval(predicted, true, rank_correlation) == (None, None)

@@ -136,7 +136,7 @@ def table_rows(markdown):
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):
-    monkeypatch.setattr(findings, "bootstrap_differences", partial(findings.bootstrap_differences, rounds=20))
+    monkeypatch.setattr(findings, "bootstrap", partial(findings.bootstrap, rounds=20))
 
 
 @pytest.fixture

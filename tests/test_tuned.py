@@ -11,6 +11,7 @@ import step10_multitask
 from common.augment import Augment
 from common.blocks import RATES, block_features
 from common.checkpoints import read_checkpoint
+from common.errors import LabError
 from common.features import HOP_LENGTH, SAMPLE_RATE
 from common.machines import clip_families, harmony, kernels, machine_probabilities, machine_values
 from common.recipes import TUNED
@@ -73,8 +74,7 @@ def test_row_scale_is_that_of_all_frames_together():
 
 def plain_augment(**changes):
     """One that takes half of each clip and does nothing else, but for the changes named."""
-    off = {"stretch": 0, "curve_db": 0, "masks": (0, 0), "mixup": 0}
-    return Augment(torch.zeros(6), 4, **{**off, **changes})
+    return Augment(torch.zeros(6), 4, **{"crop": 0.5, **changes})
 
 
 def test_pieces_are_taken_from_the_clips_own_frames():
@@ -105,9 +105,9 @@ def test_masks_cover_at_most_their_share():
     torch.manual_seed(0)
     covered = []
     for _ in range(30):
-        out, _, _ = plain_augment(masks=(0.5, 0.3), crop=1.0)(torch.ones(2, 20, 6), torch.zeros(2), torch.tensor([20, 20]))
+        out, _, _ = plain_augment(masks=0.4, crop=1.0)(torch.ones(2, 20, 6), torch.zeros(2), torch.tensor([20, 20]))
         covered += [(out == 0).all(dim=2).sum(dim=1).max().item(), 10 * (out == 0).all(dim=1).sum(dim=1).max().item()]
-    assert 0 < max(covered[0::2]) <= 7 and 0 < max(covered[1::2]) <= 40
+    assert 0 < max(covered[0::2]) <= 9 and 0 < max(covered[1::2]) <= 40  # of 20 frames, and ten times of 6 rows
 
 
 def test_mixed_targets_are_shares_that_fit_the_mixture():
@@ -242,6 +242,47 @@ def test_step10_scores_without_the_test_slice_and_submits_with_it(flags, tmp_pat
     step10_multitask.main([*flags, "--submit", str(tmp_path / "network.txt"), "--members", "network"])
     one, other = ((tmp_path / name).read_text().splitlines() for name in ("all.txt", "network.txt"))
     assert len(one) == len(other) == 7 and one != other
+
+
+def test_a_change_is_in_the_name_the_facts_and_the_training(flags, tmp_path, capsys):
+    step7_cnn.main([*flags, "--change", "networks=1", "mixup=0.4"])
+    step7_cnn.main([*flags, "--change", "networks=1"])
+    losses = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch : 0")]
+    assert len(losses) == 2 and losses[0] != losses[1]
+    changed = tmp_path / "runs" / "step7_cnn" / "mel_tuned-networks=1-mixup=0.4_seed0"
+    assert read_checkpoint(changed / "best-0.pt")[1]["recipe"] == "tuned-networks=1-mixup=0.4"
+    assert not (changed / "best-1.pt").exists()
+
+
+@pytest.mark.parametrize("change", ["clips=0.5", "standardised=0", "cycle=0", "crop=0.5", "masks=0.2", "stretch=0.2", "curve_db=4"])
+def test_every_change_changes_the_training(flags, capsys, change):
+    for more in ([], ["--change", change]):
+        step7_cnn.main([*flags, "--quick", "--no-cache", "--epochs", "3", *more])
+    losses = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch : 2")]
+    assert len(losses) == 2 and losses[0] != losses[1]
+
+
+def test_the_machines_share_is_what_the_members_differ_by(flags, tmp_path):
+    rows = step7_cnn.main([*flags, "--change", "machine=0"])
+    assert rows[0] == {**rows[1], "members": "network"}
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--change", "depth=3"], "with a name of epochs"),
+        (["--change", "mixup"], "mixup: a number above 0"),
+        (["--change", "networks=1.5"], "networks: a whole number from 1 on"),
+        (["--change", "dropout=2"], "dropout: a number from 0 to 1"),
+        (["--change", "clips=0.001"], "clips"),
+        (["--recipe", "writeup", "--change", "mixup=1"], "--recipe tuned was expected"),
+    ],
+)
+def test_an_impossible_change_is_one_sentence(flags, capsys, words, named):
+    with pytest.raises((SystemExit, LabError)) as caught:
+        step7_cnn.main([*flags, *words])
+    text = f"{capsys.readouterr().err}{caught.value}"
+    assert named in text and "Traceback" not in text
 
 
 def test_a_stopped_tuned_run_goes_on_to_the_same_end(flags, tmp_path, monkeypatch):

@@ -1,0 +1,109 @@
+"""The finished runs below a folder as a table, a row for each variant and its members: mean over seeds, deviation, 95 % interval.
+
+    python -m benchmarks.accuracy runs
+    python -m benchmarks.accuracy runs --base mel_tuned
+
+Accuracy for genres; for emotions the rank correlation of each axis and, where a run has all three, their mean. The interval comes from
+drawing clips and seeds anew; --base adds the difference to that variant of the same step over the seeds that both have.
+"""
+
+import argparse
+import csv
+import re
+from pathlib import Path
+
+import numpy as np
+
+from common.cli import run_script
+from common.errors import LabError
+from common.labels import AXES
+from common.metrics import bootstrap, interval, rank_correlation, share_right
+from common.run import METRICS
+
+MEMBERS = {"network": "predictions_network.csv", "all": "predictions.csv"}
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", metavar="ROOT", help="a folder of runs, --out of the steps")
+    parser.add_argument("--base", metavar="VARIANT", help="a variant without its seed, as in ROOT/<step>/<variant>_seed0")
+    args = parser.parse_args(argv)
+    table = read_table(args.root)
+    if not table:
+        raise LabError(f"{args.root}: finished runs were expected, as the steps write them with --out")
+    print("| step | variant | members | figure | seeds | mean | deviation | 95 % interval |" + " minus base, interval |" * bool(args.base))
+    print("|---|---|---|---|---|---|---|---|" + "---|" * bool(args.base))
+    for (step, variant, members), seeds in sorted(table.items()):
+        for figure in figures(seeds):
+            cells = [step, variant, members, figure, f"{len(seeds)}", *summary(seeds, figure)]
+            if args.base:
+                cells.append(beside(seeds, table.get((step, args.base, members), {}), figure))
+            print(f"| {' | '.join(cells)} |")
+
+
+def read_table(root):
+    """{(step, variant without its seed, members): {seed: {figure: {clip id: (true, predicted)}}}} of the finished full runs below root."""
+    table: dict = {}
+    for path in sorted(Path(root).glob(f"*/*_seed*/{METRICS}")):
+        name = re.fullmatch(r"(.+)_seed(\d+)", path.parent.name)
+        files = {members: path.parent / file for members, file in MEMBERS.items() if (path.parent / file).exists()}
+        if name:  # else a dry run, or an earlier one of the same name
+            for members, file in files.items():
+                key = path.parent.parent.name, name[1], members if len(files) > 1 else "-"
+                table.setdefault(key, {})[int(name[2])] = test_side(file)
+    return table
+
+
+def test_side(path):
+    """{"accuracy" or an axis: {clip id: (true, predicted)}} of a file of predictions."""
+    found: dict = {}
+    with open(path, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["side"] == "test":
+                kind = float if "axis" in row else str
+                found.setdefault(row.get("axis", "accuracy"), {})[row["id"]] = kind(row["true"]), kind(row["predicted"])
+    return found
+
+
+def figures(seeds):
+    names = list(next(iter(seeds.values())))
+    return [*names, "mean"] if names == list(AXES) else names
+
+
+def columns(side, figure, ids):
+    """[(true, predicted)] arrays of one seed's test side in this order of clips, for "mean" those of every axis."""
+    names = AXES if figure == "mean" else (figure,)
+    return [tuple(map(np.array, zip(*(side[name][ident] for ident in ids), strict=True))) for name in names]
+
+
+def score(parts, rows):
+    values = [(share_right if true.dtype.kind == "U" else rank_correlation)(true[rows], predicted[rows]) for true, predicted in parts]
+    return float(np.mean(values))
+
+
+def summary(seeds, figure):
+    """Mean, deviation and interval of a figure over {seed: test side}, as texts."""
+    sides = [list(next(iter(side.values()))) for side in seeds.values()]
+    parts = [columns(side, figure, ids) for side, ids in zip(seeds.values(), sides, strict=True)]
+    scores = [score(each, slice(None)) for each in parts]
+    low, high = interval(bootstrap(sides, lambda k, rows: score(parts[k], rows)))
+    return f"{np.mean(scores):.3f}", f"{np.std(scores, ddof=1):.3f}" if len(scores) > 1 else "-", f"{low:.3f} to {high:.3f}"
+
+
+def beside(seeds, base, figure):
+    """The difference to another variant over the seeds that both have, with its interval, as text."""
+    shared = sorted(seeds.keys() & base.keys())
+    if not shared or seeds is base:
+        return "-"
+    sides = [list(next(iter(seeds[seed].values()))) for seed in shared]
+    mine, theirs = ([columns(each[seed], figure, ids) for seed, ids in zip(shared, sides, strict=True)] for each in (seeds, base))
+
+    def gap(k, rows=slice(None)):
+        return score(mine[k], rows) - score(theirs[k], rows)
+
+    low, high = interval(bootstrap(sides, gap))
+    return f"{np.mean([gap(k) for k in range(len(shared))]):+.3f}, {low:+.3f} to {high:+.3f} ({len(shared)} seeds)"
+
+
+if __name__ == "__main__":
+    run_script(main)
