@@ -10,15 +10,15 @@ export OMP_WAIT_POLICY ?= PASSIVE
 demo: .venv/installed
 	$(BIN)/python step7_cnn.py --epochs 25
 
-## every step, and the page that lays them beside the write-up, runs/report.html; fewer epochs than its own in steps 8 to 10
+## every step, and the page that lays them beside the write-up, runs/report.html; fewer epochs than its own in steps 5 to 10
 all: .venv/installed
 	$(BIN)/python step0_data.py
 	$(BIN)/python step1_visualize.py
 	$(BIN)/python step5_lstm.py --epochs 5
 	$(BIN)/python step7_cnn.py --epochs 12
 	$(BIN)/python step7a_look_inside.py
-	$(BIN)/python step8_regression.py --epochs 8
-	$(BIN)/python step9_transfer.py --pretrain-epochs 6 --epochs 5
+	$(BIN)/python step8_regression.py --epochs 7
+	$(BIN)/python step9_transfer.py --pretrain-epochs 5 --epochs 5
 	$(BIN)/python step10_multitask.py --epochs 11
 	$(BIN)/python build_report.py
 

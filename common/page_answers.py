@@ -4,6 +4,7 @@ import numpy as np
 
 from common.findings import difference, mean_score
 from common.labels import AXES
+from common.metrics import mean_or_none
 from common.page_results import first_run, shown, values
 from common.spectrogram_plots import count_classes
 from common.writeup import STEP5_LSTM, STEP7_CNN, STEP8_SPEARMAN, STEP9_SPEARMAN, STEP10_SPEARMAN
@@ -50,7 +51,7 @@ def time_steps(results):
     if all(costs):
         text += (
             f"An LSTM takes them one after the other: an epoch took {costs[0]:.2f} s on mel and {costs[1]:.2f} s on beats, so whole clips "
-            f"cost {costs[0] / costs[1]:.1f} times as much (seconds of the whole run over its epochs, reading and test included, "
+            f"cost {costs[0] / costs[1]:.1f} times as much (the median epoch, with its validation, "
             f"{' and '.join(sorted({machine(run) for run in [*full.values(), *beat.values()]}))}). "
         )
     accuracies = [shown(values(group, "result", "test_acc")) for group in (full, beat)]
@@ -59,8 +60,9 @@ def time_steps(results):
 
 
 def seconds_per_epoch(group):
-    epochs, seconds = [len(history) for history in values(group, "history")], values(group, "used", "seconds")
-    return sum(seconds) / sum(epochs) if seconds and all(epochs) else None
+    """The median epoch's, mean over the seeds; None where a run trained nothing, or had only to be finished when it was resumed."""
+    seconds = values(group, "used", "epoch_seconds")
+    return mean_or_none(seconds) if seconds else None
 
 
 def machine(run):

@@ -38,7 +38,7 @@ class Run:
 
     def __init__(self, folder, facts, arguments, log, saved):
         self.folder, self.facts, self.arguments, self.log, self.saved = folder, facts, arguments, log, saved
-        self.started = time.monotonic()
+        self.started, self.epoch_seconds = time.monotonic(), []
 
     def epochs(self, count, model, optimizer, loader, best, history, *more, name=""):
         """The epochs 0..count-1 behind a progress bar, for `for`; in a full run the whole state is saved after each, as state<name>.pt.
@@ -57,7 +57,9 @@ class Run:
                 self.save_best(best, f"best{name}")
             tell_resumed(facts, self.arguments)
         for epoch in progress(range(done, count), "epochs", "epoch", total=count, initial=done):
+            epoch_started = time.monotonic()
             yield epoch
+            self.epoch_seconds.append(time.monotonic() - epoch_started)
             if self.facts["mode"] == "full":
                 facts = {"arguments": self.arguments, "data": self.facts["data"], "versions": versions(), "epoch": epoch}
                 state.save(path, {**facts, "log": "".join(self.log.written[begun:])})
@@ -87,7 +89,8 @@ class Run:
         """
         if history:
             write_json(self.folder / "history.json", history)
-        used = {"seconds": round(time.monotonic() - self.started, 1), "peak_memory_mb": peak_memory_mb()}
+        per_epoch = round(float(np.median(self.epoch_seconds)), 3) if self.epoch_seconds else None
+        used = {"seconds": round(time.monotonic() - self.started, 1), "epoch_seconds": per_epoch, "peak_memory_mb": peak_memory_mb()}
         facts = {name: value for name, value in self.facts.items() if name != "seen"}
         write_json(self.folder / METRICS, {"result": result, **facts, "used": used, "metrics": metrics})
         memory = f", peak memory {used['peak_memory_mb']} MB" if used["peak_memory_mb"] else ""

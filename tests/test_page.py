@@ -197,11 +197,11 @@ def test_every_figure_on_the_page_is_that_of_the_runs(odd):
 
 def test_questions_are_answered_from_the_figures(odd):
     data, root = odd
-    for features, seconds in (("mel", 8.0), ("beat", 2.0)):
+    for features, seconds in (("mel", 3.0), ("beat", 0.0)):
         for seed in (0, 1):
             path = root / "step5_lstm" / f"{features}_cross-entropy_seed{seed}" / "metrics.json"
             run = json.loads(path.read_text(encoding="utf-8"))
-            run["used"]["seconds"] = seconds
+            run["used"]["epoch_seconds"] = seconds + 2 * seed
             path.write_text(json.dumps(run), encoding="utf-8")
     results = find_results(argparse.Namespace(out=root, data=None, seed=0, seeds=None), data)
     assert seconds_per_epoch(results.only("step5_lstm", features="mel")) == 4.0
