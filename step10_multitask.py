@@ -47,7 +47,7 @@ LEARNING_RATE = 1e-3  # left open by the write-up; as in steps 7 to 9, like the 
 
 
 def main(argv=None):
-    parser = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE, tuned=True)
+    parser = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE, tuned="multitask")
     parser.add_argument("--weights", type=fraction, nargs=3, default=WEIGHTS, metavar=("V", "E", "D"), help="of the losses (default: .33)")
     parser.add_argument("--ensemble", type=whole(1), default=1, metavar="N", help="average N initialisations and batch orders")
     parser.add_argument("--submit", type=place, metavar="FILE", help="write the competition's file for the unlabelled test side")
@@ -59,6 +59,8 @@ def main(argv=None):
         parser.error("--weights: at least one above 0 was expected")
     if args.checkpoint and args.ensemble > 1:
         parser.error("--checkpoint scores one network: no --ensemble was expected beside it")
+    if args.recipe == "tuned" and args.ensemble > 1:
+        parser.error("--ensemble is of the write-up's recipe: --change networks=N was expected beside --recipe tuned")
     if args.submit and args.seeds > 1:
         parser.error("--submit writes one file: --ensemble was expected in place of --seeds")
     if args.submit and args.mode in ("quick", "overfit"):

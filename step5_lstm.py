@@ -57,7 +57,7 @@ ALL_SETS = {**FEATURE_SETS, "chroma-beat": ("chroma", True), "fused-beat": ("fus
 
 
 def parser():
-    flags = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE, tuned=True)
+    flags = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE, tuned="lstm")
     flags.add_argument("--features", nargs="+", choices=FEATURE_SETS, help="beat is beat-synced mel (default: all four)")
     flags.add_argument("--beat", action="store_true", help="beat-synced frames for all: beat, chroma-beat, fused-beat")
     flags.add_argument("--loss", choices=LOSSES, default="cross-entropy", help="what is minimised (default: %(default)s)")

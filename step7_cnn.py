@@ -49,7 +49,7 @@ LEARNING_RATE = 1e-3  # Adam's own default; no weight decay
 
 
 def main(argv=None):
-    args = parse_arguments(step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE, tuned=True), argv)
+    args = parse_arguments(step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE, tuned="cnn"), argv)
     data = find_data(args.data)
     by_seed = [one_seed(each, data) for each in each_seed(args)]
     if args.mode in ("full", "score"):

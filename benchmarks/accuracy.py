@@ -4,11 +4,12 @@
     python -m benchmarks.accuracy runs --base mel_tuned
 
 Accuracy for genres; for emotions the rank correlation of each axis and, where a run has all three, their mean. The interval comes from
-drawing clips and seeds anew; --base adds the difference to that variant of the same step over the seeds that both have.
+drawing clips and, where there are several, seeds anew; --base adds the difference to that variant of the same step, over the seeds of both.
 """
 
 import argparse
 import csv
+import json
 import re
 from pathlib import Path
 
@@ -31,26 +32,36 @@ def main(argv=None):
     table = read_table(args.root)
     if not table:
         raise LabError(f"{args.root}: finished runs were expected, as the steps write them with --out")
+    if args.base and args.base not in {variant for _, variant, _ in table}:
+        raise LabError(f"--base {args.base}: one of {', '.join(sorted({variant for _, variant, _ in table}))} was expected")
     print("| step | variant | members | figure | seeds | mean | deviation | 95 % interval |" + " minus base, interval |" * bool(args.base))
     print("|---|---|---|---|---|---|---|---|" + "---|" * bool(args.base))
     for (step, variant, members), seeds in sorted(table.items()):
+        base = table.get((step, args.base, members)) or table.get((step, args.base, "-")) or {}
         for figure in figures(seeds):
             cells = [step, variant, members, figure, f"{len(seeds)}", *summary(seeds, figure)]
-            if args.base:
-                cells.append(beside(seeds, table.get((step, args.base, members), {}), figure))
-            print(f"| {' | '.join(cells)} |")
+            print(f"| {' | '.join([*cells, beside(seeds, base, figure)] if args.base else cells)} |")
 
 
 def read_table(root):
-    """{(step, variant without its seed, members): {seed: {figure: {clip id: (true, predicted)}}}} of the finished full runs below root."""
+    """{(step, variant without its seed, members): {seed: {figure: {clip id: (true, predicted)}}}} of the finished full runs below root.
+
+    members: "network" and "all" of the tuned recipe's runs, "-" of others. LabError where a variant's runs are of several data sets.
+    """
     table: dict = {}
+    data: dict = {}
     for path in sorted(Path(root).glob(f"*/*_seed*/{METRICS}")):
         name = re.fullmatch(r"(.+)_seed(\d+)", path.parent.name)
         files = {members: path.parent / file for members, file in MEMBERS.items() if (path.parent / file).exists()}
-        if name:  # else a dry run, or an earlier one of the same name
-            for members, file in files.items():
-                key = path.parent.parent.name, name[1], members if len(files) > 1 else "-"
-                table.setdefault(key, {})[int(name[2])] = test_side(file)
+        if not name or not files:
+            continue  # a dry run, an earlier one of the same name, a step that predicts nothing
+        step, variant = path.parent.parent.name, name[1]
+        fingerprint = json.loads(path.read_text(encoding="utf-8"))["data"]
+        if data.setdefault((step, variant), fingerprint) != fingerprint:
+            raise LabError(f"{path.parent}: runs of one data set were expected under {root}, this one is of another than other seeds of it")
+        for members, file in files.items():
+            seeds = table.setdefault((step, variant, members if len(files) > 1 else "-"), {})
+            seeds[int(name[2])] = test_side(file)
     return table
 
 
@@ -70,6 +81,10 @@ def figures(seeds):
     return [*names, "mean"] if names == list(AXES) else names
 
 
+def clips_of(side):
+    return list(next(iter(side.values())))
+
+
 def columns(side, figure, ids):
     """[(true, predicted)] arrays of one seed's test side in this order of clips, for "mean" those of every axis."""
     names = AXES if figure == "mean" else (figure,)
@@ -77,32 +92,39 @@ def columns(side, figure, ids):
 
 
 def score(parts, rows):
+    """Accuracy, or the mean rank correlation of the parts, on these rows; NaN where a prediction is constant."""
     values = [(share_right if true.dtype.kind == "U" else rank_correlation)(true[rows], predicted[rows]) for true, predicted in parts]
     return float(np.mean(values))
 
 
 def summary(seeds, figure):
-    """Mean, deviation and interval of a figure over {seed: test side}, as texts."""
-    sides = [list(next(iter(side.values()))) for side in seeds.values()]
+    """Mean, deviation and interval of a figure over {seed: test side}, as texts; "undefined" where a seed's is."""
+    sides = [clips_of(side) for side in seeds.values()]
     parts = [columns(side, figure, ids) for side, ids in zip(seeds.values(), sides, strict=True)]
     scores = [score(each, slice(None)) for each in parts]
+    if np.isnan(scores).any():
+        return "undefined", "-", "-"
     low, high = interval(bootstrap(sides, lambda k, rows: score(parts[k], rows)))
     return f"{np.mean(scores):.3f}", f"{np.std(scores, ddof=1):.3f}" if len(scores) > 1 else "-", f"{low:.3f} to {high:.3f}"
 
 
 def beside(seeds, base, figure):
-    """The difference to another variant over the seeds that both have, with its interval, as text."""
+    """The difference to another variant over the seeds that both have, with its interval, as text; "-" where nothing can be compared."""
     shared = sorted(seeds.keys() & base.keys())
-    if not shared or seeds is base:
+    sides = [clips_of(seeds[seed]) for seed in shared]
+    alike = all(figure in figures(base) and set(ids) == set(clips_of(base[seed])) for seed, ids in zip(shared, sides, strict=True))
+    if seeds is base or not shared or not alike:
         return "-"
-    sides = [list(next(iter(seeds[seed].values()))) for seed in shared]
     mine, theirs = ([columns(each[seed], figure, ids) for seed, ids in zip(shared, sides, strict=True)] for each in (seeds, base))
 
     def gap(k, rows=slice(None)):
         return score(mine[k], rows) - score(theirs[k], rows)
 
+    mean = np.mean([gap(k) for k in range(len(shared))])
+    if np.isnan(mean):
+        return "undefined"
     low, high = interval(bootstrap(sides, gap))
-    return f"{np.mean([gap(k) for k in range(len(shared))]):+.3f}, {low:+.3f} to {high:+.3f} ({len(shared)} seeds)"
+    return f"{mean:+.3f}, {low:+.3f} to {high:+.3f} ({len(shared)} seed{'s' * (len(shared) > 1)})"
 
 
 if __name__ == "__main__":

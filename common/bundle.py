@@ -48,7 +48,7 @@ REWRITTEN = (
     (r", predictions\.csv|, so that a run can resume", ""),
     (r"open_clips\((dict\(.*?\)), cache_file, build=not at_most\)", r"open_clips(\1)"),
     (r"\n +cache=None,", ""),
-    (r", tuned=(True|False)|\*\*?recipe, |\"recipe\": recipe_of\(args\), |, augment=None", ""),
+    (r", tuned=(\"\w+\"|None)|\*\*?recipe, |\"recipe\": recipe_of\(args\), |, augment=None", ""),
     (r"\n +if augment:\n[^\n]*", ""),
     (r"\[one_seed\(each, (.*)\) for each in each_seed\(args\)\]", r"[one_seed(args, \1)]"),
 )

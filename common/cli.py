@@ -4,22 +4,23 @@ import argparse
 import math
 import shlex
 import sys
+from functools import partial
 
 from common.checkpoints import read_checkpoint
 from common.errors import LabError
 from common.locations import REPOSITORY
 from common.parallel import join_processes
-from common.recipes import RECIPES, SHARES, TUNED, recipe_of, tuned_choices
+from common.recipes import RECIPES, SHARES, TUNED, changeable, recipe_of
 from common.training import use_huge_pages
 
 QUICK_CLIPS = 160  # of each side in a dry run: five batches of 32, a third of the training side's for validation
 
 
-def step_parser(description, epochs=None, lr=None, batch_size=32, tuned=False):
+def step_parser(description, epochs=None, lr=None, batch_size=32, tuned=None):
     """A parser with --data --cache --no-cache --seed --out and, where `epochs` is given, the flags of whatever trains.
 
     epochs, lr: the write-up's, or {model: the write-up's} in a step that trains several; args.epochs and args.lr come back in that form.
-    tuned: whether the step has --recipe tuned.
+    tuned: what the step's --recipe tuned is for, see common.recipes.changeable; None where it has no such recipe.
     """
     parser = OneSentenceParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     parser.add_argument("--data", type=place, metavar="DIR", help="the lab's data folder (default: data/, Kaggle's input, else demo music)")
@@ -37,7 +38,9 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, tuned=False):
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU where there is one")
     if tuned:
         parser.add_argument("--recipe", choices=RECIPES, default=RECIPES[0], help="tuned: what a competitor would run, see README")
-        known = f"the tuned recipe's numbers, of {', '.join(TUNED)}"
+        names = changeable(tuned)
+        known = f"other numbers for the tuned recipe: {', '.join(names)}"
+        change = partial(changed_number, names)
         parser.add_argument("--change", type=change, nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=known)
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--quick", action="store_true", help=f"dry run: {QUICK_CLIPS} clips of each side, 2 epochs; says nothing about music")
@@ -58,7 +61,9 @@ def parse_arguments(parser, argv):
     if vars(args).get("recipe") == "tuned":
         if args.mode in ("score", "overfit"):
             parser.error("--recipe tuned trains and tests: no --checkpoint and no --overfit-batch was expected beside it")
-        epochs, lr = (tuned_choices(args)[name] for name in ("epochs", "lr"))
+        epochs, lr = TUNED["epochs"], TUNED["lr"]
+        if len({text.split("=")[0] for text in args.change}) < len(args.change):
+            parser.error("--change: each name was expected once")
     elif vars(args).get("change"):
         parser.error("--change is of the tuned recipe's numbers: --recipe tuned was expected beside it")
     if args.epochs is None and args.mode in ("quick", "score"):
@@ -169,31 +174,40 @@ def whole(smallest, largest=math.inf):
     return parse
 
 
-def change(text):
-    """An argparse type: NAME=VALUE for one of the tuned recipe's numbers, in one spelling."""
+def changed_number(names, text):
+    """An argparse type: NAME=VALUE for one of these numbers of the tuned recipe, in one spelling."""
     name, _, value = text.partition("=")
-    if name not in TUNED:
-        raise argparse.ArgumentTypeError(f"NAME=VALUE was expected, with a name of {', '.join(TUNED)}, not {text!r}")
+    if name not in names:
+        raise argparse.ArgumentTypeError(f"NAME=VALUE was expected, with a name of {', '.join(names)}, not {text!r}")
+    parse = whole(0, 1) if name == "standardised" else whole(1) if isinstance(TUNED[name], int) else fraction
     try:
-        number = whole(1)(value) if isinstance(TUNED[name], int) else fraction(value)
+        number = parse(value)
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(f"{name}: {error}") from error
     if name in SHARES and number > 1:
         raise argparse.ArgumentTypeError(f"{name}: a number from 0 to 1 was expected, not {value!r}")
-    return f"{name}={number:g}"
+    return f"{name}={number}"
 
 
 def fraction(text):
     """An argparse type: a finite number from 0 on."""
-    return 0.0 if text in ("0", "0.0", ".0") else positive(text)
+    value = finite(text)
+    if value is None or value < 0:
+        raise argparse.ArgumentTypeError(f"a number from 0 on was expected, not {text!r}")
+    return value
 
 
 def positive(text):
     """An argparse type: a finite number above 0."""
+    value = finite(text)
+    if value is None or value <= 0:
+        raise argparse.ArgumentTypeError(f"a number above 0 was expected, not {text!r}")
+    return value
+
+
+def finite(text):
     try:
         value = float(text)
     except ValueError:
-        value = math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"a number above 0 was expected, not {text!r}")
-    return value
+        return None
+    return value if math.isfinite(value) else None

@@ -1,14 +1,14 @@
-"""The two recipes that --recipe names, and the numbers of the tuned one; what each of them bought stands in benchmarks/ACCURACY.md."""
+"""The two recipes that --recipe names, and the numbers of the tuned one; what is known of them stands in benchmarks/ACCURACY.md."""
 
 RECIPES = ("writeup", "tuned")
 
-# Each can be another one for a run, --change NAME=VALUE: so the table of what they bought was made.
+# For one run another can take a number's place, --change NAME=VALUE, so that what it buys can be measured.
 TUNED: dict = {
     "epochs": 30,
     "lr": 1e-3,  # at its height, after a tenth of the epochs
     "cycle": 1.0,  # how far it falls from there, along a cosine: to 0
     "clips": 1.0,  # of the training side: nothing is picked, so none has to validate
-    "standardised": 1.0,  # rows brought to mean 0 and deviation 1; 0 leaves them in dB
+    "standardised": 1,  # rows brought to mean 0 and deviation 1; 0 leaves them in dB, with loud padding
     "weight_decay": 0.01,  # AdamW's, times the rate
     "networks": 2,  # their answers are averaged; each has its own initial weights and batch order
     "dropout": 0.2,
@@ -24,14 +24,25 @@ TUNED: dict = {
     "masks": 0.0,
     "mixup": 0.0,
 }
-# these lie in 0..1
-SHARES = ("cycle", "clips", "standardised", "dropout", "label_smoothing", "rank_loss", "machine", "crop", "stretch", "masks")
+SHARES = ("cycle", "clips", "dropout", "label_smoothing", "rank_loss", "machine", "crop", "stretch", "masks")  # these lie in 0..1
+FLAGS = ("epochs", "lr")  # these have flags of their own
+UNUSED = {"lstm": ("frames", "rank_loss", "machine"), "cnn": ("lstm_frames", "rank_loss"), "multitask": ("lstm_frames", "label_smoothing")}
+
+
+def changeable(use):
+    """The numbers that --change can replace in a step of this use: "lstm" or "cnn" for genres, "multitask"."""
+    return [name for name in TUNED if name not in (*FLAGS, *UNUSED[use])]
 
 
 def tuned_choices(args):
     """TUNED, with what args.change, texts NAME=VALUE, puts in its place."""
     changed = dict(text.split("=") for text in args.change)
     return {name: type(value)(changed.get(name, value)) for name, value in TUNED.items()}
+
+
+def changes_told(args):
+    """What --change changed, for the RESULT lines: {} where that is nothing."""
+    return {"change": ",".join(args.change)} if args.change else {}
 
 
 def recipe_of(args):

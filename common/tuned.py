@@ -11,16 +11,17 @@ from functools import partial
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import Subset
 
 from common.augment import Augment
 from common.cli import reading_options
-from common.dataset import SpectrogramDataset, clip_ids, clip_labels, emotion_slices, make_loader, rows_of, torch_train_val_split, without
+from common.dataset import SpectrogramDataset, clip_ids, clip_labels, emotion_slices, make_loader, rows_of, without
 from common.errors import LabError
 from common.features import N_MELS
 from common.labels import AXES
 from common.machines import machine_probabilities, machine_values, song_statistics
 from common.models import Classifier, MultitaskRegressor
-from common.recipes import tuned_choices
+from common.recipes import changes_told, tuned_choices
 from common.report import axis_results, axis_rows, print_genre_facts, print_header, report_axis, report_baselines, report_genres
 from common.submission import write_submission
 from common.training import BestEpoch, evaluate, train_epoch
@@ -35,8 +36,8 @@ def tuned_genres(args, run, folder, kind, features, columns, train_side, test_se
     """
     classes, tuned = train_side.label_transformer.classes_, tuned_choices(args)
     train_side = share_of(train_side, tuned["clips"], args.seed)
-    if len(set(clip_labels(train_side))) < len(classes):
-        raise LabError(f"--change clips={tuned['clips']:g}: a share with clips of all {len(classes)} classes was expected")
+    if args.mode == "full" and len(set(clip_labels(train_side))) < len(classes):
+        raise LabError(f"--change clips={tuned['clips']}: a share with clips of all {len(classes)} classes was expected")
     run.facts |= {"architecture": [kind, columns, frames_averaged(kind, train_side, tuned)], "classes": classes}
     run.facts["seen"] = clip_ids(train_side)
     run.facts |= {"features": features, "loss": "cross-entropy"}
@@ -55,7 +56,8 @@ def tuned_genres(args, run, folder, kind, features, columns, train_side, test_se
         metrics["all"] = report_genres(run, "networks, kernel machine and trees", classes, test_set, together)
     best = metrics.get("all", metrics["network"])
     best["baselines"] = report_baselines(args, run, folder, train_side, test_set, metrics["network"]["accuracy"])
-    rows = [{"members": name, "test_acc": each["accuracy"], "test_f1_macro": each["macro"]["f1"]} for name, each in metrics.items()]
+    told = changes_told(args)
+    rows = [{**told, "members": name, "test_acc": each["accuracy"], "test_f1_macro": each["macro"]["f1"]} for name, each in metrics.items()]
     run.finish(rows[-1], {**best, "members": metrics}, history)
     return rows
 
@@ -90,11 +92,11 @@ def tuned_multitask(args, data, run):
     run.finish(found[members], {**metrics[members], "members": metrics}, history)
     if args.submit:
         hidden = SpectrogramDataset(data.emotions(), None, False, labelled.max_length, "mel", axis=AXES, **reading_options(args))
-        submitted = emotion_values(args, run, labelled, hidden, "submit")[0]
+        submitted = emotion_values(args, run, share_of(labelled, tuned["clips"], args.seed), hidden, "submit")[0]
         rows = submitted.get(args.members, submitted["network"]).tolist()
         write_submission(args.submit, hidden.ids, rows, args.submit_header, args.submit_suffix)
         print(f"submission : {args.submit}, {len(rows)} clips of the unlabelled test side")
-    return [row for name, result in found.items() for row in axis_results(result, {"members": name})]
+    return [row for name, result in found.items() for row in axis_results(result, {**changes_told(args), "members": name})]
 
 
 def emotion_values(args, run, known, unknown, name=""):
@@ -118,7 +120,7 @@ def train_networks(args, run, build, known, unknown, loss_function, name="", num
     build: makes one with new weights; name: before the numbers of their files; num_classes: of genres, None for values.
     """
     found, history, tuned = [], [], tuned_choices(args)
-    count = max(tuned["networks"], vars(args).get("ensemble", 1)) if args.mode == "full" else 1
+    count = tuned["networks"] if args.mode == "full" else 1
     for number in range(count):
         torch.manual_seed(args.seed + 1000 * number)
         model = build().to(args.device)
@@ -154,8 +156,11 @@ def emotion_network(backbone, labels):
 
 
 def share_of(dataset, share, seed):
-    """This share of a dataset's clips, drawn as torch_train_val_split draws its training side; the dataset itself for 1."""
-    return torch_train_val_split(dataset, 1, 1, 1 - share, seed=seed)[0].dataset if share < 1 else dataset
+    """This share of a dataset's clips, drawn at random; the dataset itself for 1. LabError where it is fewer than two clips."""
+    taken = round(share * len(dataset))
+    if taken < 2:
+        raise LabError(f"--change clips={share}: a share of at least two of the {len(dataset)} clips was expected")
+    return dataset if share == 1 else Subset(dataset, np.random.default_rng(seed).permutation(len(dataset))[:taken].tolist())
 
 
 def frames_averaged(kind, dataset, tuned):
@@ -185,7 +190,7 @@ def row_scale(clips):
     return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
 
 
-def one_cycle(epoch, epochs, fall=1.0):
+def one_cycle(epoch, epochs, fall):
     """The learning rate of an epoch as a share of its height: up along a line for a tenth of the epochs, then down by `fall` of it along a
     cosine."""
     rise = max(1, epochs // 10)
@@ -194,7 +199,7 @@ def one_cycle(epoch, epochs, fall=1.0):
     return 1 - fall * 0.5 * (1 - math.cos(math.pi * (epoch - rise) / max(1, epochs - rise)))
 
 
-def concordance_loss(outputs, targets, scale, share=0.5):
+def concordance_loss(outputs, targets, scale, share):
     """Squared error in units of the axes' deviations, and what the batch's correlations lack to 1: the score asks for order alone.
 
     outputs, targets (B, axes); scale (axes,); the mean over the axes of both, the second weighted by `share`, the first by the rest.

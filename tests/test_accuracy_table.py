@@ -1,6 +1,7 @@
 """benchmarks/accuracy.py: the table of finished runs."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -10,13 +11,13 @@ from common.errors import LabError
 from common.labels import AXES
 
 
-def write_run(folder, rows, name="predictions.csv"):
+def write_run(folder, rows, name="predictions.csv", data="here"):
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / name, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    (folder / "metrics.json").write_text("{}", encoding="utf-8")
+    (folder / "metrics.json").write_text(json.dumps({"data": data}), encoding="utf-8")
 
 
 def genre_rows(right, clips=100):
@@ -35,29 +36,50 @@ def test_means_deviations_and_paired_differences(tmp_path, capsys):
     for variant, shares in (("mel", (0.5, 0.6)), ("mel_tuned", (0.7, 0.8, 0.9))):
         for seed, right in enumerate(shares):
             write_run(tmp_path / "step7_cnn" / f"{variant}_seed{seed}", genre_rows(right))
-    write_run(tmp_path / "step7_cnn" / "mel_tuned_seed0", genre_rows(0.6), "predictions_network.csv")
+    for seed in range(3):
+        write_run(tmp_path / "step7_cnn" / f"mel_tuned_seed{seed}", genre_rows(0.6), "predictions_network.csv")
     write_run(tmp_path / "step7_cnn" / "mel_seed0.old-1", genre_rows(0.1))
     write_run(tmp_path / "step7_cnn" / "mel_seed0_quick", genre_rows(0.1))
     found = table(capsys, tmp_path, "--base", "mel")
-    assert set(found) == {("step7_cnn", *rest) for rest in (
-        ("mel", "-", "accuracy"), ("mel_tuned", "all", "accuracy"), ("mel_tuned", "network", "accuracy"), ("mel_tuned", "-", "accuracy"),
+    assert set(found) == {("step7_cnn", variant, members, "accuracy") for variant, members in (
+        ("mel", "-"), ("mel_tuned", "all"), ("mel_tuned", "network"),
     )}  # fmt: skip
     assert found["step7_cnn", "mel", "-", "accuracy"][:3] == ["2", "0.550", "0.071"]
-    seeds, mean, _, drawn, beside = found["step7_cnn", "mel_tuned", "-", "accuracy"]
+    seeds, mean, deviation, drawn, gap = found["step7_cnn", "mel_tuned", "all", "accuracy"]
     low, high = map(float, drawn.split(" to "))
-    assert (seeds, mean) == ("2", "0.850") and 0.7 < low < 0.85 < high < 0.96
-    assert beside.startswith("+0.200, ") and beside.endswith("(1 seeds)")  # seed 1 alone is in both
+    assert (seeds, mean, deviation) == ("3", "0.800", "0.100") and 0.6 < low < 0.8 < high < 0.96
+    assert gap.startswith("+0.200, +0.1") and gap.endswith("(2 seeds)")
+    assert found["step7_cnn", "mel_tuned", "network", "accuracy"][4].startswith("+0.050, ")
+
+
+def axis_rows(predicted, axes=AXES, clips=80):
+    rng = np.random.default_rng(0)
+    return [{"id": k, "side": "test", "axis": axis, "true": k, "predicted": predicted(k, rng)} for k in range(clips) for axis in axes]
 
 
 def test_the_mean_of_the_axes_is_drawn_as_one(tmp_path, capsys):
-    rng = np.random.default_rng(0)
-    rows = [{"id": k, "side": "test", "axis": axis, "true": k, "predicted": k + 50 * rng.normal()} for k in range(80) for axis in AXES]
-    write_run(tmp_path / "step10_multitask" / "cnn_seed0", rows)
-    found = table(capsys, tmp_path)
-    means = [float(found["step10_multitask", "cnn", "-", axis][1]) for axis in AXES]
-    assert float(found["step10_multitask", "cnn", "-", "mean"][1]) == pytest.approx(np.mean(means), abs=1e-3)
+    write_run(tmp_path / "step10_multitask" / "cnn_seed0", axis_rows(lambda k, rng: k + 50 * rng.normal()))
+    found = {key[3]: cells for key, cells in table(capsys, tmp_path).items()}
+    assert float(found["mean"][1]) == pytest.approx(np.mean([float(found[axis][1]) for axis in AXES]), abs=1e-3)
+    low, high = zip(*(map(float, found[axis][3].split(" to ")) for axis in (*AXES, "mean")), strict=True)
+    assert high[-1] - low[-1] < min(high[k] - low[k] for k in range(3))  # three axes together are known better than each
 
 
-def test_a_folder_without_runs_is_named(tmp_path):
+def test_a_constant_is_undefined_and_other_axes_or_clips_are_no_base(tmp_path, capsys):
+    for axis, predicted in (("valence", lambda k, rng: 0.5), ("energy", lambda k, rng: k)):
+        write_run(tmp_path / "step8_regression" / f"lstm_{axis}_seed0", axis_rows(predicted, [axis]))
+    write_run(tmp_path / "step8_regression" / "cnn_energy_seed0", axis_rows(lambda k, rng: k, ["energy"], clips=70))
+    found = table(capsys, tmp_path, "--base", "lstm_energy")
+    assert found["step8_regression", "lstm_valence", "-", "valence"] == ["1", "undefined", "-", "-", "-"]
+    assert found["step8_regression", "cnn_energy", "-", "energy"][4] == "-"
+
+
+def test_a_folder_without_runs_an_unknown_base_and_mixed_data_are_named(tmp_path):
     with pytest.raises(LabError, match="finished runs were expected"):
+        accuracy.main([str(tmp_path)])
+    write_run(tmp_path / "step7_cnn" / "mel_seed0", genre_rows(0.5))
+    with pytest.raises(LabError, match="--base typo: one of mel was expected"):
+        accuracy.main([str(tmp_path), "--base", "typo"])
+    write_run(tmp_path / "step7_cnn" / "mel_seed1", genre_rows(0.5), data="there")
+    with pytest.raises(LabError, match="mel_seed1: runs of one data set"):
         accuracy.main([str(tmp_path)])

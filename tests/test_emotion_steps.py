@@ -335,7 +335,7 @@ def mean_gap(gaps, k, rows):
 def test_the_bootstrap_interval_covers_about_as_often_as_it_says():
     """Two models that are right 70 % of the time, one seed: the 95 % interval of their difference holds 0 in about 95 of 100 sets."""
     held = coverage(100, [range(100)], lambda rng: [(rng.random(100) < 0.7) - (rng.random(100) < 0.7).astype(float)])
-    assert 87 <= held <= 100
+    assert 87 <= held <= 99
 
 
 def test_seeds_on_the_same_clips_are_no_new_clips():
@@ -345,7 +345,7 @@ def test_seeds_on_the_same_clips_are_no_new_clips():
         song = rng.normal(size=100)
         return [song + 0.3 * rng.normal(size=100) for _ in range(5)]
 
-    assert 87 <= coverage(100, [range(100)] * 5, gaps_of) <= 100
+    assert 87 <= coverage(100, [range(100)] * 5, gaps_of) <= 99
 
 
 def test_seeds_that_differ_widen_the_interval():

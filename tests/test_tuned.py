@@ -14,7 +14,7 @@ from common.checkpoints import read_checkpoint
 from common.errors import LabError
 from common.features import HOP_LENGTH, SAMPLE_RATE
 from common.machines import clip_families, harmony, kernels, machine_probabilities, machine_values
-from common.recipes import TUNED
+from common.recipes import TUNED, changeable
 from common.trained import newest_checkpoints, open_trained
 from common.tuned import concordance_loss, one_cycle, row_scale
 from common.tuned_network import FrontEnd, over_time, tuned_backbone
@@ -121,20 +121,20 @@ def test_mixed_targets_are_shares_that_fit_the_mixture():
 
 
 def test_one_cycle_rises_for_a_tenth_and_ends_near_nothing():
-    rates = [one_cycle(epoch, 50) for epoch in range(50)]
+    rates = [one_cycle(epoch, 50, 1) for epoch in range(50)]
     assert rates[4] == rates[5] == 1 and rates[0] == 0.2 and rates[-1] < 0.01 and np.all(np.diff(rates[5:]) < 0)
-    assert all(0 < one_cycle(epoch, epochs) <= 1 for epochs in (1, 2, 9) for epoch in range(epochs))
+    assert all(0 < one_cycle(epoch, epochs, 1) <= 1 for epochs in (1, 2, 9) for epoch in range(epochs))
 
 
 def test_concordance_loss_knows_order_and_scale():
     targets, scale = torch.rand(16, 3), torch.tensor([0.2, 0.3, 0.1])
-    assert concordance_loss(targets, targets, scale).item() < 1e-3
+    assert concordance_loss(targets, targets, scale, 0.5).item() < 1e-3
     shrunk = targets.mean(dim=0) + 0.1 * (targets - targets.mean(dim=0))
     shuffled = targets.mean(dim=0) + 0.1 * (targets - targets.mean(dim=0)).flip(0)
-    assert concordance_loss(shrunk, targets, scale) < concordance_loss(shuffled, targets, scale)
+    assert concordance_loss(shrunk, targets, scale, 0.5) < concordance_loss(shuffled, targets, scale, 0.5)
     for rows in (1, 4):  # a last batch of one clip, and a constant answer
         constant = torch.zeros(rows, 3, requires_grad=True)
-        loss = concordance_loss(constant, targets[:rows], scale)
+        loss = concordance_loss(constant, targets[:rows], scale, 0.5)
         loss.backward()
         assert loss.isfinite() and constant.grad.isfinite().all()
 
@@ -247,34 +247,65 @@ def test_step10_scores_without_the_test_slice_and_submits_with_it(flags, tmp_pat
 def test_a_change_is_in_the_name_the_facts_and_the_training(flags, tmp_path, capsys):
     step7_cnn.main([*flags, "--change", "networks=1", "mixup=0.4"])
     step7_cnn.main([*flags, "--change", "networks=1"])
-    losses = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch : 0")]
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("RESULT step7_cnn change=networks=1,mixup=0.4 members=all test_acc=") for line in lines)
+    losses = [line for line in lines if line.startswith("epoch : 0")]
     assert len(losses) == 2 and losses[0] != losses[1]
     changed = tmp_path / "runs" / "step7_cnn" / "mel_tuned-networks=1-mixup=0.4_seed0"
     assert read_checkpoint(changed / "best-0.pt")[1]["recipe"] == "tuned-networks=1-mixup=0.4"
     assert not (changed / "best-1.pt").exists()
 
 
-@pytest.mark.parametrize("change", ["clips=0.5", "standardised=0", "cycle=0", "crop=0.5", "masks=0.2", "stretch=0.2", "curve_db=4"])
-def test_every_change_changes_the_training(flags, capsys, change):
-    for more in ([], ["--change", change]):
-        step7_cnn.main([*flags, "--quick", "--no-cache", "--epochs", "3", *more])
-    losses = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch : 2")]
-    assert len(losses) == 2 and losses[0] != losses[1]
+CHANGES = {
+    "clips": 0.5, "standardised": 0, "cycle": 0, "weight_decay": 9, "dropout": 0.5, "label_smoothing": 0, "frames": 9, "crop": 0.5,
+    "stretch": 0.2, "curve_db": 4, "masks": 0.2, "mixup": 0.4,
+}  # fmt: skip
+
+
+def last_losses(step, words, capsys):
+    step.main([*words, "--quick", "--no-cache", "--epochs", "3"])
+    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch : 2")]
+
+
+def test_every_change_changes_the_training(flags, capsys):
+    assert set(changeable("cnn")) == {*CHANGES, "networks", "machine"}
+    plain = last_losses(step7_cnn, flags, capsys)
+    for name, value in CHANGES.items():
+        changed = last_losses(step7_cnn, [*flags, "--change", f"{name}={value}"], capsys)
+        assert len(changed) == len(plain) == 1 and changed != plain, name
+
+
+@pytest.mark.parametrize(("step", "change"), [(step5_lstm, "lstm_frames=3"), (step10_multitask, "rank_loss=0")])
+def test_what_other_steps_alone_can_change_changes_theirs(flags, capsys, step, change):
+    words = [*flags, *["--features", "mel"] * (step is step5_lstm)]
+    assert last_losses(step, words, capsys) != last_losses(step, [*words, "--change", change], capsys)
 
 
 def test_the_machines_share_is_what_the_members_differ_by(flags, tmp_path):
-    rows = step7_cnn.main([*flags, "--change", "machine=0"])
-    assert rows[0] == {**rows[1], "members": "network"}
+    folder = tmp_path / "runs" / "step7_cnn"
+    for change, name in ((["--change", "machine=0.0"], "mel_tuned-machine=0.0_seed0"), ([], "mel_tuned_seed0")):
+        step7_cnn.main([*flags, *change])
+        one, other = ((folder / name / f"predictions{suffix}.csv").read_text() for suffix in ("", "_network"))
+        assert (one == other) == bool(change)
+
+
+def test_a_dry_run_may_lack_a_class(flags, monkeypatch):
+    monkeypatch.setattr("common.cli.QUICK_CLIPS", 3)
+    step7_cnn.main([*flags, "--quick"])
 
 
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["--change", "depth=3"], "with a name of epochs"),
-        (["--change", "mixup"], "mixup: a number above 0"),
+        (["--change", "depth=3"], "with a name of cycle, clips"),
+        (["--change", "mixup"], "mixup: a number from 0 on"),
+        (["--change", "rank_loss=1"], "with a name of"),
+        (["--change", "mixup=1", "mixup=2"], "each name was expected once"),
+        (["--change", "standardised=0.5"], "standardised: a whole number from 0 to 1"),
         (["--change", "networks=1.5"], "networks: a whole number from 1 on"),
         (["--change", "dropout=2"], "dropout: a number from 0 to 1"),
-        (["--change", "clips=0.001"], "clips"),
+        (["--change", "clips=0.001"], "--change clips=0.001: a share of at least two of the 24 clips"),
+        (["--change", "clips=0.1", "--seed", "2"], "--change clips=0.1: a share with clips of all"),
         (["--recipe", "writeup", "--change", "mixup=1"], "--recipe tuned was expected"),
     ],
 )
