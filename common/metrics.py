@@ -116,8 +116,11 @@ def share_right(true, predicted):
     return (true == predicted).mean()
 
 
-def bootstrap(sides, score, rounds=1000):
-    """How far a mean over seeds moves when clips and seeds are drawn anew with replacement: (up to `rounds`,) means.
+ROUNDS = 1000  # of a bootstrap: enough for the second decimal of an interval
+
+
+def bootstrap(sides, score):
+    """How far a mean over seeds moves when clips and seeds are drawn anew with replacement: (up to ROUNDS,) means.
 
     sides: each seed's clips by id; a round draws a clip equally often for every seed that has it, since it is the same song.
     score(k, rows): that of seed k on these rows of its side; NaN, or a side without a clip, leaves a round out. With one seed the means say
@@ -127,7 +130,7 @@ def bootstrap(sides, score, rounds=1000):
     number = {name: place for place, name in enumerate(names)}
     places = [np.array([number[name] for name in side]) for side in sides]
     means = []
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         times = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
         drawn = [(k, np.repeat(np.arange(len(places[k])), times[places[k]])) for k in rng.integers(0, len(sides), len(sides))]
         means.append(np.mean([score(k, rows) if len(rows) else np.nan for k, rows in drawn]))

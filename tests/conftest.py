@@ -60,6 +60,12 @@ def contents(root):
     return found
 
 
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """Intervals of few draws: what they hold is tested where they are made."""
+    monkeypatch.setattr("common.metrics.ROUNDS", 20)
+
+
 @pytest.fixture
 def tiny_data(tmp_path):
     """The path of a tiny data folder: classes Rock and Ελληνικά, 12 + 6 clips of each, 24 + 6 clips with emotions, about 40 frames."""

@@ -323,7 +323,7 @@ def coverage(sets, sides, gaps_of):
     held = 0
     for number in range(sets):
         gaps = gaps_of(np.random.default_rng(number))
-        low, high = interval(bootstrap(sides, partial(mean_gap, gaps), rounds=200))
+        low, high = interval(bootstrap(sides, partial(mean_gap, gaps)))
         held += low <= 0 <= high
     return held
 
@@ -332,14 +332,16 @@ def mean_gap(gaps, k, rows):
     return gaps[k][rows].mean()
 
 
-def test_the_bootstrap_interval_covers_about_as_often_as_it_says():
+def test_the_bootstrap_interval_covers_about_as_often_as_it_says(monkeypatch):
     """Two models that are right 70 % of the time, one seed: the 95 % interval of their difference holds 0 in about 95 of 100 sets."""
+    monkeypatch.setattr("common.metrics.ROUNDS", 100)
     held = coverage(100, [range(100)], lambda rng: [(rng.random(100) < 0.7) - (rng.random(100) < 0.7).astype(float)])
     assert 87 <= held <= 99
 
 
-def test_seeds_on_the_same_clips_are_no_new_clips():
+def test_seeds_on_the_same_clips_are_no_new_clips(monkeypatch):
     """What a song is worth to one model alone is shared by five seeds, whose mean then moves nearly as far as one seed's."""
+    monkeypatch.setattr("common.metrics.ROUNDS", 100)
 
     def gaps_of(rng):
         song = rng.normal(size=100)
@@ -348,8 +350,9 @@ def test_seeds_on_the_same_clips_are_no_new_clips():
     assert 87 <= coverage(100, [range(100)] * 5, gaps_of) <= 99
 
 
-def test_seeds_that_differ_widen_the_interval():
+def test_seeds_that_differ_widen_the_interval(monkeypatch):
     """What a seed is worth on every song alike: of clips alone, the interval would hardly ever hold 0."""
+    monkeypatch.setattr("common.metrics.ROUNDS", 100)
     assert coverage(60, [range(400)] * 8, lambda rng: [rng.normal() + 0.5 * rng.normal(size=400) for _ in range(8)]) >= 45
 
 

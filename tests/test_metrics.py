@@ -69,7 +69,8 @@ def test_accuracy():
     assert math.isclose(accuracy(torch.eye(4), torch.arange(4)), 1.0)
 
 
-def test_an_interval_is_as_wide_as_a_proportions_and_knows_no_rank_of_a_constant():
+def test_an_interval_is_as_wide_as_a_proportions_and_knows_no_rank_of_a_constant(monkeypatch):
+    monkeypatch.setattr("common.metrics.ROUNDS", 1000)
     true = np.zeros(400)
     predicted = (np.arange(400) % 4 == 0).astype(float)  # three of four are right
     low, high = score_interval(true, predicted, share_right)

@@ -4,13 +4,12 @@ import argparse
 import json
 import re
 import zlib
-from functools import partial
 
 import numpy as np
 import pytest
 
 import build_report
-from common import findings, writeup
+from common import writeup
 from common.demo_music import MARKER
 from common.errors import LabError
 from common.files import write_atomically
@@ -132,11 +131,6 @@ def table_rows(markdown):
         for first, *rest in lines[2:]:
             rows[first.strip()] = [cell.strip() for cell in rest]
     return rows
-
-
-@pytest.fixture(autouse=True)
-def few_draws(monkeypatch):
-    monkeypatch.setattr(findings, "bootstrap", partial(findings.bootstrap, rounds=20))
 
 
 @pytest.fixture

@@ -23,8 +23,15 @@ from common.tuned_network import FrontEnd, over_time, tuned_backbone
 @pytest.fixture
 def flags(tiny_data, tmp_path, monkeypatch):
     monkeypatch.setattr("common.machines.TREES", 20)
+    monkeypatch.setattr("common.machines.block_features", lambda mel: {"spectrum": mel.mean(axis=0)})  # the quantiles of all take seconds
     places = ["--data", str(tiny_data), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "runs")]
     return [*places, "--no-baselines", "--batch-size", "8", "--epochs", "2", "--recipe", "tuned"]
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Drawing takes most of a tiny run's time."""
+    monkeypatch.setattr("common.run.Run.save_figure", lambda *_: None)
 
 
 @pytest.mark.parametrize("kind", ["tuned-cnn", "tuned-lstm"])
@@ -233,7 +240,7 @@ def test_step5_by_the_tuned_recipe(flags, capsys):
     assert "RESULT step5_lstm features=chroma recipe=tuned members=network test_acc=" in capsys.readouterr().out
 
 
-def test_step10_scores_without_the_test_slice_and_submits_with_it(flags, tmp_path):
+def test_step10_scores_without_the_test_slice_and_submits_with_it(flags, no_figures, tmp_path):
     rows = step10_multitask.main([*flags, "--submit", str(tmp_path / "all.txt")])
     assert [row["members"] for row in rows] == ["network"] * 4 + ["all"] * 4 and rows[-1]["axis"] == "mean"
     folder = tmp_path / "runs" / "step10_multitask" / "cnn_tuned_seed0"
@@ -244,7 +251,7 @@ def test_step10_scores_without_the_test_slice_and_submits_with_it(flags, tmp_pat
     assert len(one) == len(other) == 7 and one != other
 
 
-def test_a_change_is_in_the_name_the_facts_and_the_training(flags, tmp_path, capsys):
+def test_a_change_is_in_the_name_the_facts_and_the_training(flags, no_figures, tmp_path, capsys):
     step7_cnn.main([*flags, "--change", "networks=1", "mixup=0.4"])
     step7_cnn.main([*flags, "--change", "networks=1"])
     lines = capsys.readouterr().out.splitlines()
@@ -267,7 +274,7 @@ def last_losses(step, words, capsys):
     return [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch : 2")]
 
 
-def test_every_change_changes_the_training(flags, capsys):
+def test_every_change_changes_the_training(flags, no_figures, capsys):
     assert set(changeable("cnn")) == {*CHANGES, "networks", "machine"}
     plain = last_losses(step7_cnn, flags, capsys)
     for name, value in CHANGES.items():
@@ -276,20 +283,21 @@ def test_every_change_changes_the_training(flags, capsys):
 
 
 @pytest.mark.parametrize(("step", "change"), [(step5_lstm, "lstm_frames=3"), (step10_multitask, "rank_loss=0")])
-def test_what_other_steps_alone_can_change_changes_theirs(flags, capsys, step, change):
+def test_what_other_steps_alone_can_change_changes_theirs(flags, no_figures, capsys, step, change):
     words = [*flags, *["--features", "mel"] * (step is step5_lstm)]
     assert last_losses(step, words, capsys) != last_losses(step, [*words, "--change", change], capsys)
 
 
-def test_the_machines_share_is_what_the_members_differ_by(flags, tmp_path):
+def test_the_machines_share_is_what_the_members_differ_by(flags, no_figures, tmp_path):
     folder = tmp_path / "runs" / "step7_cnn"
-    for change, name in ((["--change", "machine=0.0"], "mel_tuned-machine=0.0_seed0"), ([], "mel_tuned_seed0")):
-        step7_cnn.main([*flags, *change])
+    for share in ("0.0", "1.0"):
+        step7_cnn.main([*flags, "--change", f"machine={share}", "networks=1"])
+        name = f"mel_tuned-machine={share}-networks=1_seed0"
         one, other = ((folder / name / f"predictions{suffix}.csv").read_text() for suffix in ("", "_network"))
-        assert (one == other) == bool(change)
+        assert (one == other) == (share == "0.0")
 
 
-def test_a_dry_run_may_lack_a_class(flags, monkeypatch):
+def test_a_dry_run_may_lack_a_class(flags, no_figures, monkeypatch):
     monkeypatch.setattr("common.cli.QUICK_CLIPS", 3)
     step7_cnn.main([*flags, "--quick"])
 
