@@ -8,6 +8,8 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is there; on a busy machine 
 import numpy as np
 import pytest
 
+from common import metrics
+
 TINY_GENRES = {"Rock": "Rock", "Ρεμπέτικο": "Ελληνικά", "Chiptune": None}  # one of them Greek, one dropped
 
 
@@ -60,10 +62,8 @@ def contents(root):
     return found
 
 
-@pytest.fixture(autouse=True)
-def few_draws(monkeypatch):
-    """Intervals of few draws: what they hold is tested where they are made."""
-    monkeypatch.setattr("common.metrics.ROUNDS", 20)
+# intervals of few draws: what they hold is tested where they are made
+metrics.ROUNDS = 20
 
 
 @pytest.fixture
