@@ -1,6 +1,6 @@
 """What the figures say: each step's questions answered yes, no or cannot tell, from the predictions that its runs left behind.
 
-Two models are compared on the same test clips. The 95 % interval of their difference comes from drawing these clips anew 1000 times, with
+Two models are compared on the same test clips. The 95 % interval of their difference comes from drawing these clips anew, with
 several seeds the seeds too; an interval that holds 0 answers nothing.
 """
 

@@ -215,7 +215,7 @@ def say_interval(figure, true, predicted, score):
     """Prints and returns the 95 % interval [low, high] of a score; [None, None], unsaid, where it is undefined."""
     low, high = score_interval(true, predicted, score)
     if low is not None:
-        print(f"           95 % interval of the {figure}, the test clips drawn anew 1000 times: {low:.3f} to {high:.3f}")
+        print(f"           95 % interval of the {figure}, the test clips drawn anew: {low:.3f} to {high:.3f}")
     return [low, high]
 
 
