@@ -9,6 +9,7 @@ TUNED: dict = {
     "cycle": 1.0,  # how far it falls from there, along a cosine: to 0
     "clips": 1.0,  # of the training side: nothing is picked, so none has to validate
     "standardised": 1,  # rows brought to mean 0 and deviation 1; 0 leaves them in dB, with loud padding
+    "centred": 1.0,  # share of a clip's own mean over time that is taken from its rows, and with it how its album was mastered
     "weight_decay": 0.01,  # AdamW's, times the rate
     "networks": 3,  # their answers are averaged; each has its own initial weights and batch order
     "dropout": 0.2,
@@ -24,7 +25,9 @@ TUNED: dict = {
     "masks": 0.0,
     "mixup": 0.0,
 }
-SHARES = ("cycle", "clips", "dropout", "label_smoothing", "rank_loss", "machine", "crop", "stretch", "masks")  # these lie in 0..1
+SHARES = (  # these lie in 0..1
+    "cycle", "clips", "centred", "dropout", "label_smoothing", "rank_loss", "machine", "crop", "stretch", "masks",
+)  # fmt: skip
 FLAGS = ("epochs", "lr")  # these have flags of their own
 UNUSED = {"lstm": ("frames", "rank_loss", "machine"), "cnn": ("lstm_frames", "rank_loss"), "multitask": ("lstm_frames", "label_smoothing")}
 

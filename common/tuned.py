@@ -175,7 +175,7 @@ def backbone_for(kind, dataset, tuned):
     if tuned["standardised"]:
         mean, deviation = row_scale([base.clips[base.ids[row]][:, base.columns] for row in rows])
     every = frames_averaged(kind, dataset, tuned)
-    return partial(tuned_backbone, kind, base.feat_dim, every, mean, deviation, tuned["dropout"])
+    return partial(tuned_backbone, kind, base.feat_dim, every, mean, deviation, tuned["centred"], tuned["dropout"])
 
 
 def row_scale(clips):

@@ -9,14 +9,17 @@ from common.models import CNNBackbone, bidirectional_lstm
 class FrontEnd(nn.Module):
     """Rows brought to mean 0 and deviation 1, and frames averaged in groups: (B, T, F), lengths (B,) -> (B, T // every, F), lengths.
 
-    mean, deviation: (F,) of the training clips' frames; every: frames in a group. Frames at or beyond a clip's length become 0, the mean:
-    padding is neither loud nor silent. A clip shorter than a group counts as one.
+    mean, deviation: (F,) of the training clips' frames; every: frames in a group; centred: share of each clip's own mean over time that is
+    taken from its rows. A fixed filter, such as an album's mastering, adds a constant to a row in dB: with 1 the network cannot hear it
+    (S. Furui, "Cepstral analysis technique for automatic speaker verification", 1981). Frames at or beyond a clip's length become 0, the
+    mean: padding is neither loud nor silent. A clip shorter than a group counts as one.
     """
 
-    def __init__(self, mean, deviation, every=1):
+    def __init__(self, mean, deviation, every=1, centred=0.0):
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("deviation", deviation)
+        self.register_buffer("centred", torch.tensor(float(centred)))
         self.every = every
 
     def forward(self, x, lengths):
@@ -25,7 +28,9 @@ class FrontEnd(nn.Module):
         groups = (lengths // self.every).clamp(min=1)  # whole ones: the frames behind them are left out
         real = torch.arange(frames, device=x.device) < torch.minimum(lengths, groups * self.every)[:, None]
         x = (x * real[:, :, None]).unflatten(1, (-1, self.every)).mean(dim=2)  # (B, T, F) -> (B, T / every, F)
-        return x, groups
+        left = torch.arange(x.shape[1], device=x.device) < groups[:, None]
+        own = x.sum(dim=1) / groups[:, None]
+        return x - self.centred * own[:, None] * left[:, :, None], groups
 
 
 def over_time(x, lengths):
@@ -79,14 +84,14 @@ class TunedLSTM(nn.Module):
 KINDS = ("tuned-cnn", "tuned-lstm")
 
 
-def tuned_backbone(kind, width, every, mean=None, deviation=None, dropout=0.0):
-    """The network of this kind, one of KINDS, on `width` features, `every` frames averaged to one; mean and deviation as FrontEnd has them.
+def tuned_backbone(kind, width, every, mean=None, deviation=None, centred=0.0, dropout=0.0):
+    """The network of this kind, one of KINDS, on `width` features; every, mean, deviation and centred as FrontEnd has them.
 
-    Without these two they are 0 and 1 until a checkpoint's take their place.
+    Without mean and deviation they are 0 and 1 until a checkpoint's take their place, and that of centred.
     """
     mean = torch.zeros(width) if mean is None else mean
     deviation = torch.ones(width) if deviation is None else deviation
     networks = {"tuned-cnn": TunedCNN, "tuned-lstm": TunedLSTM}
     if kind in networks:
-        return networks[kind](FrontEnd(mean, deviation, every), width, dropout)
+        return networks[kind](FrontEnd(mean, deviation, every, centred), width, dropout)
     raise ValueError(f"one of {', '.join(KINDS)} was expected, not {kind}")

@@ -40,7 +40,7 @@ def no_figures(monkeypatch):
 @pytest.mark.parametrize("every", [1, 3])
 def test_more_padding_changes_no_output(kind, every):
     torch.manual_seed(0)
-    network = tuned_backbone(kind, 128, every, torch.full((128,), -40.0), torch.full((128,), 9.0)).double().eval()
+    network = tuned_backbone(kind, 128, every, torch.full((128,), -40.0), torch.full((128,), 9.0), centred=0.7).double().eval()
     x, lengths = -80 * torch.rand(3, 100, 128, dtype=torch.float64), torch.tensor([100, 61, 2])
     for row, length in enumerate(lengths):
         x[row, length:] = 0
@@ -57,6 +57,15 @@ def test_front_end_standardises_and_averages_in_groups():
     by_hand = ((x - torch.tensor([1.0, 2.0])) / torch.tensor([2.0, 4.0]))[:, :6].reshape(1, 2, 3, 2).mean(dim=2)
     torch.testing.assert_close(out, by_hand)
     assert lengths.tolist() == [2]
+
+
+def test_a_fixed_filter_is_nothing_to_a_centred_network():
+    x, lengths = torch.randn(2, 30, 128), torch.tensor([30, 20])
+    filtered = x + 5 * torch.randn(2, 1, 128)
+    for centred in (0.0, 1.0):
+        network = tuned_backbone("tuned-cnn", 128, 3, centred=centred).eval()
+        with torch.no_grad():
+            assert torch.allclose(network(x, lengths), network(filtered, lengths), atol=1e-4) == (centred == 1)
 
 
 def test_over_time_is_mean_and_deviation_of_the_real_frames():
@@ -266,8 +275,8 @@ def test_a_change_is_in_the_name_the_facts_and_the_training(flags, no_figures, t
 
 
 CHANGES = {
-    "clips": 0.5, "standardised": 0, "cycle": 0, "weight_decay": 9, "dropout": 0.5, "label_smoothing": 0, "frames": 9, "crop": 0.5,
-    "stretch": 0.2, "curve_db": 0, "masks": 0.2, "mixup": 0.4,
+    "clips": 0.5, "standardised": 0, "centred": 0, "cycle": 0, "weight_decay": 9, "dropout": 0.5, "label_smoothing": 0, "frames": 9,
+    "crop": 0.5, "stretch": 0.2, "curve_db": 9, "masks": 0.2, "mixup": 0.4,
 }  # fmt: skip
 
 
