@@ -26,11 +26,10 @@ class FrontEnd(nn.Module):
         frames = max(1, x.shape[1] // self.every) * self.every
         x = nn.functional.pad((x - self.mean) / self.deviation, (0, 0, 0, max(0, frames - x.shape[1])))[:, :frames]
         groups = (lengths // self.every).clamp(min=1)  # whole ones: the frames behind them are left out
-        real = torch.arange(frames, device=x.device) < torch.minimum(lengths, groups * self.every)[:, None]
-        x = (x * real[:, :, None]).unflatten(1, (-1, self.every)).mean(dim=2)  # (B, T, F) -> (B, T / every, F)
-        left = torch.arange(x.shape[1], device=x.device) < groups[:, None]
-        own = x.sum(dim=1) / groups[:, None]
-        return x - self.centred * own[:, None] * left[:, :, None], groups
+        real = (torch.arange(frames, device=x.device) < torch.minimum(lengths, groups * self.every)[:, None])[:, :, None]
+        own = (x * real).sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True)
+        x = (x - self.centred * own) * real
+        return x.unflatten(1, (-1, self.every)).mean(dim=2), groups  # (B, T, F) -> (B, T / every, F)
 
 
 def over_time(x, lengths):
