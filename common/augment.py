@@ -1,4 +1,4 @@
-"""What the tuned recipe does to a batch before the network sees it: other pieces, another sound, another mixture, the same song."""
+"""What the tuned recipe can do to a batch before the network sees it: pieces of the clips, masks, mixtures. Each is off by default."""
 
 import torch
 from torch import nn
@@ -9,42 +9,29 @@ class Augment:
 
     Classes come back as (B, num_classes) shares, since a mixture has two; num_classes is None where y holds values.
 
-    crop: share of each clip's length that is left, a piece from anywhere in it; stretch: largest change of tempo, 0.2 for a fifth;
-    curve_db: deviation of a smooth curve over the mel bands, as of another room or mastering; bands: how many of the F rows are mel bands;
-    masks: largest share of the rows, and of the frames, that a mask covers; mixup: the Beta distribution's parameter, 0 for none;
-    fill: (F,) what stands under a mask.
+    fill: (F,) what stands under a mask; crop: share of each clip's length that is left, a piece from anywhere in it; masks: largest share
+    of the rows, and of the frames, that a mask covers; mixup: the Beta distribution's parameter, 0 for none.
     """
 
-    def __init__(self, fill, bands, crop=1.0, stretch=0.0, curve_db=0.0, masks=0.0, mixup=0.0, num_classes=None):
-        self.fill, self.bands, self.num_classes = fill, bands, num_classes
-        self.crop, self.stretch, self.curve_db, self.masks, self.mixup = crop, stretch, curve_db, masks, mixup
+    def __init__(self, fill, crop=1.0, masks=0.0, mixup=0.0, num_classes=None):
+        self.fill, self.crop, self.masks, self.mixup, self.num_classes = fill, crop, masks, mixup, num_classes
 
     def __call__(self, x, y, lengths):
         if self.num_classes:
             y = nn.functional.one_hot(y, self.num_classes).to(x.dtype)
-        x, lengths = self.pieces(x, lengths)
-        if self.curve_db and self.bands:
-            x = torch.cat([x[:, :, : self.bands] + self.curves(x), x[:, :, self.bands :]], dim=2)
+        if self.crop < 1:
+            x, lengths = self.pieces(x, lengths)
         if self.masks:
             x = self.masked(x)
         return self.mixed(x, y, lengths) if self.mixup else (x, y, lengths)
 
     def pieces(self, x, lengths):
-        """A piece of each clip, read faster or slower: the batch's pieces have one length, the shortest clip's share of `crop`."""
-        if self.crop == 1 and not self.stretch:
-            return x, lengths  # whole clips, the longer ones too
-        speed = (1 + self.stretch) ** (2 * torch.rand(()).item() - 1)
+        """A piece of each clip; the batch's pieces have one length, the shortest clip's share of `crop`."""
         taken = max(1, round(self.crop * lengths.min().item()))
-        given = max(1, round(taken / speed))
         starts = (torch.rand(len(x), device=x.device) * (lengths - taken + 1)).long()
-        places = torch.linspace(0, taken - 1, given, device=x.device).round().long()
+        places = torch.arange(taken, device=x.device)
         x = x[torch.arange(len(x), device=x.device)[:, None], starts[:, None] + places]
-        return x, torch.full_like(lengths, given)
-
-    def curves(self, x):
-        """(B, 1, bands) dB: a smooth curve for each clip, through five random values."""
-        knots = self.curve_db * torch.randn(len(x), 1, 5, device=x.device)
-        return nn.functional.interpolate(knots, size=self.bands, mode="linear", align_corners=True)
+        return x, torch.full_like(lengths, taken)
 
     def masked(self, x):
         """One block of rows and one of frames of each clip behind `fill`."""

@@ -9,25 +9,20 @@ TUNED: dict = {
     "cycle": 1.0,  # how far it falls from there, along a cosine: to 0
     "clips": 1.0,  # of the training side: nothing is picked, so none has to validate
     "standardised": 1,  # rows brought to mean 0 and deviation 1; 0 leaves them in dB, with loud padding
-    "centred": 1.0,  # share of a clip's own mean over time that is taken from its rows, and with it how its album was mastered
+    "centred": 1.0,  # share of a clip's own mean over time that the first network takes from its rows, and so how its album was mastered
     "weight_decay": 0.01,  # AdamW's, times the rate
-    "networks": 3,  # their answers are averaged; each has its own initial weights and batch order
+    "networks": 2,  # their answers are averaged: one hears clips without their mastering, the other as they are
     "dropout": 0.2,
     "label_smoothing": 0.1,  # genres are a matter of opinion
     "rank_loss": 0.5,  # the emotions' loss: this share of it is what the correlation lacks to 1, the rest squared error
     "frames": 430,  # about so many are left of a clip: neighbours are averaged, 3 to 1 at the lab's rate
     "lstm_frames": 215,  # the same for an LSTM
     "machine": 0.5,  # share of the machines beside the networks, see common/machines.py
-    # what is done to every batch, see common/augment.py: nothing
-    "curve_db": 0.0,  # 3 gains a little where rows are not centred; where they are, nothing is left of a curve
-    "crop": 1.0,  # no trial of this and of what follows gained anything
-    "stretch": 0.0,
+    "crop": 1.0,  # this and what follows is done to every batch, see common/augment.py: no trial of it gained anything
     "masks": 0.0,
     "mixup": 0.0,
 }
-SHARES = (  # these lie in 0..1
-    "cycle", "clips", "centred", "dropout", "label_smoothing", "rank_loss", "machine", "crop", "stretch", "masks",
-)  # fmt: skip
+SHARES = ("cycle", "clips", "centred", "dropout", "label_smoothing", "rank_loss", "machine", "crop", "masks")  # these lie in 0..1
 FLAGS = ("epochs", "lr")  # these have flags of their own
 UNUSED = {"lstm": ("frames", "rank_loss", "machine"), "cnn": ("lstm_frames", "rank_loss"), "multitask": ("lstm_frames", "label_smoothing")}
 

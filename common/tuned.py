@@ -17,7 +17,6 @@ from common.augment import Augment
 from common.cli import reading_options
 from common.dataset import SpectrogramDataset, clip_ids, clip_labels, emotion_slices, make_loader, rows_of, without
 from common.errors import LabError
-from common.features import N_MELS
 from common.labels import AXES
 from common.machines import machine_probabilities, machine_values, song_statistics
 from common.models import Classifier, MultitaskRegressor
@@ -117,15 +116,15 @@ def emotion_values(args, run, known, unknown, name=""):
 def train_networks(args, run, build, known, unknown, loss_function, name="", num_classes=None):
     """Trains as many networks as the recipe says on `known`; returns (their Evaluations of `unknown`, the last one's history).
 
-    build: makes one with new weights; name: before the numbers of their files; num_classes: of genres, None for values.
+    build(centred): makes one with new weights; only every second one is centred, so that they err in different places.
+    name: before the numbers of their files; num_classes: of genres, None for values.
     """
     found, history, tuned = [], [], tuned_choices(args)
     count = tuned["networks"] if args.mode == "full" else 1
     for number in range(count):
         torch.manual_seed(args.seed + 1000 * number)
-        model = build().to(args.device)
-        changes = {name: tuned[name] for name in ("crop", "stretch", "curve_db", "masks", "mixup")}
-        augment = Augment(model.backbone.front_end.mean, mel_bands(known), **changes, num_classes=num_classes)
+        model = build(centred=tuned["centred"] if number % 2 == 0 else 0.0).to(args.device)
+        augment = Augment(model.backbone.front_end.mean, tuned["crop"], tuned["masks"], tuned["mixup"], num_classes)
         loader = make_loader(known, args.batch_size, shuffle=True, seed=args.seed + 1000 * number)
         optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=tuned["weight_decay"])
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(one_cycle, epochs=args.epochs, fall=tuned["cycle"]))
@@ -142,13 +141,13 @@ def train_networks(args, run, build, known, unknown, loss_function, name="", num
     return found, history
 
 
-def genre_network(backbone, num_classes):
-    return Classifier(backbone(), num_classes)
+def genre_network(backbone, num_classes, **choices):
+    return Classifier(backbone(**choices), num_classes)
 
 
-def emotion_network(backbone, labels):
+def emotion_network(backbone, labels, **choices):
     """Its head begins at the mean of the labels (n, axes) and in the axes' own units."""
-    model = MultitaskRegressor(backbone(), labels.shape[1])
+    model = MultitaskRegressor(backbone(**choices), labels.shape[1])
     with torch.no_grad():
         model.head.weight.mul_(labels.std(dim=0)[:, None])
         model.head.bias.copy_(labels.mean(dim=0))
@@ -175,7 +174,7 @@ def backbone_for(kind, dataset, tuned):
     if tuned["standardised"]:
         mean, deviation = row_scale([base.clips[base.ids[row]][:, base.columns] for row in rows])
     every = frames_averaged(kind, dataset, tuned)
-    return partial(tuned_backbone, kind, base.feat_dim, every, mean, deviation, tuned["centred"], tuned["dropout"])
+    return partial(tuned_backbone, kind, base.feat_dim, every, mean, deviation, dropout=tuned["dropout"])
 
 
 def row_scale(clips):
@@ -208,9 +207,3 @@ def concordance_loss(outputs, targets, scale, share):
     ours, theirs = outputs - outputs.mean(dim=0), targets - targets.mean(dim=0)
     sizes = (ours.square().sum(dim=0) * theirs.square().sum(dim=0) + 1e-8 * scale**4).sqrt()
     return (1 - share) * error + share * (1 - (ours * theirs).sum(dim=0) / sizes).mean()
-
-
-def mel_bands(dataset):
-    """How many of a dataset's features are mel bands: they come first, chroma has none."""
-    base, _ = rows_of(dataset)
-    return max(0, min(N_MELS, base.columns.stop) - base.columns.start)
