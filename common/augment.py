@@ -1,4 +1,4 @@
-"""What the tuned recipe can do to a batch before the network sees it: pieces of the clips, masks, mixtures. Each is off by default."""
+"""What the tuned recipe can do to a batch before the network sees it: pieces of the clips, and mixtures. Both are off by default."""
 
 import torch
 from torch import nn
@@ -9,20 +9,17 @@ class Augment:
 
     Classes come back as (B, num_classes) shares, since a mixture has two; num_classes is None where y holds values.
 
-    fill: (F,) what stands under a mask; crop: share of each clip's length that is left, a piece from anywhere in it; masks: largest share
-    of the rows, and of the frames, that a mask covers; mixup: the Beta distribution's parameter, 0 for none.
+    crop: share of each clip's length that is left, a piece from anywhere in it; mixup: the Beta distribution's parameter, 0 for none.
     """
 
-    def __init__(self, fill, crop=1.0, masks=0.0, mixup=0.0, num_classes=None):
-        self.fill, self.crop, self.masks, self.mixup, self.num_classes = fill, crop, masks, mixup, num_classes
+    def __init__(self, crop=1.0, mixup=0.0, num_classes=None):
+        self.crop, self.mixup, self.num_classes = crop, mixup, num_classes
 
     def __call__(self, x, y, lengths):
         if self.num_classes:
             y = nn.functional.one_hot(y, self.num_classes).to(x.dtype)
         if self.crop < 1:
             x, lengths = self.pieces(x, lengths)
-        if self.masks:
-            x = self.masked(x)
         return self.mixed(x, y, lengths) if self.mixup else (x, y, lengths)
 
     def pieces(self, x, lengths):
@@ -32,17 +29,6 @@ class Augment:
         places = torch.arange(taken, device=x.device)
         x = x[torch.arange(len(x), device=x.device)[:, None], starts[:, None] + places]
         return x, torch.full_like(lengths, taken)
-
-    def masked(self, x):
-        """One block of rows and one of frames of each clip behind `fill`."""
-        for axis in (2, 1):
-            size = x.shape[axis]
-            width = torch.rand(len(x), 1, device=x.device) * self.masks * size
-            start = torch.rand(len(x), 1, device=x.device) * (size - width)
-            steps = torch.arange(size, device=x.device)
-            hidden = (steps >= start) & (steps < start + width)
-            x = torch.where(hidden[:, None, :] if axis == 2 else hidden[:, :, None], self.fill, x)
-        return x
 
     def mixed(self, x, y, lengths):
         """Each clip with another one of the batch laid over it, targets likewise (H. Zhang et al., "mixup", 2018)."""

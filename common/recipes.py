@@ -19,10 +19,9 @@ TUNED: dict = {
     "lstm_frames": 215,  # the same for an LSTM
     "machine": 0.5,  # share of the machines beside the networks, see common/machines.py
     "crop": 1.0,  # this and what follows is done to every batch, see common/augment.py: no trial of it gained anything
-    "masks": 0.0,
     "mixup": 0.0,
 }
-SHARES = ("cycle", "clips", "centred", "dropout", "label_smoothing", "rank_loss", "machine", "crop", "masks")  # these lie in 0..1
+SHARES = ("cycle", "clips", "centred", "dropout", "label_smoothing", "rank_loss", "machine", "crop")  # these lie in 0..1
 FLAGS = ("epochs", "lr")  # these have flags of their own
 UNUSED = {"lstm": ("frames", "rank_loss", "machine"), "cnn": ("lstm_frames", "rank_loss"), "multitask": ("lstm_frames", "label_smoothing")}
 

@@ -124,7 +124,7 @@ def train_networks(args, run, build, known, unknown, loss_function, name="", num
     for number in range(count):
         torch.manual_seed(args.seed + 1000 * number)
         model = build(centred=tuned["centred"] if number % 2 == 0 else 0.0).to(args.device)
-        augment = Augment(model.backbone.front_end.mean, tuned["crop"], tuned["masks"], tuned["mixup"], num_classes)
+        augment = Augment(tuned["crop"], tuned["mixup"], num_classes)
         loader = make_loader(known, args.batch_size, shuffle=True, seed=args.seed + 1000 * number)
         optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=tuned["weight_decay"])
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(one_cycle, epochs=args.epochs, fall=tuned["cycle"]))
