@@ -50,8 +50,9 @@ def tuned_genres(args, run, folder, kind, features, columns, train_side, test_se
     metrics = {"network": report_genres(run, title, classes, test_set, networks, suffix="_network" * both)}
     if both:
         known, unknown = (song_statistics(dataset) for dataset in (train_side, test_set))
-        machine = torch.from_numpy(machine_probabilities(known, clip_labels(train_side), unknown))
-        together = networks._replace(outputs=networks.outputs.exp().lerp(machine.float(), tuned["machine"]).log())
+        machine = torch.from_numpy(machine_probabilities(known, clip_labels(train_side), unknown)).log().float()
+        # the geometric mean: who is sure that it is not this class is heard
+        together = networks._replace(outputs=networks.outputs.lerp(machine, tuned["machine"]).log_softmax(dim=1))
         metrics["all"] = report_genres(run, "networks, kernel machine and trees", classes, test_set, together)
     best = metrics.get("all", metrics["network"])
     best["baselines"] = report_baselines(args, run, folder, train_side, test_set, metrics["network"]["accuracy"])

@@ -15,7 +15,7 @@ from common.blocks import RATES, block_features
 from common.checkpoints import read_checkpoint
 from common.errors import LabError
 from common.features import HOP_LENGTH, SAMPLE_RATE
-from common.machines import clip_families, harmony, kernels, machine_probabilities, machine_values
+from common.machines import RIDGE, clip_families, harmony, kernel_values, kernels, machine_probabilities, machine_values, pieces
 from common.recipes import TUNED, changeable
 from common.trained import newest_checkpoints, open_trained
 from common.tuned import concordance_loss, one_cycle, row_scale
@@ -142,8 +142,8 @@ def test_concordance_loss_knows_order_and_scale():
 
 
 def families(values):
-    """As song_statistics gives them, two that hold the same numbers."""
-    return {"statistics": values, "harmony": values[:, :2]}
+    """As song_statistics gives them: two families that hold the same numbers (n, k), the same for a clip and for its thirds."""
+    return {"statistics": np.stack([values] * 4, axis=1), "harmony": np.stack([values[:, :2]] * 4, axis=1)}
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
@@ -176,6 +176,23 @@ def test_every_family_weighs_alike_in_the_kernel_whatever_its_numbers():
     np.testing.assert_allclose(within.diagonal(), 1)
     scaled = {"one": known["one"] * 1000, "other": np.hstack([known["other"]] * 20)}
     np.testing.assert_allclose(kernels(scaled, scaled)[0], within)
+
+
+def test_pieces_are_the_clip_and_its_thirds():
+    clip = np.arange(20.0).reshape(10, 2)
+    assert [piece[:, 0].tolist() for piece in pieces(clip)[1:]] == [[0, 2, 4, 6], [6, 8, 10, 12], [12, 14, 16, 18]]
+    assert np.array_equal(pieces(clip)[0], clip)
+    assert all(len(piece) == 1 for piece in pieces(clip[:1]))
+
+
+def test_kernel_values_are_the_mean_of_what_each_piece_is_told():
+    rng = np.random.default_rng(0)
+    known, unknown, targets = rng.normal(size=(12, 4, 3)), rng.normal(size=(5, 4, 3)), rng.normal(size=(12, 2))
+    found = kernel_values({"one": known}, targets, {"one": unknown})
+    within, between = kernels({"one": known.reshape(-1, 3)}, {"one": unknown.reshape(-1, 3)})
+    rows = np.repeat(targets, 4, axis=0) - targets.mean(axis=0)
+    by_hand = between @ np.linalg.inv(within + RIDGE * np.eye(48)) @ rows + targets.mean(axis=0)
+    np.testing.assert_allclose(found, by_hand.reshape(5, 4, 2).mean(axis=1), rtol=1e-6)
 
 
 @pytest.mark.parametrize("frames", [1, 2, 4, 5, 30, 300])
