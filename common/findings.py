@@ -48,19 +48,26 @@ def test_predictions(run, axis=None):
 
 def difference(first, second, axis=None):
     """The Difference of two models, each {seed: run}, in accuracy or in the rank correlation of an axis; None where nothing is shared."""
-    score = rank_correlation if axis else share_right
+    return mean_difference([(first, second, axis)])
+
+
+def mean_difference(pairs):
+    """The mean of several Differences of one step on the same clips: pairs [(first, second, axis)], each as difference takes them."""
     sides, found = [], []
-    for seed in sorted(first.keys() & second.keys()):
-        one, other = test_predictions(first[seed], axis), test_predictions(second[seed], axis)
-        if one.keys() != other.keys():
-            return None
-        true, mine = map(np.array, zip(*one.values(), strict=True))
+    for seed in sorted(set.intersection(*(first.keys() & second.keys() for first, second, _ in pairs))):
+        columns = []
+        for first, second, axis in pairs:
+            one, other = test_predictions(first[seed], axis), test_predictions(second[seed], axis)
+            if one.keys() != other.keys():
+                return None
+            true, mine = map(np.array, zip(*one.values(), strict=True))
+            theirs = np.array([other[ident][1] for ident in one])
+            columns.append((rank_correlation if axis else share_right, true, mine, theirs))
         sides.append(list(one))
-        found.append((true, mine, np.array([other[ident][1] for ident in one])))
+        found.append(columns)
 
     def gap(k, rows=slice(None)):
-        true, mine, theirs = (column[rows] for column in found[k])
-        return score(true, mine) - score(true, theirs)
+        return np.mean([score(true[rows], mine[rows]) - score(true[rows], theirs[rows]) for score, true, mine, theirs in found[k]])
 
     mean = np.mean([gap(k) for k in range(len(found))]) if found else np.nan
     return None if np.isnan(mean) else Difference(float(mean), *interval(bootstrap(sides, gap)))
@@ -138,14 +145,18 @@ def say_step8(args, data):
 
 def say_step9(args, data):
     """Step 9e: what did transfer change, against the same training from scratch and against step 8's CNN?"""
+    pairs = []
     for axis in args.axis:
         facts = {"axis": axis, "freeze": args.freeze}
         transfer, scratch = (seed_runs(args, data, "step9_transfer", start=start, **facts) for start in ("transfer", "scratch"))
         frozen = "does a frozen transferred backbone beat a frozen random one"
         question = frozen if args.freeze else "does transfer beat training from scratch"
         say(f"{question} in {axis}?", difference(transfer, scratch, axis), "rank correlation")
+        pairs.append((transfer, scratch, axis))
         alone = seed_runs(args, data, "step8_regression", model="cnn", axis=axis)
         say(f"does transfer beat step 8's CNN in {axis}?", difference(transfer, alone, axis), "rank correlation")
+    if len(pairs) > 1:
+        say(f"{question}, in the mean of these axes?", mean_difference(pairs), "rank correlation")
 
 
 def say_step10(args, data):

@@ -16,7 +16,7 @@ import step10_multitask
 from common.checkpoints import Pretrained, copy_backbone, read_checkpoint
 from common.dataset import SpectrogramDataset, clip_ids, emotion_slices, make_loader, without
 from common.errors import LabError
-from common.findings import difference
+from common.findings import difference, mean_difference
 from common.labels import AXES
 from common.metrics import axis_losses, bootstrap, interval, spearman
 from common.models import Classifier, CNNBackbone, MultitaskRegressor, Regressor
@@ -314,6 +314,9 @@ def test_a_finding_needs_an_interval_without_zero(tmp_path):
     assert difference(runs["bad"], runs["good"], "energy").answer == "no"
     assert difference(runs["bad"], runs["also bad"], "energy").answer == "cannot tell"
     assert difference(runs["good"], {1: runs["bad"][0]}, "energy") is None  # no seed in common
+    there, back = (runs["good"], runs["bad"], "energy"), (runs["bad"], runs["good"], "energy")
+    assert mean_difference([there, there]) == difference(*there)
+    assert mean_difference([there, back]) == pytest.approx((0, 0, 0))  # both on the same clips in every round
     (tmp_path / "bad" / "predictions.csv").write_text("id,side,axis,true,predicted\n1,test,energy,0.5,0.5\n")
     assert difference(runs["good"], runs["bad"], "energy") is None  # other clips
 
