@@ -7,8 +7,10 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is there; on a busy machine 
 
 import numpy as np
 import pytest
+import torch
 
 from common import metrics
+from common.dataset import SpectrogramDataset
 
 TINY_GENRES = {"Rock": "Rock", "Ρεμπέτικο": "Ελληνικά", "Chiptune": None}  # one of them Greek, one dropped
 
@@ -70,3 +72,20 @@ metrics.ROUNDS = 20
 def tiny_data(tmp_path):
     """The path of a tiny data folder: classes Rock and Ελληνικά, 12 + 6 clips of each, 24 + 6 clips with emotions, about 40 frames."""
     return write_tiny_data(tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """The path of such a folder that all tests of a file share; they leave it as it is."""
+    return write_tiny_data(tmp_path_factory.mktemp("shared") / "data")
+
+
+@pytest.fixture(scope="module")
+def emotions(data):
+    """The clips of that folder that have emotions, labelled with their energy."""
+    return SpectrogramDataset(data / "multitask_dataset_beat", axis="energy")
+
+
+@pytest.fixture
+def same_weights_in_every_run():
+    torch.manual_seed(0)
