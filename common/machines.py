@@ -83,22 +83,22 @@ def for_trees(families):
     return np.hstack([families[name][:, 0] for name in TREE_FAMILIES])
 
 
-def machine_probabilities(known, targets, unknown):
+def machine_probabilities(known, targets, unknown, trees_share=TREES_SHARE):
     """Probabilities (m, C) of the classes 0 to C - 1, which all stand in targets (n,), from what song_statistics gives of both sides."""
     from sklearn.ensemble import ExtraTreesClassifier
 
     exponents = np.exp(kernel_values(known, np.eye(targets.max() + 1)[targets], unknown) / TEMPERATURE)
     kernel = exponents / exponents.sum(axis=1, keepdims=True)
     trees = ExtraTreesClassifier(TREES, max_features=SHARE, random_state=0).fit(for_trees(known), targets)
-    return kernel + TREES_SHARE * (trees.predict_proba(for_trees(unknown)) - kernel)
+    return kernel + trees_share * (trees.predict_proba(for_trees(unknown)) - kernel)
 
 
-def machine_values(known, targets, unknown):
+def machine_values(known, targets, unknown, trees_share=TREES_SHARE):
     """Values (m, axes) for targets (n, axes), from what song_statistics gives of both sides."""
     from sklearn.ensemble import ExtraTreesRegressor
 
     values = kernel_values(known, targets, unknown)
     for number, target in enumerate(targets.T):  # one forest for each axis: what splits the clips differs
         trees = ExtraTreesRegressor(TREES, max_features=SHARE, min_samples_leaf=2, random_state=0).fit(for_trees(known), target)
-        values[:, number] += TREES_SHARE * (trees.predict(for_trees(unknown)) - values[:, number])
+        values[:, number] += trees_share * (trees.predict(for_trees(unknown)) - values[:, number])
     return values

@@ -4,6 +4,7 @@ from conftest import write_tiny_data
 
 import step7_cnn
 import step8_regression
+from benchmarks import machines
 from common.baselines import baseline_scores, clip_statistics, kept_scores, kernel_predictions, linear_predictions, mean_and_deviation
 from common.dataset import SpectrogramDataset, genre_sides
 from common.labels import load_class_mapping
@@ -66,3 +67,13 @@ def test_steps_stand_beside_both_models(tiny_data, tmp_path, capsys):
     assert len(lines) == 2 and all("; this network is " in line for line in lines)
     step7_cnn.main([*flags, "--no-baselines"])
     assert "without a network" not in capsys.readouterr().out
+
+
+def test_the_machines_table_has_a_row_for_each_member_and_each_hearing(tiny_data, monkeypatch, capsys):
+    monkeypatch.setattr("common.machines.TREES", 10)
+    monkeypatch.setattr("common.machines.block_features", lambda mel: {"spectrum": mel.mean(axis=0)})
+    machines.main(["--data", str(tiny_data)])
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
+    assert [row[0] for row in rows] == ["kernel machine", "trees", "both"] * 2
+    assert rows[1][2:] == rows[4][2:] and rows[0][2:] != rows[3][2:]  # trees hear whole clips alone
+    assert all(float(row[2].split(", ")[0]) > 0.7 for row in rows)  # the genres differ in brightness
