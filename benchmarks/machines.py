@@ -1,4 +1,4 @@
-"""The tuned recipe's machines by cross-validation on a data folder: what the kernel machine, the trees and the thirds of clips each bring.
+"""The tuned recipe's machines by cross-validation on a data folder: what the kernel machine, the trees and the thirds of clips bring.
 
     python -m benchmarks.machines --data DIR
 
@@ -7,6 +7,7 @@ clips to learn from and, where the sides share no artist, no artist known. How t
 """
 
 import argparse
+from typing import NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -28,33 +29,39 @@ def main(argv=None):
     args = parser.parse_args(argv)
     data = find_data(args.data)
     sides = [*genre_sides(data.genres(), data.class_mapping, "fused"), SpectrogramDataset(data.emotions(), features="fused", axis=AXES)]
-    train, test, emotions = ((song_statistics(dataset), clip_labels(dataset)) for dataset in sides)
-    print(f"data: {data.path}; {len(train[1])} and {len(test[1])} clips with genres, {len(emotions[1])} with emotions")
+    train, test, emotions = (Side(song_statistics(each), song_statistics(each, True), clip_labels(each)) for each in sides)
+    print(f"data: {data.path}; {len(train.labels)} and {len(test.labels)} clips with genres, {len(emotions.labels)} with emotions")
     print("| machines | they hear | genres, folds: accuracy, cross entropy | learnt from the test side | emotions, folds: mean rho |")
     print("|---|---|---|---|---|")
     with threadpool_limits(1):
-        for heard, count in (("whole clips", 1), ("their thirds too", None)):
+        for heard, count, taught in (("whole clips", 1, "plain"), ("their thirds too", None, "plain"), ("remastered", None, "remastered")):
             for name, share in SHARES.items():
-                one, other, values = (pieces_of(side, count) for side in (train, test, emotions))
-                cells = genre_score(folds(one), share), genre_score([(*other, *one)], share), emotion_score(folds(values), share)
+                within = folds(train, count, taught)
+                across = [(*part(test, taught, count), *part(train, "plain", count))]
+                emotional = folds(emotions, count, taught)
+                cells = genre_score(within, share), genre_score(across, share), emotion_score(emotional, share)
                 print(f"| {name} | {heard} | {' | '.join(cells)} |", flush=True)
 
 
-def pieces_of(side, count):
-    """(families, labels) with the first `count` pieces of every clip, None for all."""
-    return {family: each[:, :count] for family, each in side[0].items()}, side[1]
+class Side(NamedTuple):
+    """What song_statistics gives of a side's clips, as they are and remastered, and their labels."""
+
+    plain: dict
+    remastered: dict
+    labels: np.ndarray
 
 
-def folds(side):
-    """[(known families, known labels, unknown families, unknown labels)], drawn once."""
+def part(side, kind, count, rows=slice(None)):
+    """(families, labels) of these rows of a Side, with the first `count` pieces of every clip, None for all."""
+    return {family: each[rows, :count] for family, each in getattr(side, kind).items()}, side.labels[rows]
+
+
+def folds(side, count, taught):
+    """[(known families, known labels, unknown families, unknown labels)], drawn once; taught: the kind of clips to learn from."""
     from sklearn.model_selection import KFold
 
-    families, labels = side
-
-    def at(rows):
-        return {family: each[rows] for family, each in families.items()}, labels[rows]
-
-    return [(*at(known), *at(unknown)) for known, unknown in KFold(FOLDS, shuffle=True, random_state=0).split(labels)]
+    drawn = KFold(FOLDS, shuffle=True, random_state=0).split(side.labels)
+    return [(*part(side, taught, count, known), *part(side, "plain", count, unknown)) for known, unknown in drawn]
 
 
 def genre_score(tasks, share):

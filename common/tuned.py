@@ -49,7 +49,7 @@ def tuned_genres(args, run, folder, kind, features, columns, train_side, test_se
     title = f"tuned {kind.removeprefix('tuned-').upper()} on {features}, {len(tests)} networks"
     metrics = {"network": report_genres(run, title, classes, test_set, networks, suffix="_network" * both)}
     if both:
-        known, unknown = (song_statistics(dataset) for dataset in (train_side, test_set))
+        known, unknown = song_statistics(train_side, remastered=True), song_statistics(test_set)
         machine = torch.from_numpy(machine_probabilities(known, clip_labels(train_side), unknown)).log().float()
         # the geometric mean: who is sure that it is not this class is heard
         together = networks._replace(outputs=networks.outputs.lerp(machine, tuned["machine"]).log_softmax(dim=1))
@@ -109,8 +109,8 @@ def emotion_values(args, run, known, unknown, name=""):
     tests, history = train_networks(args, run, build, known, unknown, loss_function, name)
     values = {"network": torch.stack([each.outputs for each in tests]).mean(dim=0)}
     if args.mode == "full":
-        machine = torch.from_numpy(machine_values(song_statistics(known), labels.numpy(), song_statistics(unknown))).float()
-        values["all"] = values["network"].lerp(machine, tuned["machine"])
+        machine = machine_values(song_statistics(known, remastered=True), labels.numpy(), song_statistics(unknown))
+        values["all"] = values["network"].lerp(torch.from_numpy(machine).float(), tuned["machine"])
     return values, tests, history
 
 

@@ -13,9 +13,20 @@ import step10_multitask
 from common.augment import Augment
 from common.blocks import RATES, block_features
 from common.checkpoints import read_checkpoint
+from common.dataset import SpectrogramDataset
 from common.errors import LabError
 from common.features import HOP_LENGTH, SAMPLE_RATE
-from common.machines import RIDGE, clip_families, harmony, kernel_values, kernels, machine_probabilities, machine_values, pieces
+from common.machines import (
+    RIDGE,
+    clip_families,
+    harmony,
+    kernel_values,
+    kernels,
+    machine_probabilities,
+    machine_values,
+    pieces,
+    song_statistics,
+)
 from common.recipes import TUNED, changeable
 from common.trained import newest_checkpoints, open_trained
 from common.tuned import concordance_loss, one_cycle, row_scale
@@ -183,6 +194,15 @@ def test_pieces_are_the_clip_and_its_thirds():
     assert [piece[:, 0].tolist() for piece in pieces(clip)[1:]] == [[0, 2, 4, 6], [6, 8, 10, 12], [12, 14, 16, 18]]
     assert np.array_equal(pieces(clip)[0], clip)
     assert all(len(piece) == 1 for piece in pieces(clip[:1]))
+
+
+def test_only_the_thirds_are_remastered_and_only_in_their_mel_bands(tiny_data):
+    dataset = SpectrogramDataset(tiny_data / "multitask_dataset", axis="energy")
+    plain, remastered = song_statistics(dataset), song_statistics(dataset, remastered=True)
+    for name in plain:
+        assert np.array_equal(plain[name][:, 0], remastered[name][:, 0])
+        same = np.allclose(plain[name], remastered[name])
+        assert same == (name in ("harmony", "onsets", "onset variance", "fluctuation", "correlation")), name  # the others know levels
 
 
 def test_kernel_values_are_the_mean_of_what_each_piece_is_told():
