@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from common import metrics
+from common import metrics, run
 from common.dataset import SpectrogramDataset
+from common.plots import png
 
 TINY_GENRES = {"Rock": "Rock", "Ρεμπέτικο": "Ελληνικά", "Chiptune": None}  # one of them Greek, one dropped
 
@@ -66,6 +67,8 @@ def contents(root):
 
 # intervals of few draws: what they hold is tested where they are made
 metrics.ROUNDS = 20
+# Pictures are not drawn, which takes half of a tiny run: figures have tests of their own, and steps that run as scripts draw them.
+run.png = lambda figure: b"not drawn"
 
 
 @pytest.fixture
@@ -84,6 +87,12 @@ def data(tmp_path_factory):
 def emotions(data):
     """The clips of that folder that have emotions, labelled with their energy."""
     return SpectrogramDataset(data / "multitask_dataset_beat", axis="energy")
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Pictures are drawn: for runs with names or values that no picture was made for."""
+    monkeypatch.setattr(run, "png", png)
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ from common.run import Tee, open_run, read_runs
 from common.submission import write_submission
 from common.training import evaluate, train_epoch
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 
 @pytest.fixture
 def flags(tiny_data, tmp_path):

@@ -41,12 +41,6 @@ def flags(tiny_data, tmp_path, monkeypatch):
     return [*places, "--no-baselines", "--batch-size", "8", "--epochs", "2", "--recipe", "tuned"]
 
 
-@pytest.fixture
-def no_figures(monkeypatch):
-    """Drawing takes most of a tiny run's time."""
-    monkeypatch.setattr("common.run.Run.save_figure", lambda *_: None)
-
-
 @pytest.mark.parametrize("kind", ["tuned-cnn", "tuned-lstm"])
 @pytest.mark.parametrize("every", [1, 3])
 def test_more_padding_changes_no_output(kind, every):
@@ -273,7 +267,7 @@ def test_step5_by_the_tuned_recipe(flags, capsys):
     assert "RESULT step5_lstm features=chroma recipe=tuned members=network test_acc=" in capsys.readouterr().out
 
 
-def test_step10_scores_without_the_test_slice_and_submits_with_it(flags, no_figures, tmp_path):
+def test_step10_scores_without_the_test_slice_and_submits_with_it(flags, tmp_path):
     rows = step10_multitask.main([*flags, "--submit", str(tmp_path / "all.txt")])
     assert [row["members"] for row in rows] == ["network"] * 4 + ["all"] * 4 and rows[-1]["axis"] == "mean"
     folder = tmp_path / "runs" / "step10_multitask" / "cnn_tuned_seed0"
@@ -284,7 +278,7 @@ def test_step10_scores_without_the_test_slice_and_submits_with_it(flags, no_figu
     assert len(one) == len(other) == 7 and one != other
 
 
-def test_a_change_is_in_the_name_the_facts_and_the_training(flags, no_figures, tmp_path, capsys):
+def test_a_change_is_in_the_name_the_facts_and_the_training(flags, tmp_path, capsys):
     step7_cnn.main([*flags, "--change", "networks=1", "mixup=0.4"])
     step7_cnn.main([*flags, "--change", "networks=1"])
     lines = capsys.readouterr().out.splitlines()
@@ -307,7 +301,7 @@ def last_losses(step, words, capsys):
     return [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch : 2")]
 
 
-def test_every_change_changes_the_training(flags, no_figures, capsys):
+def test_every_change_changes_the_training(flags, capsys):
     assert set(changeable("cnn")) == {*CHANGES, "networks", "machine"}
     plain = last_losses(step7_cnn, flags, capsys)
     for name, value in CHANGES.items():
@@ -316,12 +310,12 @@ def test_every_change_changes_the_training(flags, no_figures, capsys):
 
 
 @pytest.mark.parametrize(("step", "change"), [(step5_lstm, "lstm_frames=3"), (step10_multitask, "rank_loss=0")])
-def test_what_other_steps_alone_can_change_changes_theirs(flags, no_figures, capsys, step, change):
+def test_what_other_steps_alone_can_change_changes_theirs(flags, capsys, step, change):
     words = [*flags, *["--features", "mel"] * (step is step5_lstm)]
     assert last_losses(step, words, capsys) != last_losses(step, [*words, "--change", change], capsys)
 
 
-def test_the_machines_share_is_what_the_members_differ_by(flags, no_figures, tmp_path):
+def test_the_machines_share_is_what_the_members_differ_by(flags, tmp_path):
     for share in ("0.0", "1.0"):
         step7_cnn.main([*flags, "--change", f"machine={share}", "networks=1"])
         metrics = tmp_path / "runs" / "step7_cnn" / f"mel_tuned-machine={share}-networks=1_seed0" / "metrics.json"
@@ -332,7 +326,7 @@ def test_the_machines_share_is_what_the_members_differ_by(flags, no_figures, tmp
         assert one == other or share == "1.0"
 
 
-def test_a_dry_run_may_lack_a_class(flags, no_figures, monkeypatch):
+def test_a_dry_run_may_lack_a_class(flags, monkeypatch):
     monkeypatch.setattr("common.cli.QUICK_CLIPS", 3)
     step7_cnn.main([*flags, "--quick"])
 
