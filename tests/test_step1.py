@@ -23,6 +23,8 @@ from common.spectrogram_plots import (
     mel_figure,
 )
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 GENRES = "fma_genre_spectrograms"
 FIGURES = {"step1_mel.png", "step2_mel_beat.png", "step3_chroma.png", "step4_histograms.png"}
