@@ -96,7 +96,11 @@ def tuned_multitask(args, data, run):
         rows = submitted.get(args.members, submitted["network"]).tolist()
         write_submission(args.submit, hidden.ids, rows, args.submit_header, args.submit_suffix)
         print(f"submission : {args.submit}, {len(rows)} clips of the unlabelled test side")
-    return [row for name, result in found.items() for row in axis_results(result, {**changes_told(args), "members": name})]
+    rows = []
+    for name, result in found.items():
+        print(f"\nmembers={name}")
+        rows += axis_results(result, {**changes_told(args), "members": name})
+    return rows
 
 
 def emotion_values(args, run, known, unknown, name=""):

@@ -267,8 +267,12 @@ def test_step5_by_the_tuned_recipe(flags, capsys):
     assert "RESULT step5_lstm features=chroma recipe=tuned members=network test_acc=" in capsys.readouterr().out
 
 
-def test_step10_scores_without_the_test_slice_and_submits_with_it(flags, tmp_path):
+def test_step10_scores_without_the_test_slice_and_submits_with_it(flags, tmp_path, capsys):
     rows = step10_multitask.main([*flags, "--submit", str(tmp_path / "all.txt")])
+    lines = capsys.readouterr().out.splitlines()
+    means = [place for place, line in enumerate(lines) if line.startswith("The Mean Spearman correlation")]
+    assert [lines[place - 1] for place in means] == ["members=network", "members=all"]
+    assert not any("step 8" in line for line in lines)  # which has no tuned networks
     assert [row["members"] for row in rows] == ["network"] * 4 + ["all"] * 4 and rows[-1]["axis"] == "mean"
     folder = tmp_path / "runs" / "step10_multitask" / "cnn_tuned_seed0"
     assert len(read_checkpoint(folder / "best-0.pt")[1]["seen"]) == 20  # of 24, a fifth tests
