@@ -98,3 +98,26 @@ def drawn(monkeypatch):
 @pytest.fixture
 def same_weights_in_every_run():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory):
+    """A folder that all processes of this test session share, for what is made once: see tests/runs.py."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "shared-runs"
+
+
+@pytest.fixture(scope="session")
+def small(shared_folder):
+    """The small data that the tests of numbers share, as tests/small_data.py says; they leave it as it is."""
+    import pickle
+
+    from filelock import FileLock
+    from small_data import Small, write_small_data
+
+    shared_folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(shared_folder / "small.lock"):
+        kept = shared_folder / "small.pickle"
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(tuple(write_small_data(shared_folder / "small"))))
+    return Small(*pickle.loads(kept.read_bytes()))
