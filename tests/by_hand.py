@@ -49,7 +49,12 @@ class CNN(nn.Module):
         x = x[:, None]
         for stage in self.stages:
             x, lengths = stage(x), lengths // 2
-            x = torch.stack([torch.cat([clip[:, :n], torch.zeros_like(clip[:, n:])], dim=1) for clip, n in zip(x, lengths, strict=True)])
+            x = torch.stack(
+                [
+                    torch.cat([clip[:, :n], torch.zeros_like(clip[:, n:])], dim=1)
+                    for clip, n in zip(x, lengths, strict=True)
+                ]
+            )
         return torch.stack([clip.sum(dim=1).flatten() / n for clip, n in zip(x, lengths, strict=True)])
 
 
@@ -69,8 +74,8 @@ class Headed(nn.Module):
 
 
 def halved(array):
-    """Values as the cache keeps them, rounded to half precision."""
-    return array.astype(np.float16).astype(np.float32)
+    """Values as the cache keeps them: read in single precision, rounded to half."""
+    return array.astype(np.float32).astype(np.float16).astype(np.float32)
 
 
 def batch_of(frames, ids, features="mel"):
@@ -121,7 +126,20 @@ def weighted_axes(weights):
 # Training and evaluation
 
 
-def train(model, frames, ids, targets, loss_function, epochs, size, seed, val_ids=(), lr=1e-3, weight_decay=0.0, features="mel"):
+def train(
+    model,
+    frames,
+    ids,
+    targets,
+    loss_function,
+    epochs,
+    size,
+    seed,
+    val_ids=(),
+    lr=1e-3,
+    weight_decay=0.0,
+    features="mel",
+):
     """Yields (training loss, {val id: output}, validation loss) of each epoch, the model being trained on; targets: {id: number or row}."""
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=lr, weight_decay=weight_decay)
@@ -151,7 +169,9 @@ def outputs(model, frames, ids, size=64, features="mel"):
     """{id: output, a float32 array} in evaluation mode."""
     model.eval()
     return {
-        ident: row for group in batches(list(ids), size) for ident, row in zip(group, model(*batch_of(frames, group, features)).numpy(), strict=True)
+        ident: row
+        for group in batches(list(ids), size)
+        for ident, row in zip(group, model(*batch_of(frames, group, features)).numpy(), strict=True)
     }
 
 
@@ -172,3 +192,29 @@ def read_weights(path):
     """(state dict, metadata) of a checkpoint, with PyTorch's own reader."""
     saved = torch.load(path, map_location="cpu", weights_only=True)
     return saved["weights"], json.loads(saved["facts"])
+
+
+# Models without a network
+
+
+def mean_and_std(mel):
+    """(T, F) -> (2 F,) over time, what the linear model sees."""
+    return np.concatenate([mel.mean(axis=0), mel.std(axis=0)])
+
+
+def svm_statistics(mel):
+    """(T, 128) dB -> (476,): cepstra and their steps, percentiles and changes of every fourth band, modulation, covariance."""
+    band, number = np.arange(128), np.arange(40)[:, None]
+    cosines = np.cos(np.pi * number * (2 * band + 1) / 256) * np.where(number == 0, np.sqrt(1 / 128), np.sqrt(2 / 128))
+    cepstra, levels = mel @ cosines.T, mel[:, 0::4]
+    steps, changes = (np.vstack([np.zeros((1, x.shape[1])), x[1:] - x[:-1]]) for x in (cepstra, levels))
+    found = [cepstra.mean(axis=0), cepstra.std(axis=0), steps.std(axis=0), np.abs(steps).mean(axis=0)]
+    found += [np.percentile(levels, percent, axis=0) for percent in (10, 50, 90)]
+    found += [changes.std(axis=0), np.where(changes > 0, changes, 0).mean(axis=0)]
+    first = cepstra[:, :13] - cepstra[:, :13].mean(axis=0)
+    power, hertz = np.abs(np.fft.rfft(first, axis=0)) ** 2 / len(first), np.fft.rfftfreq(len(first), 512 / 22050)
+    for low in (0.5, 1, 2, 4, 8):
+        found.append(np.log(1e-3 + power[(hertz >= low) & (hertz < 2 * low)].sum(axis=0)))
+    covariance = np.cov(first.T, bias=True)
+    found.append([covariance[i, j] for i in range(13) for j in range(i, 13)])
+    return np.concatenate(found)

@@ -42,7 +42,12 @@ def run_script(script, *arguments, root, env=None, expect=0):
     """Runs REPOSITORY/script with --out `root` where it takes one; fails where it does not exit with `expect`."""
     command = [sys.executable, str(REPOSITORY / script), *map(str, arguments)]
     done = subprocess.run(
-        command, cwd=root.parent, capture_output=True, text=True, encoding="utf-8", env={**os.environ, "MPLBACKEND": "agg", **(env or {})}
+        command,
+        cwd=root.parent,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "MPLBACKEND": "agg", **(env or {})},
     )
     assert done.returncode == expect, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     return Done(done.stdout, done.stderr, root)
@@ -71,7 +76,9 @@ def shared_run(base, key, make):
 def predictions(folder, split="test", axis=None, name="predictions.csv"):
     """[{column: text}] of one split (and axis) in a run's predictions.csv, in the file's order."""
     with open(folder / name, encoding="utf-8", newline="") as file:
-        return [row for row in csv.DictReader(file) if row[SPLIT_COLUMN] == split and (axis is None or row["axis"] == axis)]
+        return [
+            row for row in csv.DictReader(file) if row[SPLIT_COLUMN] == split and (axis is None or row["axis"] == axis)
+        ]
 
 
 def read_json(path):

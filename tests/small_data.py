@@ -16,7 +16,13 @@ AXES = ("valence", "energy", "danceability")
 MAPPING = {"Rock": "Rock", "Punk": "Rock", "Ρεμπέτικο": "Ελληνικά", "Jazz": "Jazz", "Chiptune": None}
 CLASSES = ["Jazz", "Rock", "Ελληνικά"]  # sorted, as the steps number them
 CLIPS = {"train": {"Rock": 7, "Punk": 4, "Ρεμπέτικο": 9, "Jazz": 13, "Chiptune": 3}, "test": {"Rock": 6, "Punk": 2, "Ρεμπέτικο": 5, "Jazz": 4, "Chiptune": 2}}  # fmt: skip
-TILT = {"Rock": 9.0, "Punk": 7.0, "Ρεμπέτικο": -8.0, "Jazz": 0.0, "Chiptune": 3.0}  # dB between the lowest and the highest band
+TILT = {
+    "Rock": 9.0,
+    "Punk": 7.0,
+    "Ρεμπέτικο": -8.0,
+    "Jazz": 0.0,
+    "Chiptune": 3.0,
+}  # dB between the lowest and the highest band
 LABELLED, HIDDEN = 36, 11  # clips with emotions, and those of the competition
 SHARED = 6  # so many of the clips with emotions are training clips of the genres too
 
@@ -49,7 +55,10 @@ def write_small_data(root, seed=0):
     root.mkdir(parents=True)
     (root / "class_mapping.json").write_text(json.dumps(MAPPING, ensure_ascii=False), encoding="utf-8")
     named = {
-        split: [(f"{rng.integers(10, 99)}{first + k}", genre) for k, genre in enumerate(g for g, n in counts.items() for _ in range(n))]
+        split: [
+            (f"{rng.integers(10, 99)}{first + k}", genre)
+            for k, genre in enumerate(g for g, n in counts.items() for _ in range(n))
+        ]
         for (split, counts), first in zip(CLIPS.items(), (100, 500), strict=True)
     }
     kept = {split: {ident: MAPPING[genre] for ident, genre in rows if MAPPING[genre]} for split, rows in named.items()}
@@ -57,13 +66,25 @@ def write_small_data(root, seed=0):
     labelled = [*shared, *(f"{rng.integers(10, 99)}{700 + k}" for k in range(LABELLED - SHARED))]
     hidden = [f"{rng.integers(10, 99)}{800 + k}" for k in range(HIDDEN)]
     energy = rng.uniform(0.05, 0.95, LABELLED)
-    values = np.stack([0.5 + 0.04 * rng.normal(size=LABELLED) + 0.1 * (energy - 0.5), energy, 0.3 + 0.5 * rng.uniform(size=LABELLED) * energy], 1)
-    emotions = {ident: tuple(float(f"{value:.4f}") for value in row) for ident, row in zip(labelled, values.clip(0, 1), strict=True)}
+    values = np.stack(
+        [
+            0.5 + 0.04 * rng.normal(size=LABELLED) + 0.1 * (energy - 0.5),
+            energy,
+            0.3 + 0.5 * rng.uniform(size=LABELLED) * energy,
+        ],
+        1,
+    )
+    emotions = {
+        ident: tuple(float(f"{value:.4f}") for value in row)
+        for ident, row in zip(labelled, values.clip(0, 1), strict=True)
+    }
     frames, orders = {}, {}
     for tail, lengths in (("", (33, 71)), ("_beat", (17, 31))):
         for split, rows in named.items():
             folder = f"{GENRES}{tail}"
-            frames[folder, split] = {ident: clip(rng, int(rng.integers(*lengths)), TILT[genre]) for ident, genre in rows}
+            frames[folder, split] = {
+                ident: clip(rng, int(rng.integers(*lengths)), TILT[genre]) for ident, genre in rows
+            }
             shuffled = [rows[k] for k in rng.permutation(len(rows))]
             orders[folder, split] = {ident: MAPPING[genre] for ident, genre in shuffled if MAPPING[genre]}
             write_clips(root / folder / split, frames[folder, split], packed=split == "test")
@@ -72,15 +93,27 @@ def write_small_data(root, seed=0):
             (root / folder / f"{split}_labels.txt").write_bytes("\r\n".join(lines).encode())
         folder = f"{EMOTIONS}{tail}"
         levels = dict(zip(labelled, 12 * (energy - 0.5), strict=True))
-        frames[folder, "train"] = {i: clip(rng, int(rng.integers(*lengths)), 25 * (emotions[i][2] - 0.3), levels[i]) for i in labelled}
+        frames[folder, "train"] = {
+            i: clip(rng, int(rng.integers(*lengths)), 25 * (emotions[i][2] - 0.3), levels[i]) for i in labelled
+        }
         frames[folder, "test"] = {ident: clip(rng, int(rng.integers(*lengths)), 0.0) for ident in hidden}
         for split in ("train", "test"):
             write_clips(root / folder / split, frames[folder, split])
         orders[folder, "train"] = {i: emotions[i] for i in rng.permutation(labelled).tolist()}
-        lines = ["Id,valence,energy,danceability", *(",".join([i, *map(str, row)]) for i, row in orders[folder, "train"].items()), ""]
+        lines = [
+            "Id,valence,energy,danceability",
+            *(",".join([i, *map(str, row)]) for i, row in orders[folder, "train"].items()),
+            "",
+        ]
         (root / folder / "train_labels.txt").write_text("\n".join(lines), encoding="utf-8")
     genres = {(folder, split): rows for (folder, split), rows in orders.items() if folder.startswith(GENRES)}
-    return Small(root, genres, {folder: rows for (folder, _), rows in orders.items() if folder.startswith(EMOTIONS)}, hidden, frames)
+    return Small(
+        root,
+        genres,
+        {folder: rows for (folder, _), rows in orders.items() if folder.startswith(EMOTIONS)},
+        hidden,
+        frames,
+    )
 
 
 def write_clips(folder, clips, packed=False):

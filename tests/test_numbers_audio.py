@@ -1,0 +1,110 @@
+"""step0_data.py --audio: what a song becomes, beside librosa's own spectrograms of its middle."""
+
+import json
+import warnings
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from runs import REPOSITORY, shared_run
+from small_data import GENRES
+from warm import warm_script
+
+RATE, HOP = 22050, 512
+SIDES = ("train", "test")
+BEAT = "_beat"
+ONE_PROCESS = """
+import os, runpy, sys
+os.cpu_count = lambda: 1  # processes of their own would import librosa once more
+sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def sound_in_three_parts(rng, seconds, level):
+    """Noise, clicks at a tempo on a chord, and a low tone: parts that no program can mistake for each other."""
+    times = np.arange(int(seconds / 3 * RATE)) / RATE
+    clicks = (np.modf(times * 2)[0] < 0.02) * rng.normal(size=len(times))
+    chord = sum(0.1 * np.sin(2 * np.pi * hertz * times) for hertz in (440, 554.4, 659.3))
+    parts = (
+        0.3 * rng.normal(size=len(times)),
+        0.6 * clicks + chord * (1 + level),
+        0.5 * np.sin(2 * np.pi * 110 * times),
+    )
+    return np.concatenate(parts).astype(np.float32)
+
+
+def test_own_audio_becomes_features_of_its_middle(shared_folder):
+    """Mel and chroma as librosa's at the course's parameters, full and as medians between beats; an artist in one split."""
+    librosa, soundfile = pytest.importorskip("librosa"), pytest.importorskip("soundfile")
+    songs = {f"{genre}/{k}.wav": sound_in_three_parts(np.random.default_rng([k, level]), 12, level)
+             for level, genre in enumerate(("Ροκ", "Jazz")) for k in range(10 * level, 10 * level + 2 + (level == 0))}  # fmt: skip
+
+    def make(folder):
+        for name, sound in songs.items():
+            (folder / "music" / name).parent.mkdir(parents=True, exist_ok=True)
+            stereo = np.stack([1.2 * sound, 0.8 * sound], axis=1)
+            soundfile.write(folder / "music" / name, stereo, RATE, subtype="FLOAT")
+        table = [
+            "file,genre,artist",
+            *(f"{name},{name.split('/')[0]},{'one' if k in (0, 1) else k}" for k, name in enumerate(songs)),
+            "",
+        ]
+        (folder / "music" / "table.csv").write_text("\n".join(table), encoding="utf-8")
+        flags = [
+            "--audio",
+            folder / "music" / "table.csv",
+            "--data",
+            folder / "data",
+            "--seconds",
+            4,
+            "--test-share",
+            0.4,
+        ]
+        (folder / "alone.py").write_text(ONE_PROCESS, encoding="utf-8")
+        return warm_script(
+            str(folder / "alone.py"),
+            REPOSITORY / "step0_data.py",
+            *flags,
+            "--out",
+            folder / "runs",
+            root=folder / "runs",
+        )
+
+    done = shared_run(shared_folder, "audio", make)
+    root = done.root.parent / "data"
+    assert done.results[0]["genre_clips"] == "5" and json.loads((root / "class_mapping.json").read_text()) == {
+        "Jazz": "Jazz",
+        "Ροκ": "Ροκ",
+    }
+    where = {}
+    for side in SIDES:
+        lines = (root / GENRES / f"{side}_labels.txt").read_text(encoding="utf-8").split()[2:]
+        labels = dict(zip([line.split(".")[0] for line in lines[::2]], lines[1::2], strict=True))
+        assert labels.keys() == {path.name.split(".")[0] for path in (root / GENRES / side).iterdir()}
+        where |= {ident: (side, genre) for ident, genre in labels.items()}
+    assert {ident: genre for ident, (_, genre) in where.items()} == {
+        name[4 if "Ροκ" in name else 5 : -4]: name.split("/")[0] for name in songs
+    }
+    assert where["0"][0] == where["1"][0]  # one artist
+    assert all({side for side, genre in where.values() if genre == name} == set(SIDES) for name in ("Ροκ", "Jazz"))
+    for name in list(songs)[2:4]:
+        ident = name.split("/")[1].split(".")[0]
+        middle = songs[name][4 * RATE : 8 * RATE]
+        power = librosa.feature.melspectrogram(y=middle, sr=RATE, n_fft=2048, hop_length=HOP, n_mels=128)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            chroma = librosa.feature.chroma_cqt(y=middle, sr=RATE, hop_length=HOP)
+            beats = librosa.beat.beat_track(y=librosa.effects.hpss(middle)[1], sr=RATE, hop_length=HOP)[1]
+        assert len(beats) > 3
+        edges = [0, *beats[beats > 0], power.shape[1]]
+        synced = [
+            np.stack([np.median(part[:, a:b], axis=1) for a, b in pairwise(edges)], axis=1) for part in (power, chroma)
+        ]
+        for tail, (mel, notes) in (("", (power, chroma)), (BEAT, synced)):
+            saved = np.load(next((root / f"{GENRES}{tail}" / where[ident][0]).glob(f"{ident}.*")))
+            decibels = 10 * np.log10(np.maximum(mel, 1e-10) / mel.max())
+            assert saved.shape == (140, mel.shape[1]) and saved[:128].max() == 0
+            assert saved[:128] == pytest.approx(np.maximum(decibels, -80), abs=0.02)
+            assert saved[128:] == pytest.approx(notes, abs=2e-3)
