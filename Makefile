@@ -25,17 +25,19 @@ all: .venv/installed
 ## lint and tests
 test: .venv/installed-dev
 	$(MAKE) -j 2 lint .venv/compiled
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-## what the tests hold in small doses, in full: kills, full disks, races, damaged files, 11,000 mutated inputs, bundles, the notebook
+## what the tests hold in small doses, in full: kills, full disks, races, damaged files, planted faults, 11,000 mutated inputs, bundles,
+## the notebook
 soak: export PYTHONPATH = .
 soak: .venv/installed-dev
 	$(BIN)/python tests/soak_runs.py
 	$(BIN)/python tests/soak_damage.py
+	$(BIN)/python tests/planted.py
 	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_fuzz.py -s
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-notebook.txt -c constraints.txt
 	$(BIN)/python -m pytest tests/soak
@@ -53,8 +55,8 @@ clean:
 	touch $@
 
 # librosa's numerics, before several processes would compile them at once: see compile_extractor
-.venv/compiled: .venv/installed-dev common/extract.py
-	$(BIN)/python -c "from common.audio import compile_extractor; compile_extractor()"
+.venv/compiled: .venv/installed-dev extras/own_data/extract.py
+	$(BIN)/python -c "from extras.own_data.audio import compile_extractor; compile_extractor()"
 	touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt

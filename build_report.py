@@ -17,20 +17,21 @@ from common.cli import parse_arguments, run_script, step_parser, whole
 from common.errors import LabError, reason
 from common.files import write_atomically
 from common.locations import REPOSITORY, find_data
-from common.page import build_page
-from common.page_results import find_results
 from common.run import result_line
+from extras.demo.folder import demo_folder
+from extras.page.page import build_page
+from extras.page.results import find_results
 
 STEP = "build_report"
 SCALE = 0.72  # of a picture's pixels, drawn at 110 to the inch, to a browser's
-TEMPLATES = {"report.html": "page_template.html", "report.md": "page_template.md"}  # in common/
+TEMPLATES = {"report.html": "page_template.html", "report.md": "page_template.md"}  # in extras/page/
 
 
 def main(argv=None):
     parser = step_parser(__doc__)
     parser.add_argument("--seeds", type=whole(1), metavar="N", help="runs of N seeds from --seed on (default: of all there are)")
     args = parse_arguments(parser, argv)
-    data = find_data(args.data)
+    data = find_data(args.data, demo=demo_folder)
     results = find_results(args, data)
     page = build_page(results)
     paths = [Path(args.out) / name for name in TEMPLATES]
@@ -48,7 +49,7 @@ def render(page, path):
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(REPOSITORY / "common"),
+        loader=FileSystemLoader(REPOSITORY / "extras" / "page"),
         autoescape=path.suffix == ".html",
         undefined=StrictUndefined,
         trim_blocks=True,

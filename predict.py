@@ -20,16 +20,16 @@ import torch
 
 from common.cli import OneSentenceParser, positive, run_script
 from common.errors import LabError
-from common.extract import read_sound, require_audio, song_frames
 from common.features import FEATURES
 from common.files import write_atomically
-from common.inside import occlusion, region_text
 from common.labels import clip_id
 from common.plots import png
 from common.reading import read_fused_spectrogram
-from common.song_plots import song_figure
 from common.spectrogram_plots import FRAME_SECONDS
-from common.trained import ask, frames_in, newest_checkpoints, open_trained, window_of, window_starts
+from extras.inside.measure import occlusion, region_text
+from extras.own_data.extract import read_sound, require_audio, song_frames
+from extras.songs.networks import ask, frames_in, newest_checkpoints, open_trained, window_of, window_starts
+from extras.songs.plots import song_figure
 
 WINDOW_PARTS = (10, 8)  # occlusion hides a tenth of a window in an eighth of its bands at a time, as in step 7a
 DEMO_NOTE = "DEMO MUSIC: the network was trained on music that a program composed; its answer says nothing about a song"

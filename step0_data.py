@@ -17,17 +17,17 @@ from argparse import ArgumentTypeError
 from collections import Counter
 from pathlib import Path
 
-from common.audio import import_audio
 from common.cli import parse_arguments, place, positive, run_script, step_parser, variant_name
-from common.demo_music import compose_demo
 from common.errors import LabError
-from common.fetch import compare_counts, download, unpack
 from common.files import write_json
 from common.locations import EMOTIONS, GENRES, REPOSITORY, find_data, lab_data
 from common.report import print_header
 from common.run import open_run, result_line
-from common.survey import SIDES, survey_data
 from common.writeup import STEP0_DATA
+from extras.demo.folder import compose_demo, demo_folder
+from extras.own_data.audio import import_audio
+from extras.own_data.kaggle import compare_counts, download, unpack
+from extras.own_data.survey import SIDES, survey_data
 
 STEP = "step0_data"
 UNITS = {"mel": " dB", "chroma": ""}
@@ -99,7 +99,7 @@ def brought_data(args):
         return lab_data(given, "--audio")
     if args.kaggle:
         return find_data(download())
-    return find_data(unpack(args.zip, given or REPOSITORY / "data") if args.zip else args.data)
+    return find_data(unpack(args.zip, given or REPOSITORY / "data") if args.zip else args.data, demo=demo_folder)
 
 
 def look_and_report(args, data, run):

@@ -20,6 +20,7 @@ from common.labels import AXES
 from common.locations import find_data
 from common.metrics import axis_losses
 from common.models import CNNBackbone, MultitaskRegressor
+from common.progress import progress
 from common.report import (
     axis_results,
     axis_rows,
@@ -30,11 +31,15 @@ from common.report import (
     report_baselines,
     report_training,
 )
+from common.resume import resumable
 from common.run import open_run, print_results
 from common.submission import HANDOUT_HEADER, HANDOUT_SUFFIX, check_place, write_submission
 from common.training import BestEpoch, Evaluation, evaluate, overfit_batch, train_epoch
-from common.tuned import tuned_multitask
 from common.verdicts import watch_training
+from extras.demo.folder import demo_folder
+from extras.speed.accelerate import accelerate
+from extras.speed.processes import join_processes, share_out
+from extras.tuned.train import tuned_multitask
 
 STEP = "step10_multitask"
 
@@ -67,7 +72,8 @@ def main(argv=None):
         parser.error("--submit predicts every clip of the test side by a trained network: no dry run was expected beside it")
     if args.submit:
         check_place(args.submit, args.submit_header, args.submit_suffix)
-    data = find_data(args.data)
+    join_processes(args)
+    data = find_data(args.data, demo=demo_folder)
     by_seed = [one_seed(each, data) for each in each_seed(args)]
     if args.mode == "full" and args.recipe != "tuned":  # step 8 has no tuned networks to compare with
         say_step10(args, data)
@@ -103,6 +109,7 @@ def train_and_test(args, data, run):
         torch.manual_seed(args.seed + 1000 * member)
         train_loader.batch_sampler.seed, train_loader.batch_sampler.epoch = args.seed + 1000 * member, 0
         model = MultitaskRegressor(CNNBackbone(labelled.feat_dim), len(AXES)).to(args.device)
+        model = accelerate(model, args.device)
         optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
         references = print_axis_facts(train_loader.dataset, val_loader.dataset, test_loader.dataset, AXES, model)
         constant = {"training means": sum(weight * error for weight, error in zip(args.weights, references.values(), strict=True))}
@@ -113,7 +120,10 @@ def train_and_test(args, data, run):
 
         # Training
         best, history = BestEpoch(model), []
-        for epoch in run.epochs(args.epochs, model, optimizer, train_loader, best, history, name=f"-{member}" * (args.ensemble > 1)):
+        train_loader, loss_function = share_out(model, train_loader, loss_function)
+        epochs = range(args.epochs)
+        epochs = resumable(epochs, run, model, optimizer, train_loader, best, history, name=f"-{member}" * (args.ensemble > 1))
+        for epoch in progress(epochs, "epochs", "epoch"):
             train_losses = train_epoch(model, train_loader, loss_function, optimizer, args.device)
             val = evaluate(model, val_loader, loss_function, args.device)
             if epoch % LOG_EVERY == 0:

@@ -22,6 +22,7 @@ from common.report import print_header
 from common.run import open_run, result_line
 from common.spectrogram_plots import chroma_figure, count_classes, histograms_figure, mel_band_of, mel_beat_figure, mel_figure
 from common.writeup import STEP1_CLIPS
+from extras.demo.folder import demo_folder
 
 STEP = "step1_visualize"
 
@@ -34,7 +35,7 @@ def main(argv=None):
     parser.add_argument("--ids", nargs=2, metavar="ID", help="two clips of the training side (default: the write-up's, else drawn)")
     args = parse_arguments(parser, argv)
     args.mode = "full"
-    data = find_data(args.data)
+    data = find_data(args.data, demo=demo_folder)
     with open_run(args, STEP, variant_name(args, "clips"), data) as run:
         result = look(args, data, run)
     print(result_line(STEP, data, args.mode, result))
@@ -48,7 +49,7 @@ def look(args, data, run):
     label_file = data.genres() / "train_labels.txt"
     rows = read_genre_labels(label_file, data.class_mapping)
     chosen = choose_clips(rows, data.class_mapping, args.ids, args.seed, label_file)
-    full, beat = (read_clips(folder / "train", chosen) for folder in (data.genres(), data.genres(beat=True)))
+    full, beat = (read_two_clips(folder / "train", chosen) for folder in (data.genres(), data.genres(beat=True)))
     clips = [(f"{ident} ({genre})", *pair) for (ident, genre, _), pair in zip(chosen, zip(full, beat, strict=True), strict=True)]
     print("\nstep 1a: two clips of the training side")
     lines = dict(label_lines(label_file))
@@ -110,7 +111,7 @@ def choose_clips(rows, class_mapping, ids, seed, label_file):
     raise LabError(f"{label_file}: clips of at least two classes were expected")
 
 
-def read_clips(folder, chosen):
+def read_two_clips(folder, chosen):
     """The (T, 140) spectrograms of the chosen rows in one side of a folder."""
     files = find_spectrograms(folder)
     for ident, _, _ in chosen:

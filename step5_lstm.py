@@ -19,6 +19,7 @@ from common.findings import say_step5
 from common.locations import find_data
 from common.metrics import accuracy, mean_or_none, prior_losses, squared_error_loss
 from common.models import Classifier, LSTMBackbone
+from common.progress import progress
 from common.report import (
     beside_writeup,
     load_given,
@@ -29,11 +30,15 @@ from common.report import (
     report_genres,
     report_training,
 )
+from common.resume import resumable
 from common.run import open_run, print_results
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
-from common.tuned import tuned_genres
 from common.verdicts import watch_training
 from common.writeup import STEP5_LSTM
+from extras.demo.folder import demo_folder
+from extras.speed.accelerate import accelerate
+from extras.speed.processes import join_processes, share_out
+from extras.tuned.train import tuned_genres
 
 STEP = "step5_lstm"
 
@@ -66,7 +71,8 @@ def parser():
 
 def main(argv=None):
     args = parse_arguments(parser(), argv)
-    data = find_data(args.data)
+    join_processes(args)
+    data = find_data(args.data, demo=demo_folder)
     take_from_checkpoint(args, "loss")
     chosen = [SYNCED.get(name, name) if args.beat else name for name in args.features or FEATURE_SETS]
     if args.checkpoint and not args.features:
@@ -107,6 +113,7 @@ def train_and_test(args, data, run, features):
     torch.manual_seed(args.seed)
     backbone = LSTMBackbone(train_side.feat_dim, RNN_SIZE, NUM_LAYERS, BIDIRECTIONAL)
     model = Classifier(backbone, len(classes)).to(args.device)
+    model = accelerate(model, args.device)
     loss_function = LOSSES[args.loss]
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr, weight_decay=WEIGHT_DECAY)
     print_genre_facts(classes, train_loader.dataset, val_loader.dataset, test_set, model)
@@ -120,7 +127,10 @@ def train_and_test(args, data, run, features):
 
     # Training
     best, history = BestEpoch(model), []
-    for epoch in run.epochs(args.epochs, model, optimizer, train_loader, best, history):
+    train_loader, loss_function = share_out(model, train_loader, loss_function)
+    epochs = range(args.epochs)
+    epochs = resumable(epochs, run, model, optimizer, train_loader, best, history)
+    for epoch in progress(epochs, "epochs", "epoch"):
         train_loss = train_epoch(model, train_loader, loss_function, optimizer, args.device)
         val = evaluate(model, val_loader, loss_function, args.device)
         val_acc = accuracy(val.outputs, val.targets)

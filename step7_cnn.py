@@ -18,6 +18,7 @@ from common.findings import say_step7
 from common.locations import find_data
 from common.metrics import accuracy, confusion_text, prior_losses
 from common.models import Classifier, CNNBackbone
+from common.progress import progress
 from common.report import (
     beside_writeup,
     load_given,
@@ -28,11 +29,15 @@ from common.report import (
     report_genres,
     report_training,
 )
+from common.resume import resumable
 from common.run import open_run, print_results
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
-from common.tuned import tuned_genres
 from common.verdicts import watch_training
 from common.writeup import STEP7_CNN
+from extras.demo.folder import demo_folder
+from extras.speed.accelerate import accelerate
+from extras.speed.processes import join_processes, share_out
+from extras.tuned.train import tuned_genres
 
 STEP = "step7_cnn"
 
@@ -50,7 +55,8 @@ LEARNING_RATE = 1e-3  # Adam's own default; no weight decay
 
 def main(argv=None):
     args = parse_arguments(step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE, tuned="cnn"), argv)
-    data = find_data(args.data)
+    join_processes(args)
+    data = find_data(args.data, demo=demo_folder)
     by_seed = [one_seed(each, data) for each in each_seed(args)]
     if args.mode in ("full", "score"):
         say_step7(args, data)
@@ -77,6 +83,7 @@ def train_and_test(args, data, run):
     print(f"chosen here: filters {CHANNELS} of {KERNEL_SIZE}x{KERNEL_SIZE}, mean over time in each frequency row, one linear layer, Adam")
     torch.manual_seed(args.seed)
     model = Classifier(CNNBackbone(train_side.feat_dim, CHANNELS, KERNEL_SIZE), len(classes)).to(args.device)
+    model = accelerate(model, args.device)
     loss_function = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     print_genre_facts(classes, train_loader.dataset, val_loader.dataset, test_set, model)
@@ -90,7 +97,10 @@ def train_and_test(args, data, run):
 
     # Training
     best, history = BestEpoch(model), []
-    for epoch in run.epochs(args.epochs, model, optimizer, train_loader, best, history):
+    train_loader, loss_function = share_out(model, train_loader, loss_function)
+    epochs = range(args.epochs)
+    epochs = resumable(epochs, run, model, optimizer, train_loader, best, history)
+    for epoch in progress(epochs, "epochs", "epoch"):
         train_loss = train_epoch(model, train_loader, loss_function, optimizer, args.device)
         val = evaluate(model, val_loader, loss_function, args.device)
         val_acc = accuracy(val.outputs, val.targets)

@@ -9,7 +9,6 @@ Writes runs/step7a_look_inside/<digits or mnist>_seed<n>/: log, metrics and figu
 """
 
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,11 +17,8 @@ from torch import nn
 from common.checkpoints import read_checkpoint
 from common.cli import parse_arguments, reading_options, run_script, step_parser, variant_name, whole
 from common.dataset import genre_sides
-from common.digits import digits_network, held_out_tensors, mnist_digits, random_crops, small_digits
 from common.errors import LabError
 from common.files import write_atomically
-from common.inside import Inside, first_right, layer_lines, layer_table, logits_of, look_inside, occlusion, occlusion_lines, table_lines
-from common.inside_plots import filter_tiles, layers_figure, occlusion_figure, stages_figure, weights_figure
 from common.labels import clip_id
 from common.locations import find_data
 from common.metrics import accuracy
@@ -30,7 +26,22 @@ from common.models import Classifier, CNNBackbone
 from common.plots import png
 from common.progress import progress
 from common.report import load_given, print_header
-from common.run import METRICS, open_run, read_runs, result_line
+from common.run import open_run, result_line
+from extras.demo.folder import demo_folder
+from extras.inside.digits import digits_network, held_out_tensors, mnist_digits, random_crops, small_digits
+from extras.inside.measure import (
+    Inside,
+    first_right,
+    layer_lines,
+    layer_table,
+    logits_of,
+    look_inside,
+    occlusion,
+    occlusion_lines,
+    table_lines,
+)
+from extras.inside.plots import filter_tiles, layers_figure, occlusion_figure, stages_figure, weights_figure
+from extras.songs.networks import find_genre_cnn
 
 STEP = "step7a_look_inside"
 
@@ -54,7 +65,7 @@ def main(argv=None):
     args = parse_arguments(parser, argv)
     args.mode, source = "full", "mnist" if args.mnist else "digits"
     args.digit_epochs = args.digit_epochs or DIGIT_EPOCHS[source]
-    data = find_data(args.data)
+    data = find_data(args.data, demo=demo_folder)
     with open_run(args, STEP, variant_name(args, source), data) as run:
         result = look(args, data, run)
     print(result_line(STEP, data, args.mode, result))
@@ -64,7 +75,7 @@ def main(argv=None):
 def look(args, data, run):
     print_header("Step 7a: a look inside two convolutional networks", data, args, run)
     digits = mnist_digits(args.mnist) if args.mnist else small_digits(args.seed)
-    path, missing = find_checkpoint(args, data)
+    path, missing = find_genre_cnn(args.checkpoint, args.out, data, args.seed)
     genre = path and open_genre_cnn(path, args, data, run)  # now, so that a wrong file or clip ends the run before anything is trained
 
     print(f"\nPart 1: ConvNetJS's network on {digits.description}")
@@ -131,20 +142,6 @@ def look_at_a_digit(model, digits, run):
     for name, figure in (("digits_layers", layers_figure(layers)), ("digits_weights", weights)):
         write_atomically(run.folder / f"{name}.png", png(figure))  # Run.save_figure would call it demo music
     return lines
-
-
-def find_checkpoint(args, data):
-    """(checkpoint of step 7, ""), or (None, the sentence why part 2 is left out)."""
-    if not data.genres().is_dir():
-        return None, f"{data.path} has no {data.genres().name}, so there is no clip to look at."
-    if args.checkpoint:
-        return Path(args.checkpoint), ""
-    runs = read_runs(args.out, "step7_cnn", data, mode="full")
-    runs = [each for each in runs if each["seed"] == args.seed] or runs
-    if not runs:
-        return None, f"{args.out} holds no finished full run of step7_cnn.py on these data: step7_cnn.py has to run first."
-    folders = [Path(each["folder"]) for each in runs]
-    return max(folders, key=lambda folder: (folder / METRICS).stat().st_mtime) / "best.pt", ""
 
 
 def open_genre_cnn(path, args, data, run):

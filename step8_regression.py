@@ -18,6 +18,7 @@ from common.findings import say_step8
 from common.labels import AXES
 from common.locations import find_data
 from common.models import CNNBackbone, LSTMBackbone, Regressor
+from common.progress import progress
 from common.report import (
     axis_results,
     axis_rows,
@@ -28,9 +29,13 @@ from common.report import (
     report_baselines,
     report_training,
 )
+from common.resume import resumable
 from common.run import open_run, print_results
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
 from common.verdicts import watch_training
+from extras.demo.folder import demo_folder
+from extras.speed.accelerate import accelerate
+from extras.speed.processes import join_processes, share_out
 
 STEP = "step8_regression"
 
@@ -54,7 +59,8 @@ def main(argv=None):
     if args.checkpoint:
         args.model = args.model or [checkpoint_fact(args.checkpoint, "model", FEATURES)]
         args.axis = args.axis or [checkpoint_fact(args.checkpoint, "axis", AXES)]
-    data = find_data(args.data)
+    join_processes(args)
+    data = find_data(args.data, demo=demo_folder)
     data.require(*(data.emotions(FEATURES[name][1]) for name in args.model or FEATURES))
     by_seed = [one_seed(each, data) for each in each_seed(args)]
     if args.mode == "full":
@@ -84,6 +90,7 @@ def train_and_test(args, data, run, name, axis):
     # Model
     torch.manual_seed(args.seed)
     model = Regressor(BACKBONES[name](labelled.feat_dim)).to(args.device)
+    model = accelerate(model, args.device)
     loss_function = nn.MSELoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr[name], weight_decay=WEIGHT_DECAY[name])
     references = print_axis_facts(train_loader.dataset, val_loader.dataset, test_loader.dataset, [axis], model)
@@ -96,7 +103,10 @@ def train_and_test(args, data, run, name, axis):
 
     # Training
     best, history = BestEpoch(model), []
-    for epoch in run.epochs(args.epochs[name], model, optimizer, train_loader, best, history):
+    train_loader, loss_function = share_out(model, train_loader, loss_function)
+    epochs = range(args.epochs[name])
+    epochs = resumable(epochs, run, model, optimizer, train_loader, best, history)
+    for epoch in progress(epochs, "epochs", "epoch"):
         train_loss = train_epoch(model, train_loader, loss_function, optimizer, args.device)
         val = evaluate(model, val_loader, loss_function, args.device)
         if epoch % LOG_EVERY[name] == 0:

@@ -12,17 +12,7 @@ import torch
 from torch import nn
 
 from common.checkpoints import Pretrained, checkpoint_fact, copy_backbone, read_backbone
-from common.cli import (
-    each_seed,
-    parse_arguments,
-    place,
-    reading_options,
-    run_script,
-    step_parser,
-    take_from_checkpoint,
-    variant_name,
-    whole,
-)
+from common.cli import each_seed, parse_arguments, place, reading_options, run_script, step_parser, variant_name, whole
 from common.dataset import (
     SpectrogramDataset,
     clip_ids,
@@ -38,6 +28,7 @@ from common.labels import AXES
 from common.locations import find_data
 from common.metrics import accuracy, confusion_text, prior_losses
 from common.models import Classifier, CNNBackbone, Regressor
+from common.progress import progress
 from common.report import (
     axis_results,
     axis_rows,
@@ -51,9 +42,13 @@ from common.report import (
     report_genres,
     report_training,
 )
+from common.resume import resumable
 from common.run import open_run, print_results
 from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
 from common.verdicts import watch_training
+from extras.demo.folder import demo_folder
+from extras.speed.accelerate import accelerate
+from extras.speed.processes import join_processes, share_out
 
 STEP = "step9_transfer"
 
@@ -77,10 +72,10 @@ def main(argv=None):
         parser.error("--checkpoint scores what is trained already: no --pretrained was expected beside it")
     if args.checkpoint:
         args.axis = [checkpoint_fact(args.checkpoint, "axis", AXES)]
-        take_from_checkpoint(args, "freeze")
-    if args.quick:
-        args.pretrain_epochs = args.epochs
-    data = find_data(args.data)
+        args.freeze = checkpoint_fact(args.checkpoint, "freeze", (True, False))
+    args.pretrain_epochs = args.epochs if args.quick else args.pretrain_epochs
+    join_processes(args)
+    data = find_data(args.data, demo=demo_folder)
     by_seed = [one_seed(each, data) for each in each_seed(args)]
     if args.mode == "full":
         say_step9(args, data)
@@ -121,6 +116,7 @@ def pretrain(args, data, run, held_back):
     train_loader, val_loader = torch_train_val_split(kept, args.batch_size, args.batch_size, VAL_SIZE, seed=args.seed)
     torch.manual_seed(args.seed)
     model = Classifier(CNNBackbone(train_side.feat_dim, *ARCHITECTURE[2:]), len(classes)).to(args.device)
+    model = accelerate(model, args.device)
     loss_function = nn.CrossEntropyLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     print_genre_facts(classes, train_loader.dataset, val_loader.dataset, test_set, model)
@@ -128,7 +124,10 @@ def pretrain(args, data, run, held_back):
     run.facts |= {"architecture": ARCHITECTURE, "classes": classes, "seen": clip_ids(kept), "start": "genres"}
 
     best, history = BestEpoch(model), []
-    for epoch in run.epochs(args.pretrain_epochs, model, optimizer, train_loader, best, history):
+    train_loader, loss_function = share_out(model, train_loader, loss_function)
+    epochs = range(args.pretrain_epochs)
+    epochs = resumable(epochs, run, model, optimizer, train_loader, best, history)
+    for epoch in progress(epochs, "epochs", "epoch"):
         train_loss = train_epoch(model, train_loader, loss_function, optimizer, args.device)
         val = evaluate(model, val_loader, loss_function, args.device)
         val_acc = accuracy(val.outputs, val.targets)
@@ -155,11 +154,11 @@ def fine_tune(args, data, run, axis, start, pretrained):
     train_loader, val_loader, test_loader = emotion_slices(labelled, args.batch_size, seed=args.seed)
     torch.manual_seed(args.seed)
     model = Regressor(CNNBackbone(labelled.feat_dim, *ARCHITECTURE[2:])).to(args.device)
+    model = accelerate(model, args.device)
     seen = {}
     if pretrained:
         copy_backbone(pretrained, model)
-        held_back = clip_ids(val_loader.dataset) + clip_ids(test_loader.dataset)
-        seen["seen"] = len(set(held_back) & set(pretrained.seen))
+        seen["seen"] = len({*clip_ids(val_loader.dataset), *clip_ids(test_loader.dataset)} & set(pretrained.seen))
         print(f"clips that validate or test here and whose ids the genre CNN has seen: {seen['seen']}")
     if args.freeze:
         model.backbone.requires_grad_(False)
@@ -174,7 +173,10 @@ def fine_tune(args, data, run, axis, start, pretrained):
         load_given(args.checkpoint, model, run, test_loader.dataset)
 
     best, history = BestEpoch(model), []
-    for epoch in run.epochs(args.epochs, model, optimizer, train_loader, best, history):
+    train_loader, loss_function = share_out(model, train_loader, loss_function)
+    epochs = range(args.epochs)
+    epochs = resumable(epochs, run, model, optimizer, train_loader, best, history)
+    for epoch in progress(epochs, "epochs", "epoch"):
         train_loss = train_epoch(model, train_loader, loss_function, optimizer, args.device)
         val = evaluate(model, val_loader, loss_function, args.device)
         print(f"epoch : {epoch} ,training loss = {train_loss}")

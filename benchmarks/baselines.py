@@ -12,6 +12,7 @@ from common.cli import run_script
 from common.dataset import SpectrogramDataset, clip_ids, emotion_slices, genre_sides, without
 from common.labels import AXES
 from common.locations import find_data
+from extras.demo.folder import demo_folder
 
 
 def main(argv=None):
@@ -19,7 +20,7 @@ def main(argv=None):
     parser.add_argument("--data", metavar="DIR", help="the lab's data folder (default: as in the steps)")
     parser.add_argument("--seed", type=int, default=0, help="of the emotion slices (default: %(default)s)")
     args = parser.parse_args(argv)
-    data = find_data(args.data)
+    data = find_data(args.data, demo=demo_folder)
     print(f"data: {data.path}; strengths by {FOLDS} folds among the known clips")
     report("genres, accuracy", *genre_sides(data.genres(), data.class_mapping, "mel"), classify=True)
     for axis in AXES:

@@ -17,8 +17,9 @@ from common.cli import run_script
 from common.dataset import SpectrogramDataset, clip_labels, genre_sides
 from common.labels import AXES
 from common.locations import find_data
-from common.machines import TREES_SHARE, machine_probabilities, machine_values, song_statistics
 from common.metrics import rank_correlation
+from extras.demo.folder import demo_folder
+from extras.tuned.kernel_and_trees import TREES_SHARE, machine_probabilities, machine_values, song_statistics
 
 SHARES = {"kernel machine": 0.0, "trees": 1.0, "both": TREES_SHARE}  # of the trees
 
@@ -27,7 +28,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", metavar="DIR", help="the lab's data folder (default: as in the steps)")
     args = parser.parse_args(argv)
-    data = find_data(args.data)
+    data = find_data(args.data, demo=demo_folder)
     sides = [*genre_sides(data.genres(), data.class_mapping, "fused"), SpectrogramDataset(data.emotions(), features="fused", axis=AXES)]
     train, test, emotions = (Side(song_statistics(each), song_statistics(each, True), clip_labels(each)) for each in sides)
     print(f"data: {data.path}; {len(train.labels)} and {len(test.labels)} clips with genres, {len(emotions.labels)} with emotions")

@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from benchmarks.usual import UsualCNN, UsualDataset, UsualLSTM, usual_epoch, usual_loader
+from common.cache import cached
 from common.dataset import SpectrogramDataset, make_loader
 from common.labels import CLASS_MAPPING
 from common.models import Classifier, CNNBackbone, LSTMBackbone
 from common.training import evaluate, train_epoch, use_huge_pages
+from extras.speed.accelerate import accelerate
 
 BATCH = 32
 SECONDS = 30  # a full clip's
@@ -21,14 +23,14 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 def our_set(folder, cache=True):
     """The training side of a made-up genre folder in the lab's form."""
-    return SpectrogramDataset(folder, CLASS_MAPPING, features="mel", cache=folder.parent / "cache" if cache else None)
+    return SpectrogramDataset(folder, CLASS_MAPPING, features="mel", read=cached(folder.parent / "cache") if cache else None)
 
 
 def model_of(row, side):
     both = row == "lstm_both"
     if row.startswith("lstm"):
-        return Classifier(LSTMBackbone(128, 128, 2, both), 10) if side == "ours" else UsualLSTM(both).to(DTYPES[side])
-    return Classifier(CNNBackbone(), 10) if side == "ours" else UsualCNN().to(DTYPES[side])
+        return accelerate(Classifier(LSTMBackbone(128, 128, 2, both), 10)) if side == "ours" else UsualLSTM(both).to(DTYPES[side])
+    return accelerate(Classifier(CNNBackbone(), 10)) if side == "ours" else UsualCNN().to(DTYPES[side])
 
 
 def epoch(row, side, folder):

@@ -92,7 +92,7 @@ def checkpoint_fact(path, name, allowed):
     """One of a checkpoint's facts; LabError, naming file and fact, where it is none of those allowed."""
     value = read_checkpoint(path)[1].get(name)
     if value not in allowed:
-        raise LabError(f"{path}: a checkpoint whose {name} is one of {', '.join(allowed)} was expected, not {value}")
+        raise LabError(f"{path}: a checkpoint whose {name} is one of {', '.join(map(str, allowed))} was expected, not {value}")
     return value
 
 

@@ -6,10 +6,12 @@ import shlex
 import sys
 from functools import partial
 
+import torch
+
+from common.cache import cached
 from common.checkpoints import read_checkpoint
 from common.errors import LabError
 from common.locations import REPOSITORY
-from common.parallel import join_processes
 from common.recipes import RECIPES, SHARES, TUNED, changeable, recipe_of
 from common.training import use_huge_pages
 
@@ -35,7 +37,8 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, tuned=None):
     parser.add_argument("--batch-size", type=whole(1), default=batch_size, help="clips in a batch (default: %(default)s)")
     parser.add_argument("--lr", type=positive, help=f"Adam's learning rate (default: {by_model(lr)})")
     parser.add_argument("--no-baselines", action="store_true", help="leave out the two models without a network, half a minute on 2 cores")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto takes a GPU where there is one")
+    names = "cpu, cuda or PyTorch's name of another; auto is cuda where there is one (default: %(default)s)"
+    parser.add_argument("--device", type=device, default="auto", help=names)
     if tuned:
         parser.add_argument("--recipe", choices=RECIPES, default=RECIPES[0], help="tuned: what a competitor would run, see README")
         names = changeable(tuned)
@@ -76,9 +79,7 @@ def parse_arguments(parser, argv):
         parser.error("--checkpoint scores one network on the split of its own seed: no --seeds was expected beside it")
     take_from_checkpoint(args, "seed")  # which fixes the split
     args.epochs, args.lr = chosen(args.epochs, epochs), chosen(args.lr, lr)
-    args.device = pick_device(args.device)
     use_huge_pages()
-    join_processes(args)
     return args
 
 
@@ -108,18 +109,10 @@ def each_seed(args):
     return [argparse.Namespace(**{**vars(args), "seed": args.seed + k}) for k in range(args.seeds)]
 
 
-def pick_device(name):
-    import torch
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise LabError("--device cuda: this machine has no GPU that PyTorch can use; cpu or auto was expected")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-
-
 def reading_options(args):
-    """How SpectrogramDataset reads under these arguments: its `cache` and `at_most`."""
+    """How SpectrogramDataset reads under these arguments: its `read` and `at_most`."""
     at_most = QUICK_CLIPS if getattr(args, "quick", False) else None
-    return {"cache": None if args.no_cache else args.cache or REPOSITORY / "cache", "at_most": at_most}
+    return {"read": None if args.no_cache else cached(args.cache or REPOSITORY / "cache", build=not at_most), "at_most": at_most}
 
 
 def variant_name(args, *choices):
@@ -156,6 +149,17 @@ def place(text):
     if not text:
         raise argparse.ArgumentTypeError("the name of a file or folder was expected, not an empty text")
     return text
+
+
+def device(name):
+    """An argparse type: PyTorch's name of a device that is there; auto is cuda where there is one, else the cpu."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1).to(name).cpu()
+    except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
+        raise argparse.ArgumentTypeError(f"a device of this machine was expected, such as cpu, not {name!r}") from error
+    return name
 
 
 def whole(smallest, largest=math.inf):

@@ -1,8 +1,6 @@
 """Step 4 of the lab: SpectrogramDataset and torch_train_val_split, and the loaders that the steps train and test with."""
 
-import hashlib
 import math
-import os
 import secrets
 from pathlib import Path
 
@@ -13,8 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from common.errors import LabError
 from common.features import FEATURES
 from common.labels import AXES, LabelTransformer, read_emotion_labels, read_genre_labels
-from common.packed import open_clips
-from common.reading import find_spectrograms
+from common.reading import find_spectrograms, read_fused_spectrogram
 from common.transforms import PaddingTransform
 
 
@@ -33,7 +30,8 @@ class SpectrogramDataset(Dataset):
         features: "mel", "chroma" or "fused".
         axis: None for genres; "valence", "energy" or "danceability"; or a tuple of these.
         label_transformer: the training side's, so that both sides number the classes alike; None makes one from this side.
-        cache: folder of the packed cache, None to read into memory; at_most: so many clips, spread evenly over the side, no cache made.
+        read: how the files are read, {id: path} -> Clips; common.cache.cached(folder) gives the same values from a cache.
+        at_most: so many clips, spread evenly over the side, for a dry run.
     Raises LabError, naming file and line, for whatever is wrong with label files or spectrograms.
     """
 
@@ -46,7 +44,7 @@ class SpectrogramDataset(Dataset):
         features="fused",
         axis=None,
         label_transformer=None,
-        cache=None,
+        read=None,
         at_most=None,
     ):
         axes = [] if axis is None else [axis] if isinstance(axis, str) else list(axis)
@@ -56,7 +54,9 @@ class SpectrogramDataset(Dataset):
         label_file = folder / f"{side}_labels.txt"
         files = find_spectrograms(folder / side)
         if axis is None:
-            rows = genre_rows(label_file, class_mapping)
+            rows = read_genre_labels(label_file, class_mapping)
+            if class_mapping is not None:
+                rows = [(i, class_mapping[genre], line) for i, genre, line in rows if class_mapping[genre] is not None]
         elif train:
             rows = read_emotion_labels(label_file)
         else:
@@ -76,9 +76,7 @@ class SpectrogramDataset(Dataset):
             raise LabError(f"{folder / side}: at least one clip was expected")
         self.ids = [ident for ident, _, _ in rows]
         self.files = [files[ident] for ident in self.ids]
-        place = hashlib.sha256(os.fsencode((folder / side).resolve())).hexdigest()[:8]
-        cache_file = cache and Path(cache) / f"{folder.name}.{side}.{place}.pack"  # no two folders ever share one
-        self.clips = open_clips(dict(zip(self.ids, self.files, strict=True)), cache_file, build=not at_most)
+        self.clips = (read or read_clips)(dict(zip(self.ids, self.files, strict=True)))
         self.columns = FEATURES[features]
         self.feat_dim = self.columns.stop - self.columns.start
         frames = np.array([self.clips.length(ident) for ident in self.ids])
@@ -99,19 +97,24 @@ class SpectrogramDataset(Dataset):
         return self.zero_pad(clip[:, self.columns]), self.labels[item], int(self.lengths[item])
 
 
+class Clips(dict):
+    """{id: (T, 140) float16}: half precision rounds a mel value by at most 1/32 dB and a chroma value by at most 1/4096."""
+
+    def length(self, ident):
+        """The clip's number of frames."""
+        return len(self[ident])
+
+
+def read_clips(files):
+    """The clips of `files`, {id: path}, read into memory as Clips."""
+    return Clips((ident, read_fused_spectrogram(path).astype(np.float16)) for ident, path in files.items())
+
+
 def genre_sides(folder, class_mapping, features, **reading):
     """The training and the test side of a genre folder; the test side takes its class numbers and its length from the training side."""
     train = SpectrogramDataset(folder, class_mapping, train=True, features=features, **reading)
     names, longest = train.label_transformer, train.max_length
     return train, SpectrogramDataset(folder, class_mapping, False, longest, features, label_transformer=names, **reading)
-
-
-def genre_rows(label_file, class_mapping):
-    """[(clip id, class, line)] of a genre label file, without the clips whose genre the table drops."""
-    rows = read_genre_labels(label_file, class_mapping)
-    if class_mapping is None:
-        return rows
-    return [(ident, class_mapping[genre], line) for ident, genre, line in rows if class_mapping[genre] is not None]
 
 
 def torch_train_val_split(dataset, batch_train, batch_eval, val_size=0.2, shuffle=True, seed=None):
@@ -136,8 +139,11 @@ def emotion_slices(dataset, batch_size, seed=None, test_size=0.2, val_size=0.33)
     """The three slices of the labelled emotion side, the same in steps 8, 9 and 10: torch_train_val_split twice.
 
     A share of test_size is scored once, at the end; val_size of the rest picks the epoch. Returns (train, val, test) loaders.
+    The clips are taken in the order of their ids, so that full and beat-synced ones are held out alike, whatever their label files' order.
     """
-    rest, test = torch_train_val_split(dataset, batch_size, batch_size, test_size, seed=seed)
+    ids = clip_ids(dataset)
+    by_id = Subset(dataset, sorted(range(len(ids)), key=ids.__getitem__))
+    rest, test = torch_train_val_split(by_id, batch_size, batch_size, test_size, seed=seed)
     train, val = torch_train_val_split(rest.dataset, batch_size, batch_size, val_size, seed=seed)
     return train, val, test
 

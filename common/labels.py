@@ -6,7 +6,7 @@ import numbers
 import unicodedata
 from pathlib import Path
 
-from common.errors import LabError, reason, shown
+from common.errors import LabError, reason
 
 AXES = ("valence", "energy", "danceability")
 
@@ -106,25 +106,24 @@ def read_genre_labels(path, class_mapping):
     .npy, and whose genre is none of the table's.
     Raises LabError, naming file and line, for a line of another form, an id that stands twice, or a genre not in the table.
     """
-    rows, seen, header = [], {}, False
+    rows, header = [], False
     for number, line in label_lines(path):
         name, separator, genre = line.partition("\t" if "\t" in line else ",")
-        ident, genre = clip_id(name), normal_name(genre)
+        ident, genre = clip_id(name), genre.strip()
         known = class_mapping is None or genre in class_mapping
         is_file = ".npy" in name or any(letter.isdigit() for letter in name)
         if not rows and not header and not is_file and not (class_mapping and known):
             header = True
             continue  # Id<TAB>Genre
         if not separator or not ident or not genre or "\t" in genre:
-            raise LabError(f"{path}, line {number}: a file name, TAB or comma, and a genre were expected, not {shown(line)}")
+            raise LabError(f"{path}, line {number}: a file name, TAB or comma, and a genre were expected, not {line[:60]!r}")
         if not known:
             raise LabError(
-                f"{path}, line {number}: genre {shown(genre)} is not one of {', '.join(sorted(class_mapping))}; "
+                f"{path}, line {number}: genre {genre[:60]!r} is not one of {', '.join(sorted(class_mapping))}; "
                 f"a {CLASS_MAPPING_FILE} in the data folder (genre to class, or null to drop it) would stand in for this table"
             )
         rows.append((ident, genre, number))
-        refuse_repetition(path, seen, ident, number)
-    return refuse_empty(path, rows)
+    return each_once(path, rows)
 
 
 def read_emotion_labels(path):
@@ -133,10 +132,10 @@ def read_emotion_labels(path):
     The first line that is not blank is skipped unread, as the starter code does. Raises LabError, naming file and line, for anything but
     three numbers within 0..1 behind an id that has not stood before.
     """
-    rows, seen = [], {}
+    rows = []
     for number, line in label_lines(path)[1:]:
         name, *fields = line.split("\t" if "\t" in line else ",")
-        expected = f"{path}, line {number}: an id and a number within 0..1 for each of {', '.join(AXES)} were expected, not {shown(line)}"
+        expected = f"{path}, line {number}: an id and a number within 0..1 for each of {', '.join(AXES)} were expected, not {line[:60]!r}"
         try:
             values = tuple(float(field) for field in fields)
         except ValueError as error:
@@ -144,31 +143,32 @@ def read_emotion_labels(path):
         if not clip_id(name) or len(values) != len(AXES) or not all(math.isfinite(value) and 0 <= value <= 1 for value in values):
             raise LabError(expected)
         rows.append((clip_id(name), values, number))
-        refuse_repetition(path, seen, clip_id(name), number)
-    return refuse_empty(path, rows)
+    return each_once(path, rows)
 
 
 def label_lines(path):
-    """[(line number from 1, text)] of the lines that are not blank; LabError when the file is not there or is no UTF-8 text."""
+    """[(line number from 1, text)] of the lines that are not blank; LabError when the file is not there or is no UTF-8 text.
+
+    Composed characters (NFC), since files and disks disagree on how an accented letter is written.
+    """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = unicodedata.normalize("NFC", Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise LabError(f"{path}: a label file was expected there ({error.strerror})") from error
     except ValueError as error:
-        raise LabError(f"{path}: text in UTF-8 was expected ({reason(error)})") from error
+        raise LabError(f"{path}: text in UTF-8 was expected ({error})") from error
     return [(number, line.strip("\r\n ")) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
-def refuse_repetition(path, seen, ident, number):
-    """Remembers in `seen` ({id: line}) where an id stood; LabError when it stands a second time."""
-    if ident in seen:
-        raise LabError(f"{path}, line {number}: each clip once was expected, but '{ident}' stands in line {seen[ident]} too")
-    seen[ident] = number
-
-
-def refuse_empty(path, rows):
+def each_once(path, rows):
+    """The rows (id, label, line number) of a label file; LabError where there is none, or an id stands twice."""
     if not rows:
         raise LabError(f"{path}: at least one labelled clip below the header was expected")
+    lines: dict = {}
+    for ident, _, number in rows:
+        if ident in lines:
+            raise LabError(f"{path}, line {number}: each clip once was expected, but '{ident}' stands in line {lines[ident]} too")
+        lines[ident] = number
     return rows
 
 

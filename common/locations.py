@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from common.demo_music import demo_folder, read_marker
 from common.errors import LabError, reason
 from common.labels import CLASS_MAPPING_FILE, load_class_mapping
 
@@ -19,6 +18,7 @@ KAGGLE_ROOTS = (
 )
 GENRES, EMOTIONS = "fma_genre_spectrograms", "multitask_dataset"
 SAMPLED_FILES = 4  # of each folder and side, whose content the fingerprint knows
+MARKER = "demo_music.json"  # in a folder of demo music: how it was composed
 FOLDERS = (GENRES, f"{GENRES}_beat", EMOTIONS, f"{EMOTIONS}_beat")
 
 
@@ -82,12 +82,13 @@ class LabData:
         return digest.hexdigest()[:16]
 
 
-def find_data(path=None):
+def find_data(path=None, demo=None):
     """The data that a step works on, as LabData.
 
     path: the lab's data folder as the user gave it; its parent and its children are recognised. None takes data/ in the
-    repository, else Kaggle's folder, else the demo music in demo_data/, composed when it is first needed.
-    Raises LabError when `path`, or data/ in the repository with something in it, is no such folder.
+    repository, else Kaggle's folder, else demo music in demo_data/.
+    demo: a function that composes demo music into a folder, where it is not there yet, and returns the folder; without one, data that
+    are nowhere to be found are a LabError, and so is a `path`, or a data/ with something in it, that is no such folder.
     """
     if path is not None:
         return lab_data(*recognise(Path(path).expanduser(), "--data"))
@@ -97,7 +98,9 @@ def find_data(path=None):
     for root in KAGGLE_ROOTS:
         if holds_lab(Path(root)):
             return lab_data(root, "Kaggle's input")
-    return lab_data(demo_folder(REPOSITORY / "demo_data"), "no --data given, none in data/ or Kaggle's input")
+    if demo is None:
+        raise LabError(f"--data: the lab's data folder was expected, there is none in {own} or in Kaggle's input")
+    return lab_data(demo(REPOSITORY / "demo_data"), "no --data given, none in data/ or Kaggle's input")
 
 
 def recognise(path, said):
@@ -124,3 +127,16 @@ def holds_lab(path):
 def lab_data(path, origin):
     path = Path(path).resolve()
     return LabData(path, origin, load_class_mapping(path), (path / CLASS_MAPPING_FILE).exists(), read_marker(path))
+
+
+def read_marker(root):
+    """The facts that a folder of demo music tells about itself, or None where it is none. Raises LabError where they are damaged."""
+    path = Path(root) / MARKER
+    try:
+        marker = json.loads(path.read_text(encoding="utf-8"))
+        marker["format"], marker["notice"]
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise LabError(f"{path}: the marker of demo music was expected, it is damaged; remove the folder to compose it anew") from error
+    return marker

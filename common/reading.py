@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.errors import LabError, reason
+from common.errors import LabError
 from common.features import N_MELS, N_ROWS
 from common.labels import clip_id
 
@@ -19,14 +19,19 @@ def read_fused_spectrogram(path):
     path: a .npy or .npy.gz file with a (140, T) array of float16, float32 or float64. Nothing is ever unpickled.
     Raises LabError, naming the file, when it cannot be read or holds anything but a finite (140, T>0) array.
     """
+    opener = gzip.open if str(path).endswith(".gz") else open
     try:
-        opener = gzip.open if str(path).endswith(".gz") else open
         with opener(path, "rb") as file:
-            array = parse_npy(file)
+            shape, fortran_order, dtype, size = parse_header(file)  # judged first, so that a lie in it costs no memory
+            body = file.read(size + 1)
     except LabError as error:
         raise LabError(f"{path}: {error}") from error
     except Exception as error:  # damaged bytes make numpy and zlib raise nearly anything
-        raise LabError(f"{path}: a readable .npy file was expected ({reason(error)})") from error
+        raise LabError(f"{path}: a readable .npy file was expected ({str(error)[:200]!r})") from error
+    if len(body) != size:
+        there = "more" if len(body) > size else len(body)
+        raise LabError(f"{path}: {size} bytes were expected behind its header, but there are {there}")
+    array = np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
     if not np.isfinite(array).all():
         raise LabError(f"{path}: finite values were expected, but {int((~np.isfinite(array)).sum())} of them are NaN or infinite")
     if max(array.max(), -array.min()) > LARGEST:
@@ -56,15 +61,6 @@ def parse_header(file):
     return shape, fortran_order, dtype, math.prod(shape) * dtype.itemsize
 
 
-def parse_npy(file):
-    """An open .npy stream -> its (140, T) array. The header is judged first, so that a lie in it costs no memory."""
-    shape, fortran_order, dtype, size = parse_header(file)
-    body = file.read(size + 1)
-    if len(body) != size:
-        raise LabError(f"{size} bytes were expected behind its header, but there are {'more' if len(body) > size else len(body)}")
-    return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
-
-
 def find_spectrograms(folder):
     """{clip id: path} of the .npy and .npy.gz files in a folder, whatever stands between id and ending.
 
@@ -74,7 +70,7 @@ def find_spectrograms(folder):
     try:
         names = sorted(path.name for path in folder.iterdir() if path.name.endswith((".npy", ".npy.gz")))
     except OSError as error:
-        raise LabError(f"{folder}: a folder of spectrograms was expected ({reason(error)})") from error
+        raise LabError(f"{folder}: a folder of spectrograms was expected ({error.strerror})") from error
     found = {}
     for name in names:
         ident = clip_id(name)

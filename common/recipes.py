@@ -17,8 +17,8 @@ TUNED: dict = {
     "rank_loss": 0.5,  # the emotions' loss: this share of it is what the correlation lacks to 1, the rest squared error
     "frames": 430,  # about so many are left of a clip: neighbours are averaged, 3 to 1 at the lab's rate
     "lstm_frames": 215,  # the same for an LSTM
-    "machine": 0.5,  # share of the machines beside the networks, see common/machines.py; the score hardly knows .4 from .6
-    "crop": 1.0,  # this and what follows is done to every batch, see common/augment.py: no trial of it gained anything
+    "machine": 0.5,  # share of the machines beside the networks, see extras/tuned/kernel_and_trees.py; the score hardly knows .4 from .6
+    "crop": 1.0,  # this and what follows is done to every batch, see extras/tuned/augment.py: no trial of it gained anything
     "mixup": 0.0,
 }
 SHARES = ("cycle", "clips", "centred", "dropout", "label_smoothing", "rank_loss", "machine", "crop")  # these lie in 0..1

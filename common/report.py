@@ -25,9 +25,9 @@ from common.metrics import (
     spearman,
     squared_error_loss,
 )
-from common.parallel import processes
 from common.plots import confusion_figure, curves_figure, scatter_figure
-from common.run import resolved_arguments, versions
+from common.run import resolved_arguments
+from common.versions import versions
 
 NAMES = {"linear": "the linear model", "kernel": "the kernel machine"}
 
@@ -42,7 +42,8 @@ def print_header(title, data, args, run):
     if hasattr(args, "device"):
         facts = versions()
         libraries = ", ".join(f"{name} {facts[name]}" for name in ("torch", "numpy", "scikit-learn", "python"))
-        together = f"{processes()} processes, each with " * (processes() > 1)
+        processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+        together = f"{processes} processes, each with " * (processes > 1)
         print(f"device     : {args.device}, {together}{facts['threads']} threads, {libraries}")
         promise = "same seed, machine and threads: same figures" if args.device == "cpu" else "a GPU repeats its figures only nearly"
         print(f"seed       : {args.seed} (split, initial weights, batch order); {promise}")

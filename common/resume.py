@@ -3,14 +3,66 @@
 import json
 import os
 import sys
+import time
 
 import torch
 
 from common.checkpoints import read_checkpoint, save_checkpoint
 from common.errors import LabError, reason
+from common.versions import versions
 
 # Arguments that change no weight: where things lie, what is done beside the training, how many seeds. All others must be as they were.
 FREE = {"data", "cache", "no_cache", "out", "device", "no_baselines", "seeds", "submit", "submit_header", "submit_suffix"}
+
+
+def resumable(epochs, run, model, optimizer, loader, best, history, *more, name=""):
+    """The epochs, for `for`, with the whole state of training saved after each: `epochs = resumable(range(25), run, ...)`.
+
+    Where the run goes on from a saved state (--resume), that is put back now: its log lines are printed again, best<name>.pt is written
+    again, and only the epochs after it are left. The state lies in the run's folder, state<name>.pt; a dry run saves none. An epoch that
+    ends in `break` is not saved, so that a later --resume runs it again and breaks there again.
+    loader: the training split's; best: a BestEpoch; more: see TrainingState. Deleted, the statement changes nothing but that.
+    """
+    return ResumableEpochs(epochs, run, TrainingState(model, optimizer, loader, best, history, *more), name)
+
+
+class ResumableEpochs:
+    """See resumable. `done`: how many of the epochs lie before the first that is left."""
+
+    def __init__(self, epochs, run, state, name):
+        self.epochs, self.run, self.state, self.name, self.done = epochs, run, state, name, 0
+        self.begun = len(run.log.written)
+        saved = run.saved.pop(f"state{name}.pt", None)
+        if saved:
+            facts, tensors = saved
+            state.restore(tensors)
+            self.done = facts["epoch"] + 1
+            print(facts["log"], end="")
+            if state.best.epoch is not None:
+                run.save_best(state.best, f"best{name}")
+            tell_resumed(facts, run.arguments)
+
+    def __len__(self):
+        return len(self.epochs)
+
+    def __iter__(self):
+        run = self.run
+        for epoch in self.epochs[self.done :]:
+            started = time.monotonic()
+            yield epoch
+            run.epoch_seconds.append(time.monotonic() - started)
+            if run.facts["mode"] == "full":
+                facts = {"arguments": run.arguments, "data": run.facts["data"], "versions": versions(), "epoch": epoch}
+                log = "".join(run.log.written[self.begun :])
+                self.state.save(run.folder / f"state{self.name}.pt", {**facts, "log": log})
+
+
+def tell_resumed(facts, arguments):
+    """On stderr, since the log shall be as if nothing had happened: after which epoch the run goes on, and what may make it round anew."""
+    then, now = {**facts["versions"], "device": facts["arguments"]["device"]}, {**versions(), "device": arguments["device"]}
+    changed = [f"{name} {then.get(name)} is now {value}" for name, value in now.items() if then.get(name) != value]
+    caution = f"; {', '.join(changed)}: figures may differ in their last digits" if changed else ""
+    print(f"resumed after epoch {facts['epoch']}{caution}", file=sys.stderr)
 
 
 class TrainingState:

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import platform
 import shutil
 import sys
 import time
@@ -20,11 +19,11 @@ from common.checkpoints import save_checkpoint
 from common.errors import LabError, reason
 from common.files import write_atomically, write_json
 from common.metrics import mean_or_none
-from common.parallel import rank
 from common.plots import png
-from common.progress import progress
+from common.progress import note
 from common.recipes import recipe_of
-from common.resume import TrainingState, read_states
+from common.resume import read_states
+from common.versions import versions
 
 MEMORY_ERRORS = (torch.cuda.OutOfMemoryError, MemoryError)  # PyTorch says it of the CPU by a RuntimeError
 METRICS = "metrics.json"  # written last: a folder without it is a run that did not end
@@ -39,30 +38,6 @@ class Run:
     def __init__(self, folder, facts, arguments, log, saved):
         self.folder, self.facts, self.arguments, self.log, self.saved = folder, facts, arguments, log, saved
         self.started, self.epoch_seconds = time.monotonic(), []
-
-    def epochs(self, count, model, optimizer, loader, best, history, *more, name=""):
-        """The epochs 0..count-1 behind a progress bar, for `for`; in a full run the whole state is saved after each, as state<name>.pt.
-
-        Where the run goes on from a saved state that is put back first, its log lines printed again, best<name>.pt written again, and the
-        epochs after it come; none where all are done. loader: the training side's; best: a BestEpoch; more: see TrainingState.
-        """
-        path, begun, done = self.folder / f"state{name}.pt", len(self.log.written), 0
-        state = TrainingState(model, optimizer, loader, best, history, *more)
-        if path.name in self.saved:
-            facts, saved = self.saved.pop(path.name)
-            state.restore(saved)
-            done = facts["epoch"] + 1
-            print(facts["log"], end="")
-            if best.epoch is not None:
-                self.save_best(best, f"best{name}")
-            tell_resumed(facts, self.arguments)
-        for epoch in progress(range(done, count), "epochs", "epoch", total=count, initial=done):
-            epoch_started = time.monotonic()
-            yield epoch
-            self.epoch_seconds.append(time.monotonic() - epoch_started)
-            if self.facts["mode"] == "full":
-                facts = {"arguments": self.arguments, "data": self.facts["data"], "versions": versions(), "epoch": epoch}
-                state.save(path, {**facts, "log": "".join(self.log.written[begun:])})
 
     def save_best(self, best, name="best"):
         """The best epoch's weights, a BestEpoch, as <name>.pt with the run's facts."""
@@ -94,8 +69,7 @@ class Run:
         facts = {name: value for name, value in self.facts.items() if name != "seen"}
         write_json(self.folder / METRICS, {"result": result, **facts, "used": used, "metrics": metrics})
         memory = f", peak memory {used['peak_memory_mb']} MB" if used["peak_memory_mb"] else ""
-        if not rank():
-            print(f"{self.folder}: {used['seconds']} s{memory}", file=sys.stderr)
+        note(f"{self.folder}: {used['seconds']} s{memory}")
         return result
 
 
@@ -164,14 +138,6 @@ def keep_earlier(folder):
 def holds_nothing(folder):
     """Whether a run's folder has neither weights nor metrics in it."""
     return not any(folder.glob("*.pt")) and not (folder / METRICS).exists()
-
-
-def tell_resumed(facts, arguments):
-    """On stderr, since the log shall be as if nothing had happened: after which epoch the run goes on, and what may make it round anew."""
-    then, now = {**facts["versions"], "device": facts["arguments"]["device"]}, {**versions(), "device": arguments["device"]}
-    changed = [f"{name} {then.get(name)} is now {value}" for name, value in now.items() if then.get(name) != value]
-    caution = f"; {', '.join(changed)}: figures may differ in their last digits" if changed else ""
-    print(f"resumed after epoch {facts['epoch']}{caution}", file=sys.stderr)
 
 
 class Tee:
@@ -257,14 +223,6 @@ def result_line(step, data, mode, figures):
         marks["mode"] = mode
     texts = {key: "undefined" if value is None else f"{value:.4f}" if isinstance(value, float) else value for key, value in figures.items()}
     return f"RESULT {step} " + " ".join(f"{key}={text}" for key, text in {**texts, **marks}.items())
-
-
-def versions():
-    """What the figures depend on beside the seed: interpreter, libraries, machine, threads."""
-    from importlib.metadata import version
-
-    packages = {name: version(name) for name in ("torch", "numpy", "scikit-learn", "scipy", "matplotlib")}
-    return {"python": platform.python_version(), **packages, "machine": platform.machine(), "threads": torch.get_num_threads()}
 
 
 def peak_memory_mb():

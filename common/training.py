@@ -1,20 +1,17 @@
 """One pass of training, one of evaluation, and the memory of the best epoch."""
 
+import contextlib
 import math
 import os
 from typing import NamedTuple
 
 import torch
 
-from common.dataset import clip_ids, rows_of
-from common.device import batches_on, full_precision, gradient_scaler, mixed_precision
 from common.errors import LabError
-from common.parallel import gathered, in_parallel, mean_over_processes, own_share, processes, rank
-from common.progress import progress
 
 
 class Evaluation(NamedTuple):
-    """What evaluate returns: the mean loss over the clips, and outputs (n, ...) and targets (n, ...) on the CPU in the loader's order.
+    """What evaluate returns: the loss over all clips at once, and outputs (n, ...), targets (n, ...) on the CPU in the loader's order.
 
     loss is a list where the loss function returns several numbers.
     """
@@ -33,51 +30,65 @@ def use_huge_pages():
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
-def train_epoch(model, loader, loss_function, optimizer, device="cpu", augment=None):
+def train_epoch(model, loader, loss_function, optimizer, device="cpu"):
     """One pass over the loader's batches (x, y, lengths); returns the mean loss per clip, the last, smaller batch counted by its size.
 
     A loss function may return several numbers (k,): the first is minimised, the means of all are returned as a list.
-    augment: what is done to every batch first, (x, y, lengths) -> (x, y, lengths); None for nothing.
+    Raises LabError, naming step and clips, where a loss is not finite.
     """
     train_mode(model)
-    network, scaler = in_parallel(model), gradient_scaler(device)
-    losses, sizes, rows = [], [], []
-    for batch in progress(batches_on(loader, device), "training", "batch", inner=True, total=len(loader)):
-        rows.append(getattr(loader.batch_sampler, "current", []))
-        (x, y, lengths), weight = own_share(batch)
-        if augment:
-            x, y, lengths = augment(x, y, lengths)
+    scaler = gradient_scaler(device)
+    total, clips = torch.zeros(()), 0
+    for step, (x, y, lengths) in enumerate(loader):
+        x, y, lengths = x.to(device), y.to(device), lengths.to(device)
         with mixed_precision(device):
-            outputs = network(x, lengths)
-        loss = loss_function(full_precision(outputs), y) * weight
-        losses.append(loss.detach())
-        sizes.append(len(batch[1]))
-        if device == "cpu":  # a GPU would have to wait for the answer: there the whole epoch is checked at its end
-            check_finite(losses[-1:], rows[-1:], len(rows) - 1, loader)
+            loss = loss_function(model(x, lengths), y)
+        if not torch.isfinite(loss).all():
+            where = f"step {step} of the epoch, with the clips {', '.join(batch_clips(loader))}"
+            raise LabError(f"non-finite: the loss is {loss.flatten()[0].item()} at {where}; a lower --lr usually helps")
         optimizer.zero_grad()
         scaler.scale(loss.flatten()[0]).backward()
         scaler.step(optimizer)
         scaler.update()
-    check_finite(losses, rows, 0, loader)
-    together = torch.stack(losses)
-    mean_over_processes([together, *model.buffers()])
-    return mean_loss(together, sizes)
+        total = total + loss.detach().cpu().double() * len(y)
+        clips += len(y)
+    return (total / clips).tolist()
 
 
-def check_finite(losses, rows, step, loader):
-    """LabError, naming step and clips, where one of these losses is not finite; rows: each batch's rows; step: the number of the first."""
-    finite = torch.stack(losses).reshape(len(losses), -1).isfinite().all(dim=1).tolist()
-    if not all(finite):
-        bad = finite.index(False)
-        loss, place = losses[bad].flatten()[0].item(), place_of(loader, rows[bad], step + bad)
-        raise LabError(f"non-finite: the loss is {loss} at {place}; a lower --lr usually helps")
+@torch.inference_mode()
+def evaluate(model, loader, loss_function, device="cpu"):
+    """The model's outputs over a loader without training it: dropout off, batch norm from its running statistics. See Evaluation."""
+    model.eval()
+    outputs, targets = [], []
+    for x, y, lengths in loader:
+        with mixed_precision(device):
+            output = model(x.to(device), lengths.to(device))
+        outputs.append(output.to(torch.promote_types(output.dtype, torch.float32)))  # mixed precision gives half of it
+        targets.append(y.to(device))
+    output, target = torch.cat(outputs), torch.cat(targets)
+    return Evaluation(loss_function(output, target).tolist(), output.cpu(), target.cpu())
 
 
-def place_of(loader, rows, step):
-    """Where a pass over a loader stands: the step, and the batch's clips by id where the loader knows them."""
-    base = rows_of(loader.dataset)[0]
-    ids = [clip_ids(loader.dataset)[row] for row in rows] if hasattr(base, "ids") else rows
-    return f"step {step} of the epoch, with the clips {', '.join(map(str, ids))}"
+def mixed_precision(device):
+    """The context for a forward pass: on an NVIDIA GPU bfloat16 where the chip has it, else float16; elsewhere nothing."""
+    if torch.device(device).type != "cuda":
+        return contextlib.nullcontext()
+    return torch.autocast("cuda", dtype=torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16)
+
+
+def gradient_scaler(device):
+    """Scales losses so that float16 gradients do not vanish; does nothing where mixed_precision needs none."""
+    needed = torch.device(device).type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.amp.GradScaler(init_scale=2.0**12, enabled=needed)
+
+
+def batch_clips(loader):
+    """The clips of the batch that the loader handed out last: their ids where its dataset has them, else their indices."""
+    dataset, rows = loader.dataset, getattr(loader.batch_sampler, "current", [])
+    while hasattr(dataset, "indices"):  # a Subset
+        rows = [dataset.indices[row] for row in rows]
+        dataset = dataset.dataset
+    return [str(dataset.ids[row]) if hasattr(dataset, "ids") else str(row) for row in rows]
 
 
 def train_mode(model):
@@ -87,26 +98,6 @@ def train_mode(model):
         parameters = list(part.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             part.eval()
-
-
-def mean_loss(losses, sizes):
-    """Mean over clips from the batches' losses (n,) or (n, k) and sizes: a float, or a list of k."""
-    losses = losses.double().cpu()
-    return torch.tensordot(torch.tensor(sizes, dtype=torch.float64) / sum(sizes), losses, dims=1).tolist()
-
-
-@torch.inference_mode()
-def evaluate(model, loader, loss_function, device="cpu"):
-    """The model's outputs over a loader without training it: dropout off, batch norm from its running statistics. See Evaluation."""
-    model.eval()
-    found = {}
-    for number, (x, y, lengths) in enumerate(progress(batches_on(loader, device), "evaluating", "batch", inner=True, total=len(loader))):
-        if number % processes() == rank():
-            with mixed_precision(device):
-                output = full_precision(model(x, lengths))
-            found[number] = (output, y, loss_function(output, y))
-    outputs, targets, losses = zip(*gathered({number: [each.cpu() for each in batch] for number, batch in found.items()}), strict=True)
-    return Evaluation(mean_loss(torch.stack(losses), [len(y) for y in targets]), torch.cat(outputs), torch.cat(targets))
 
 
 class BestEpoch:
@@ -148,7 +139,7 @@ def overfit_batch(model, loader, loss_function, optimizer, device="cpu", steps=1
     Trains on the loader's first batch alone, at most `steps` times, until its loss is a thirtieth of the constant's: of a model that
     gives every clip the batch's class shares, or its mean. Without weight decay, at a rate of at least OVERFIT_RATE and with gradients
     cut to OVERFIT_CLIP: the question is whether it can learn, not how a long run would.
-    Returns {"overfit": "learns" | "slow" | "stuck" | "diverges", "loss": the last loss}.
+    Returns {"overfit": "learns" | "slow" | "stuck" | "diverges", "loss": the last loss, None where it is not finite}.
     """
     train_mode(model)
     batch = [tensor.to(device) for tensor in next(iter(loader))]
@@ -157,7 +148,7 @@ def overfit_batch(model, loader, loss_function, optimizer, device="cpu", steps=1
         group["lr"], group["weight_decay"] = max(group["lr"], OVERFIT_RATE), 0.0
     rate = optimizer.param_groups[0]["lr"]
     print(f"overfitting one batch of {len(y)} clips for at most {steps} steps at rate {rate:g}, no weight decay, gradients cut")
-    for step in progress(range(steps), "overfitting", "step"):
+    for step in range(steps):
         outputs = model(x, lengths)
         loss = loss_function(outputs, y).flatten()[0]
         if step == 0:
@@ -182,7 +173,7 @@ def overfit_batch(model, loader, loss_function, optimizer, device="cpu", steps=1
         "diverges": "the loss grows: try a tenth of --lr",
     }
     print(f"verdict : {verdict}, loss {loss:.4g} after {step + 1} steps; {advice[verdict]}")
-    return {"overfit": verdict, "loss": loss}
+    return {"overfit": verdict, "loss": loss if math.isfinite(loss) else None}
 
 
 def constant_loss(loss_function, outputs, y):

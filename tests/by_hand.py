@@ -96,8 +96,8 @@ def split(ids, share, seed):
 
 
 def emotion_split(ids, seed):
-    """(train, val, test): a fifth to test, a third of the rest to validate."""
-    test, rest = split(ids, 0.2, seed)
+    """(train, val, test): of the ids in their order, a fifth to test, a third of the rest to validate."""
+    test, rest = split(sorted(ids), 0.2, seed)
     val, train = split(rest, 0.33, seed)
     return train, val, test
 

@@ -15,7 +15,10 @@ GENRES, EMOTIONS = "fma_genre_spectrograms", "multitask_dataset"
 AXES = ("valence", "energy", "danceability")
 MAPPING = {"Rock": "Rock", "Punk": "Rock", "Ρεμπέτικο": "Ελληνικά", "Jazz": "Jazz", "Chiptune": None}
 CLASSES = ["Jazz", "Rock", "Ελληνικά"]  # sorted, as the steps number them
-CLIPS = {"train": {"Rock": 7, "Punk": 4, "Ρεμπέτικο": 9, "Jazz": 13, "Chiptune": 3}, "test": {"Rock": 6, "Punk": 2, "Ρεμπέτικο": 5, "Jazz": 4, "Chiptune": 2}}  # fmt: skip
+CLIPS = {
+    "train": {"Rock": 7, "Punk": 4, "Ρεμπέτικο": 9, "Jazz": 13, "Chiptune": 3},
+    "test": {"Rock": 6, "Punk": 2, "Ρεμπέτικο": 5, "Jazz": 4, "Chiptune": 2},
+}
 TILT = {
     "Rock": 9.0,
     "Punk": 7.0,

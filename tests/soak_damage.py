@@ -15,9 +15,9 @@ from pathlib import Path
 from conftest import write_tiny_data
 
 import step7_cnn
+from common.cache import open_clips
 from common.checkpoints import digest, read_checkpoint
 from common.errors import LabError
-from common.packed import open_clips
 from common.reading import find_spectrograms
 from common.resume import read_states, unflattened
 

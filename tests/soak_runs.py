@@ -179,7 +179,7 @@ def cold_caches(root, count):
     for path in files.values():
         np.save(path, random_clip(rng, 200))
     code = (
-        "import common.packed as p\nread, number = p.read_fused_spectrogram, 0\n"
+        "import common.cache as p\nread, number = p.read_fused_spectrogram, 0\n"
         "def counted(path):\n    global number; number += 1; return read(path)\n"
         "p.read_fused_spectrogram = counted\n"
         f"clips = p.open_clips({files!r}, {str(root / 'cold.pack')!r})\n"

@@ -19,17 +19,17 @@ import librosa
 import soundfile
 
 import step0_data
-from common.audio import JOURNAL, Song, extract_one, import_audio, list_folder, list_table, split
-from common.demo_render import mel_filters
 from common.errors import LabError
-from common.extract import beat_frames, fused_spectrograms, mel_power, read_sound
 from common.features import HOP_LENGTH, N_MELS, NOTES, SAMPLE_RATE
-from common.inside import hertz_of_band
 from common.labels import load_class_mapping, read_emotion_labels, read_genre_labels
 from common.reading import find_spectrograms, read_fused_spectrogram
 from common.spectrogram_plots import mel_band_of
+from extras.demo.render import mel_filters
+from extras.inside.measure import hertz_of_band
+from extras.own_data.audio import JOURNAL, Song, extract_one, import_audio, list_folder, list_table, split
+from extras.own_data.extract import beat_frames, fused_spectrograms, mel_power, read_sound
 
-pytestmark = pytest.mark.xdist_group("librosa")  # in one process: see common/audio.py, compile_extractor
+pytestmark = pytest.mark.xdist_group("librosa")  # in one process: see extras/own_data/audio.py, compile_extractor
 REPOSITORY = Path(__file__).resolve().parent.parent
 GENRES, EMOTIONS = "fma_genre_spectrograms", "multitask_dataset"
 
@@ -162,7 +162,7 @@ def test_a_folder_becomes_the_labs_layout_and_is_not_extracted_twice(music, tmp_
 
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*.npy")}
     (data / "class_mapping.json").write_text(json.dumps({"Rock": "A", "Ρεμπέτικο": "B"}), encoding="utf-8")
-    monkeypatch.setattr("common.audio.extract_one", lambda song, **_: pytest.fail(song.file) if "bad" not in song.file else "bad")
+    monkeypatch.setattr("extras.own_data.audio.extract_one", lambda song, **_: pytest.fail(song.file) if "bad" not in song.file else "bad")
     again = import_audio(music, data, processes=1)
     assert again["clips"] == 6 and again["skipped"][1] == ("Rock/bad.mp3", "bad") and len(again["skipped"]) == 3
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*.npy")} == before
@@ -178,7 +178,7 @@ def test_it_goes_on_where_it_was_stopped_and_follows_what_changes(music, tmp_pat
             raise KeyboardInterrupt
         return extract_one(song, **places)
 
-    monkeypatch.setattr("common.audio.extract_one", stopped_after_two)
+    monkeypatch.setattr("extras.own_data.audio.extract_one", stopped_after_two)
     with pytest.raises(KeyboardInterrupt):
         import_audio(music, data, processes=1)
     with open(data / JOURNAL, "a", encoding="utf-8") as journal:
@@ -189,7 +189,7 @@ def test_it_goes_on_where_it_was_stopped_and_follows_what_changes(music, tmp_pat
         asked.append(song.file)
         return extract_one(song, **places)
 
-    monkeypatch.setattr("common.audio.extract_one", counted)
+    monkeypatch.setattr("extras.own_data.audio.extract_one", counted)
     asked.clear()
     assert import_audio(music, data, processes=1)["clips"] == 6 and not set(done) & set(asked)
     asked.clear()

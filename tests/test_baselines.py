@@ -2,10 +2,14 @@ import numpy as np
 import pytest
 from conftest import write_tiny_data
 
-import step7_cnn
-import step8_regression
-from benchmarks import machines
-from common.baselines import baseline_scores, clip_statistics, kept_scores, kernel_predictions, linear_predictions, mean_and_deviation
+from common.baselines import (
+    baseline_scores,
+    clip_statistics,
+    kept_scores,
+    kernel_predictions,
+    linear_predictions,
+    mean_and_deviation,
+)
 from common.dataset import SpectrogramDataset, genre_sides
 from common.labels import load_class_mapping
 
@@ -24,7 +28,9 @@ def test_statistics_by_hand():
     found = clip_statistics(mel)
     level = 3 * np.sqrt(128)  # the first cepstrum of a flat spectrum
     assert found[0] == pytest.approx(level) and np.abs(found[1:40]).max() < 1e-9  # means of the others are 0
-    assert found[40] == pytest.approx(level) and found[120] == pytest.approx(2 * level / 4)  # deviation, mean size of the steps
+    assert found[40] == pytest.approx(level) and found[120] == pytest.approx(
+        2 * level / 4
+    )  # deviation, mean size of the steps
     assert found[160:256].reshape(3, 32)[:, 0].tolist() == [0, 3, 6]  # percentiles
 
 
@@ -45,7 +51,9 @@ def test_scores_are_computed_once_for_each_split(tiny_data, tmp_path, monkeypatc
 
 
 def test_the_tiny_emotions_follow_brightness_and_the_linear_model_sees_it(tiny_data):
-    dataset = SpectrogramDataset(tiny_data / "multitask_dataset", features="chroma", axis="energy")  # mel is read from the clips behind it
+    dataset = SpectrogramDataset(
+        tiny_data / "multitask_dataset", features="chroma", axis="energy"
+    )  # mel is read from the clips behind it
     assert baseline_scores(dataset, dataset, False)["linear"] > 0.9
 
 
@@ -57,26 +65,3 @@ def test_too_few_clips_and_a_single_class_leave_both_undefined(tmp_path):
     train, test = genre_sides(data / "fma_genre_spectrograms", load_class_mapping(data), "mel")
     train.labels[:] = 0
     assert baseline_scores(train, test, True) == {"linear": None, "kernel": None}
-
-
-def test_steps_stand_beside_both_models(tiny_data, tmp_path, capsys):
-    flags = ["--data", str(tiny_data), "--no-cache", "--out", str(tmp_path / "runs"), "--epochs", "1"]
-    step7_cnn.main(flags)
-    step8_regression.main([*flags, "--model", "lstm", "--axis", "energy"])
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("without a network: the linear model ")]
-    assert len(lines) == 2 and all("; this network is " in line for line in lines)
-    step7_cnn.main([*flags, "--no-baselines"])
-    assert "without a network" not in capsys.readouterr().out
-
-
-def test_the_machines_table_has_a_row_for_each_member_and_each_hearing(tiny_data, monkeypatch, capsys):
-    monkeypatch.setattr("common.machines.TREES", 10)
-    monkeypatch.setattr("common.machines.block_features", lambda mel: {"spectrum": mel.mean(axis=0)})
-    monkeypatch.setattr("common.machines.clip_statistics", lambda mel: mel[:, ::8].mean(axis=0))  # the quantiles of all take seconds
-    monkeypatch.setattr(machines, "FOLDS", 2)
-    machines.main(["--data", str(tiny_data)])
-    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("|")][2:]
-    assert [row[0] for row in rows] == ["kernel machine", "trees", "both"] * 3
-    assert rows[1][2:] == rows[4][2:] == rows[7][2:]  # trees hear whole clips alone, as they are
-    assert len({tuple(row[2:]) for row in rows}) > 4
-    assert all(float(row[2].split(", ")[0]) > 0.7 for row in rows)  # the genres differ in brightness

@@ -1,20 +1,17 @@
 """One file for coursework: every step's, read and compiled; step 7's and step 8's run alone. tests/soak runs them all."""
 
 import ast
-import re
 import subprocess
 import sys
 
 import pytest
-from torch import nn
+from warm import warm_script
 
-import step7_cnn
-import step8_regression
-from common.bundle import LEFT_OUT, REWRITTEN, STEPS, Module, bundle, main, project_modules, trimmed
 from common.errors import LabError
 from common.locations import REPOSITORY
+from extras.single_file.bundle import STEPS, Module, bundle, main, project_modules, trimmed
 
-LONGEST = 900
+LONGEST = 1100
 
 
 @pytest.fixture(scope="module")
@@ -48,25 +45,6 @@ def test_all_bundles_are_clean(bundles, tmp_path):
     assert done.returncode == 0, done.stdout
 
 
-def test_comments_and_what_matters_come_along(bundles):
-    assert re.search(r"^# The lab's table.*\nCLASS_MAPPING = \{$", bundles["step7_cnn"], re.MULTILINE)
-    assert "if best.update(epoch, (val_acc, -val.loss), model):\n            run.save_best(best)" in bundles["step7_cnn"]
-    assert "for epoch in range(args.epochs):" in bundles["step7_cnn"]
-    assert "    if pretrained:\n        copy_backbone(pretrained, model)" in bundles["step9_transfer"]
-    assert "write_submission(args.submit" in bundles["step10_multitask"]
-    for text in bundles.values():  # what is used is defined first where it matters: constants; and the step comes last
-        assert text.index("\nclass LabError") < text.index("\nSTEP = ") < text.index("\ndef main(")
-
-
-def test_every_rule_still_finds_something():
-    paths = [*REPOSITORY.glob("common/*.py"), *REPOSITORY.glob("step*.py")]
-    sources = [path.read_text(encoding="utf-8") for path in paths if path.stem != "bundle"]
-    for pattern, _ in REWRITTEN:
-        assert any(re.search(pattern, source, re.DOTALL) for source in sources), pattern
-    for name in LEFT_OUT:
-        assert any(re.search(rf"\b{name.split('.')[-1]}\b", source) for source in sources), name
-
-
 def test_a_statement_goes_with_what_it_mentions_and_no_other():
     source = (
         "def f(args, run):\n    known = 1\n    both = 2\n    if args.checkpoint:\n        load_given(args.checkpoint)\n"
@@ -83,36 +61,12 @@ def test_a_definition_has_the_comments_above_it(tmp_path):
     assert found["f"].source.startswith("@decorated\ndef f")
 
 
-def alone(text, folder, *flags):
-    """The finished process of a single file run in an empty folder."""
-    folder.mkdir()
-    (folder / "single.py").write_text(text, encoding="utf-8")
-    command = [sys.executable, "single.py", *map(str, flags)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8")
-
-
-def results(text):
-    return [line for line in text.splitlines() if line.startswith("RESULT ")]
-
-
-@pytest.mark.parametrize(("step", "more"), [(step7_cnn, []), (step8_regression, ["--model", "lstm", "--axis", "energy"])])
-def test_a_bundle_alone_gives_the_steps_result(bundles, tiny_data, tmp_path, capsys, monkeypatch, step, more):
-    monkeypatch.setattr("common.models.ConvStage.forward", nn.Sequential.forward)  # the fast one rounds otherwise
-    flags = ["--data", str(tiny_data), "--epochs", "2", "--batch-size", "8", *more]
-    step.main([*flags, "--no-cache", "--no-baselines", "--out", str(tmp_path / "runs")])
-    expected = results(capsys.readouterr().out)
-    done = alone(bundles[step.STEP], tmp_path / "empty", *flags)
-    assert done.returncode == 0, done.stderr
-    assert results(done.stdout) == expected and expected
-    figures = {path.name for path in (tmp_path / "empty" / "runs").rglob("*.png")}
-    assert "curves.png" in figures
-
-
 def test_without_data_it_says_so_in_one_sentence(bundles, tmp_path):
-    done = alone(bundles["step7_cnn"], tmp_path / "empty")
-    assert done.returncode == 1 and done.stderr.startswith("error: --data ") and len(done.stderr.splitlines()) == 1
-    done = alone(bundles["step7_cnn"], tmp_path / "another", "--epochs", "0")
-    assert done.returncode == 2 and "--epochs: 1 or more was expected" in done.stderr
+    (tmp_path / "single.py").write_text(bundles["step7_cnn"], encoding="utf-8")
+    done = warm_script(tmp_path / "single.py", root=tmp_path, cwd=tmp_path, expect=1)
+    assert done.err.startswith("error: --data ") and len(done.err.splitlines()) == 1
+    done = warm_script(tmp_path / "single.py", "--epochs", "0", root=tmp_path, cwd=tmp_path, expect=2)
+    assert "--epochs: 1 or more was expected" in done.err
 
 
 def test_from_the_command_line(tmp_path, capsys):

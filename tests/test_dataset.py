@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
+from common.cache import cached
 from common.dataset import SpectrogramDataset, clip_ids, clip_labels, genre_sides, make_loader, torch_train_val_split
 from common.errors import LabError
 from common.labels import AXES, load_class_mapping
@@ -62,7 +63,11 @@ def test_dropped_genres_are_never_read(tiny_data):
 
 
 def test_without_a_table_every_genre_is_a_class(tiny_data):
-    assert SpectrogramDataset(tiny_data / "fma_genre_spectrograms").label_transformer.classes_ == ["Chiptune", "Rock", "Ρεμπέτικο"]
+    assert SpectrogramDataset(tiny_data / "fma_genre_spectrograms").label_transformer.classes_ == [
+        "Chiptune",
+        "Rock",
+        "Ρεμπέτικο",
+    ]
 
 
 def test_the_test_side_follows_the_training_side(sides):
@@ -103,7 +108,9 @@ def test_a_test_class_that_training_never_shows_is_an_error(tiny_data):
         genre_sides(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
 
 
-@pytest.mark.parametrize(("clips", "share", "held_out"), [(2305, 0.33, 760), (2305, 0.2, 461), (1122, 0.33, 370), (1122, 0.2, 224)])
+@pytest.mark.parametrize(
+    ("clips", "share", "held_out"), [(2305, 0.33, 760), (2305, 0.2, 461), (1122, 0.33, 370), (1122, 0.2, 224)]
+)
 def test_the_split_rounds_as_the_lab_does_and_loses_no_clip(clips, share, held_out):
     train, val = torch_train_val_split(TensorDataset(torch.arange(clips)), 32, 32, share, seed=3)
     assert len(val.dataset) == held_out and len(train.dataset) == clips - held_out
@@ -165,7 +172,12 @@ def test_a_split_of_a_split_still_knows_its_clips(sides):
 
 
 def test_a_dry_run_takes_clips_from_all_over_the_side_and_makes_no_cache(tiny_data, tmp_path):
-    dataset = SpectrogramDataset(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), cache=tmp_path / "cache", at_most=6)
+    dataset = SpectrogramDataset(
+        tiny_data / "fma_genre_spectrograms",
+        load_class_mapping(tiny_data),
+        read=cached(tmp_path / "cache", build=False),
+        at_most=6,
+    )
     assert len(dataset) == 6 and set(dataset.labels) == {0, 1} and not (tmp_path / "cache").exists()
 
 
@@ -180,7 +192,10 @@ def test_two_data_folders_never_share_a_cache(tiny_data, tmp_path):
         original = (tiny_data / "multitask_dataset" / "train" / path.name).stat()
         np.save(path, np.load(path)[:, ::-1])
         os.utime(path, ns=(original.st_atime_ns, original.st_mtime_ns))
-    one, other = (SpectrogramDataset(root / "multitask_dataset", axis="energy", cache=tmp_path / "cache") for root in (tiny_data, copied))
+    one, other = (
+        SpectrogramDataset(root / "multitask_dataset", axis="energy", read=cached(tmp_path / "cache"))
+        for root in (tiny_data, copied)
+    )
     assert not np.array_equal(one[0][0], other[0][0])
 
 
@@ -205,7 +220,7 @@ def test_an_empty_batch_is_refused(sides):
 
 
 def test_a_workers_copy_maps_the_cache_again(tiny_data, tmp_path):
-    dataset = SpectrogramDataset(tiny_data / "multitask_dataset", axis="energy", cache=tmp_path / "cache")
+    dataset = SpectrogramDataset(tiny_data / "multitask_dataset", axis="energy", read=cached(tmp_path / "cache"))
     sent = pickle.dumps(dataset)
     assert len(sent) < dataset.clips.frames.nbytes / 10
     np.testing.assert_array_equal(pickle.loads(sent)[3][0], dataset[3][0])

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common import demo_compose, demo_music, demo_render
+import extras.demo.compose as demo_compose
+import extras.demo.folder as demo_music
+import extras.demo.render as demo_render
 from common.errors import LabError
 from common.labels import CLASS_MAPPING
 
@@ -148,7 +150,7 @@ def test_same_seed_same_bytes_however_many_processes(demo, tmp_path):
 
 def test_workers_start_by_spawning_too(demo, tmp_path):
     code = (
-        "import multiprocessing, sys; multiprocessing.set_start_method('spawn'); from common.demo_music import compose_demo; "
+        "import multiprocessing, sys; multiprocessing.set_start_method('spawn'); from extras.demo.folder import compose_demo; "
         f"compose_demo(sys.argv[1], processes=2, **{SMALL})"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "data")], check=True, cwd=Path(__file__).parents[1], timeout=100)
@@ -208,7 +210,7 @@ def test_a_stopped_composition_leaves_what_was_there(error, monkeypatch, tmp_pat
 
 
 def test_a_killed_run_leaves_no_target_and_is_cleared_away(monkeypatch, tmp_path):
-    code = "import sys; from common.demo_music import compose_demo; compose_demo(sys.argv[1], processes=2, progress=False)"
+    code = "import sys; from extras.demo.folder import compose_demo; compose_demo(sys.argv[1], processes=2, progress=False)"
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "data")], cwd=Path(__file__).parents[1]) as run:
         deadline = time.monotonic() + 60
         while not list(tmp_path.glob(".data.composing.*/*/*/*.npy")) and time.monotonic() < deadline:

@@ -1,6 +1,5 @@
 """Steps 8 to 10 on the tiny data folder, and what they promise: one split, an honest transfer, a whole submission."""
 
-import csv
 import json
 from functools import partial
 
@@ -14,7 +13,7 @@ import step8_regression
 import step9_transfer
 import step10_multitask
 from common.checkpoints import Pretrained, copy_backbone, read_checkpoint
-from common.dataset import SpectrogramDataset, clip_ids, emotion_slices, make_loader, without
+from common.dataset import SpectrogramDataset, clip_ids, make_loader, without
 from common.errors import LabError
 from common.findings import difference, mean_difference
 from common.labels import AXES
@@ -32,79 +31,12 @@ def flags(tiny_data, tmp_path):
     return [*places, "--no-baselines", "--batch-size", "8"]
 
 
-def read_rows(path):
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_step8_prints_the_write_ups_lines_and_its_figures_can_be_recomputed(flags, tmp_path, capsys):
-    rows = step8_regression.main([*flags, "--epochs", "6"])
-    text = capsys.readouterr().out
-    assert [(row["model"], row["axis"]) for row in rows] == [(model, axis) for model in ("lstm", "cnn") for axis in (*AXES, "mean")]
-    assert text.count("epoch : 5 ,training loss = ") == 6 and text.count("epoch : 3 ,validation loss = ") == 3  # the CNN logs every 5
-    assert text.count("The Spearman correlation between the ground true values and the predicted values for energy is ") == 2
-    assert text.count("The Mean Spearman correlation between the ground true values and the predicted values is ") == 2
-    assert text.count("finding    : does the CNN beat the LSTM in ") == 3
-    ids = set()
-    for row in rows[4:7]:
-        folder = tmp_path / "runs" / "step8_regression" / f"cnn_{row['axis']}_seed0"
-        found = read_rows(folder / "predictions.csv")
-        rho = spearmanr([float(each["true"]) for each in found], [float(each["predicted"]) for each in found]).statistic
-        assert rho == pytest.approx(row["spearman"]) and (folder / f"scatter_{row['axis']}.png").exists()
-        ids.add(tuple(each["id"] for each in found))
-    assert len(ids) == 1 and len(ids.pop()) == 4  # a fifth of 24, the same for every axis
-    assert rows[7]["spearman"] == pytest.approx(np.mean([row["spearman"] for row in rows[4:7]]))
-    assert text.splitlines()[-1] == f"RESULT step8_regression model=cnn axis=mean spearman={rows[7]['spearman']:.4f}"
-
-
 def test_a_checkpoint_of_step8_scores_as_the_run_that_made_it(flags, tmp_path):
     (row,) = step8_regression.main([*flags, "--epochs", "1", "--model", "cnn", "--axis", "energy"])
     best = str(tmp_path / "runs" / "step8_regression" / "cnn_energy_seed0" / "best.pt")
     assert step8_regression.main([*flags, "--checkpoint", best]) == [row]
     with pytest.raises(LabError, match="architecture"):
         step8_regression.main([*flags, "--checkpoint", best, "--model", "lstm"])
-
-
-def test_steps_8_to_10_share_their_three_slices(tiny_data):
-    parts = []
-    for axis in ("valence", AXES):
-        dataset = SpectrogramDataset(tiny_data / "multitask_dataset", axis=axis)
-        parts.append([clip_ids(loader.dataset) for loader in emotion_slices(dataset, 8, seed=3)])
-    assert parts[0] == parts[1] and [len(part) for part in parts[0]] == [14, 6, 4]
-    assert len(set().union(*parts[0])) == 24
-
-
-def test_step9_transfers_everything_below_the_head(flags, tmp_path, capsys):
-    (row,) = step9_transfer.main([*flags, "--epochs", "2", "--pretrain-epochs", "1"])
-    text = capsys.readouterr().out
-    assert text.splitlines()[-1].startswith("RESULT step9_transfer axis=valence spearman=") and row["seen"] == 0
-    assert "(array([[" in text and text.count("does transfer beat ") == 2
-    folders = {path.name for path in (tmp_path / "runs" / "step9_transfer").iterdir() if path.is_dir()}
-    assert folders == {"genres_seed0", "valence_transfer_seed0", "valence_scratch_seed0"}
-
-
-def test_step9_says_how_many_of_its_clips_a_given_checkpoint_has_seen(flags, tiny_data, tmp_path):
-    """The genre side holds copies of emotion clips here, as real_world data may."""
-    labels = tiny_data / "fma_genre_spectrograms" / "train_labels.txt"
-    emotions = SpectrogramDataset(tiny_data / "multitask_dataset", axis="valence")
-    shared = emotions.ids
-    for ident in shared:
-        source = tiny_data / "multitask_dataset" / "train" / f"{ident}.fused.full.npy"
-        (tiny_data / "fma_genre_spectrograms" / "train" / source.name).write_bytes(source.read_bytes())
-    rows = "".join(f"{ident}.fused.full.npy.gz\tRock\r\n" for ident in shared)
-    labels.write_bytes(labels.read_bytes().rstrip() + b"\r\n" + rows.encode())
-    step7_cnn.main([*flags, "--epochs", "1"])
-    checkpoint = str(tmp_path / "runs" / "step7_cnn" / "mel_seed0" / "best.pt")
-    (row,) = step9_transfer.main([*flags, "--epochs", "1", "--pretrained", checkpoint])
-    assert row["seen"] == 10  # 6 validation and 4 test clips
-    folder = tmp_path / "runs" / "step9_transfer" / "valence_transfer_seed0"
-    assert json.loads((folder / "metrics.json").read_text())["result"] == {"spearman": row["spearman"], "seen": 10}
-    assert "whose ids the genre CNN has seen: 10\n" in (folder / "log.txt").read_text(encoding="utf-8")
-    (row,) = step9_transfer.main([*flags, "--epochs", "1", "--pretrain-epochs", "1"])
-    assert row["seen"] == 0
-    facts = read_checkpoint(tmp_path / "runs" / "step9_transfer" / "genres_seed0" / "best.pt")[1]
-    held_back = [clip_ids(loader.dataset) for loader in emotion_slices(emotions, 8, seed=0)[1:]]
-    assert not set(facts["seen"]) & set().union(*held_back) and len(facts["seen"]) == 24 + 14
 
 
 def test_a_checkpoint_of_step9_scores_as_what_it_is(flags, tmp_path, capsys, monkeypatch):
@@ -281,15 +213,6 @@ def test_a_constant_has_no_rank_correlation_and_makes_no_mean(capsys):
     assert result_line("step", Real(), "full", rows[3]) == "RESULT step axis=mean spearman=undefined"
 
 
-def test_seeds_are_reported_one_by_one_and_as_means(flags, capsys):
-    (mean,) = step7_cnn.main([*flags, "--epochs", "1", "--seeds", "2"])
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("RESULT")]
-    accuracies = [float(line.split("test_acc=")[1].split()[0]) for line in lines[:2]]
-    assert "seed=0" in lines[0] and "seed=1" in lines[1] and "seeds=2" in lines[2] and len(lines) == 3
-    assert mean["test_acc"] == pytest.approx(np.mean(accuracies), abs=1e-4)
-    assert mean["test_acc_sd"] == pytest.approx(np.std(accuracies, ddof=1), abs=2e-4)
-
-
 def test_a_seed_without_a_figure_leaves_the_mean_undefined():
     (row,) = mean_rows([[{"axis": "valence", "spearman": 0.4}], [{"axis": "valence", "spearman": None}]])
     assert row == {"axis": "valence", "spearman": None, "seeds": 2, "spearman_sd": None}
@@ -357,16 +280,3 @@ def test_seeds_that_differ_widen_the_interval(monkeypatch):
     """What a seed is worth on every song alike: of clips alone, the interval would hardly ever hold 0."""
     monkeypatch.setattr("common.metrics.ROUNDS", 100)
     assert coverage(60, [range(400)] * 8, lambda rng: [rng.normal() + 0.5 * rng.normal(size=400) for _ in range(8)]) >= 45
-
-
-def test_metrics_of_an_axis_stand_beside_the_constant_predictors(flags, tmp_path):
-    step8_regression.main([*flags, "--epochs", "1", "--model", "lstm", "--axis", "valence"])
-    folder = tmp_path / "runs" / "step8_regression" / "lstm_valence_seed0"
-    found = read_rows(folder / "predictions.csv")
-    true, predicted = (np.array([float(row[key]) for row in found]) for key in ("true", "predicted"))
-    metrics = json.loads((folder / "metrics.json").read_text())["metrics"]
-    assert metrics["mse"] == pytest.approx(np.mean((true - predicted) ** 2), rel=1e-4)
-    dataset = SpectrogramDataset(flags[1] + "/multitask_dataset_beat", axis="valence")
-    train = emotion_slices(dataset, 8, seed=0)[0].dataset
-    mean = np.mean([dataset.labels[row] for row in range(24) if dataset.ids[row] in set(clip_ids(train))])
-    assert metrics["mse_constant"] == pytest.approx(np.mean((true - mean) ** 2), rel=1e-4)

@@ -17,13 +17,13 @@ import step9_transfer
 import step10_multitask
 from common.dataset import SpectrogramDataset, torch_train_val_split
 from common.expectations import ACCURACIES, CAUSES, CORRELATIONS, EMOTION_CLIPS, GENRE_CLIPS, LAB_TEST_CLIPS, SOURCES, expectation, is_labs
-from common.fetch import known_counts
 from common.labels import AXES, CLASS_MAPPING
 from common.report import print_genre_facts, report_training
-from common.survey import which_set
 from common.training import Evaluation
 from common.verdicts import SEVERAL, watch_training
 from common.writeup import STEP0_DATA, STEP5_LSTM, STEP7_CNN, STEP8_SPEARMAN, STEP9_SPEARMAN, STEP10_SPEARMAN
+from extras.own_data.kaggle import known_counts
+from extras.own_data.survey import which_set
 from tests.conftest import TINY_GENRES
 
 GENRES, EMOTIONS = "fma_genre_spectrograms", "multitask_dataset"
@@ -192,11 +192,11 @@ def test_step_0_names_another_set_and_the_labs_with_a_gap(tiny_data, tmp_path, c
     command = ["--data", str(tiny_data), "--headers", "--out", str(tmp_path / "runs")]
     step0_data.main(command)
     assert f"which set     : another set: {GENRES}/train has labels for 36 clips, the lab's for 3069" in capsys.readouterr().out
-    monkeypatch.setattr("common.survey.GENRE_CLIPS", dict.fromkeys(TINY_GENRES, (12, 6)))
-    monkeypatch.setattr("common.survey.EMOTION_CLIPS", (24, 6))
+    monkeypatch.setattr("extras.own_data.survey.GENRE_CLIPS", dict.fromkeys(TINY_GENRES, (12, 6)))
+    monkeypatch.setattr("extras.own_data.survey.EMOTION_CLIPS", (24, 6))
     counts = {f"{name}{tail}/{side}": count for name, sides in ((GENRES, (36, 18)), (EMOTIONS, (24, 6))) for tail in ("", "_beat")
               for side, count in zip(("train", "test"), sides, strict=True)}  # fmt: skip
-    monkeypatch.setattr("common.survey.known_counts", lambda: counts)
+    monkeypatch.setattr("extras.own_data.survey.known_counts", lambda: counts)
     step0_data.main(command)
     assert "which set     : the lab's set\n" in capsys.readouterr().out
     (tiny_data / EMOTIONS / "test" / "9502.fused.full.npy").unlink()  # no label names it, but the beat-synced twin does

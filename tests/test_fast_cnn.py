@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from common import fast_cnn
-from common.fast_cnn import FirstStage, Stage, clips_in_piece, one_channel, over_pieces
-from common.models import ConvStage
+from common.models import CNNBackbone
+from extras.speed import fast_cnn
+from extras.speed.accelerate import accelerate
+from extras.speed.fast_cnn import FirstStage, Stage, clips_in_piece, one_channel, over_pieces
 
 
 class PlainStage(nn.Sequential):
@@ -24,7 +25,7 @@ def both(inputs, kernel_size=3, dtype=torch.float64, seed=0):
     with torch.no_grad():
         plain[1].weight.copy_(torch.tensor([1.0, -0.7, 0.4, -1.2, 0.0, 0.9]))
         plain[1].bias.normal_()
-    fast = ConvStage(inputs, 6, kernel_size).to(dtype)
+    fast = accelerate(CNNBackbone(16, (inputs, 6), kernel_size).stages[1]).to(dtype)
     fast.load_state_dict(plain.state_dict())
     return plain, fast
 

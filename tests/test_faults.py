@@ -266,7 +266,7 @@ def test_a_submission_whose_rows_would_break_is_refused(tmp_path, ids, header):
     ],
 )
 def test_impossible_choices_are_refused_before_any_work(step, arguments, said, capsys, monkeypatch):
-    monkeypatch.setattr(step, "find_data", lambda path: pytest.fail("work had begun"))
+    monkeypatch.setattr(step, "find_data", lambda path, demo=None: pytest.fail("work had begun"))
     with pytest.raises(SystemExit) as ended:
         step.main(arguments)
     text = capsys.readouterr().err

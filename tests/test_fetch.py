@@ -9,9 +9,9 @@ import pytest
 
 import step0_data
 from common.errors import LabError
-from common.fetch import compare_counts, known_counts, unpack
 from common.locations import find_data
-from common.survey import survey_data
+from extras.own_data.kaggle import compare_counts, known_counts, unpack
+from extras.own_data.survey import survey_data
 
 LAB = {
     "fma_genre_spectrograms/train": 3069,
@@ -160,7 +160,7 @@ def test_step_0_unpacks_checks_the_counts_and_says_what_next(archive, tmp_path, 
     result, error, lines = brought(flags, tmp_path, capsys)
     assert result is None and "8 sides of another size than the lab's" in error
     assert "note          : multitask_dataset/test: 375 files were expected, but there are 6" in lines
-    monkeypatch.setattr("common.fetch.known_counts", lambda: TINY)
+    monkeypatch.setattr("extras.own_data.kaggle.known_counts", lambda: TINY)
     result, error, lines = brought(flags, tmp_path, capsys)
     assert error is None and result["missing"] == 0
     assert lines[-2] == f"next          : python step7_cnn.py --data {tmp_path / 'root'}" and lines[-1].startswith("RESULT step0_data")
@@ -181,7 +181,7 @@ def test_kagglehub_fetches_where_it_is_installed_and_is_named_where_not(tiny_dat
     given = SimpleNamespace(dataset_download=lambda handle: asked.append(handle) or str(tiny_data.parent))
     monkeypatch.setitem(sys.modules, "kagglehub", given)
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr("common.fetch.known_counts", lambda: TINY)
+    monkeypatch.setattr("extras.own_data.kaggle.known_counts", lambda: TINY)
     result, error, lines = brought(["--kaggle"], tmp_path, capsys)
     assert error is None and result["genre_clips"] == 54 and asked == ["geoparslp/patreco3-multitask-affective-music"]
     assert lines[-2] == f"next          : python step7_cnn.py --data {tiny_data}"

@@ -22,16 +22,17 @@ import step7_cnn
 import step8_regression
 import step9_transfer
 import step10_multitask
+from common.cache import open_clips
 from common.checkpoints import read_checkpoint, save_checkpoint
-from common.digits import read_idx
+from common.dataset import read_clips
 from common.errors import LabError
 from common.features import N_ROWS
 from common.labels import AXES, CLASS_MAPPING, load_class_mapping, read_emotion_labels, read_genre_labels
-from common.packed import open_clips
 from common.reading import read_fused_spectrogram
 from common.resume import read_states
 from common.run import read_runs
 from common.submission import write_submission
+from extras.inside.digits import read_idx
 
 STEPS = (step5_lstm, step7_cnn, step8_regression, step9_transfer, step10_multitask)
 EXAMPLES = os.environ.get("FUZZ_EXAMPLES")
@@ -196,7 +197,7 @@ def test_packed_caches(folder, edits):
         files[ident] = folder / f"{ident}.npy"
         if not files[ident].exists():
             files[ident].write_bytes(spectrogram(3 + (ident == "a")))
-    right = {ident: clip.tobytes() for ident, clip in ((ident, open_clips(files)[ident]) for ident in files)}
+    right = {ident: clip.tobytes() for ident, clip in ((ident, read_clips(files)[ident]) for ident in files)}
     open_clips(files, cache)
     cache.write_bytes(edited(cache.read_bytes(), edits))
 
@@ -234,7 +235,7 @@ def test_arguments(step, words):
     class ArgumentsAreThrough(Exception):  # noqa: N818 - nothing is wrong then
         pass
 
-    def find_data(path):
+    def find_data(path, demo=None):
         raise ArgumentsAreThrough
 
     kept, step.find_data, said = step.find_data, find_data, io.StringIO()

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import common.locations as locations
-from common.demo_music import MARKER
 from common.errors import LabError
 from common.locations import find_data
 from common.run import result_line
+from extras.demo.folder import MARKER
 
 FACTS = {"format": 1, "notice": "demo", "seed": 0}
 
@@ -37,11 +37,10 @@ def test_without_data_the_repository_comes_first_then_kaggle_then_the_demo(tiny_
     repository.mkdir()
     monkeypatch.setattr(locations, "REPOSITORY", repository)
     monkeypatch.setattr(locations, "KAGGLE_ROOTS", (str(tmp_path / "absent"), str(kaggle)))
-    monkeypatch.setattr(locations, "demo_folder", compose)
-    demo = find_data()
+    demo = find_data(demo=compose)
     assert demo.path == repository / "demo_data" and demo.demo == FACTS and demo.description().startswith("DEMO MUSIC")
     shutil.copytree(tiny_data, kaggle)
-    assert find_data().path == kaggle and find_data().demo is None
+    assert find_data().path == kaggle and find_data(demo=compose).demo is None
     shutil.copytree(tiny_data, repository / "data")
     assert find_data().path == repository / "data"
 

@@ -7,7 +7,8 @@ from mistakes import Clips, FirstFrame, noise, tell_apart
 from torch import nn
 
 from common.dataset import make_loader
-from common.models import Classifier, CNNBackbone, LSTMBackbone, Regressor, bidirectional_lstm, last_frame
+from common.models import Classifier, CNNBackbone, LSTMBackbone, Regressor, last_frame
+from extras.speed.fast_lstm import bidirectional_lstm
 
 pytestmark = pytest.mark.usefixtures("same_weights_in_every_run")
 

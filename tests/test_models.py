@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from common.models import Classifier, CNNBackbone, LSTMBackbone, mask_padding, reverse_within_length
+from common.models import Classifier, CNNBackbone, LSTMBackbone, mask_padding
+from extras.speed.fast_lstm import reverse_within_length
 
 LENGTHS = torch.tensor([23, 40, 17, 31])
 
@@ -97,12 +98,8 @@ def test_pooling_before_relu_is_the_same_network(training):
     torch.testing.assert_close(fast.state_dict(), plain.state_dict())
 
 
-def test_the_cnn_is_channels_last_and_keeps_its_frequency_rows():
-    backbone = CNNBackbone()
-    assert backbone.feature_size == 128 * 8
-    assert backbone.stages[1][0].weight.is_contiguous(memory_format=torch.channels_last)
-    x = backbone.stages[0](torch.randn(2, 1, 32, 128))
-    assert x.is_contiguous(memory_format=torch.channels_last)
+def test_the_cnn_keeps_its_frequency_rows():
+    assert CNNBackbone().feature_size == 128 * 8
 
 
 @pytest.mark.parametrize("frames", [1, 5, 16, 17])
@@ -117,7 +114,7 @@ def test_masking_touches_only_the_padding():
     x = torch.ones(2, 3, 4, 5)
     masked = mask_padding(x, torch.tensor([2, 4]))
     assert masked[0, :, 2:].sum() == 0 and masked.sum() == x.sum() - 2 * 3 * 5
-    assert mask_padding(x, torch.tensor([4, 4])) is x
+    assert torch.equal(mask_padding(x, torch.tensor([4, 4])), x)
 
 
 def test_one_clip_does_not_depend_on_its_batch_mates_in_evaluation():

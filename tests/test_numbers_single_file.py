@@ -15,7 +15,7 @@ from scipy.stats import spearmanr
 from small_data import AXES, CLASSES, EMOTIONS, GENRES
 from warm import warm_script
 
-MAKE_SINGLE_FILE = ("-m common.bundle", "{step}", "-o", "{file}")
+MAKE_SINGLE_FILE = ("-m extras.single_file.bundle", "{step}", "-o", "{file}")
 CLIPS = re.compile(r"^(?:clips|classes|parameters|left out) *: (.*)$", re.MULTILINE)
 BEST_EPOCH = re.compile(r"^best epoch : (\d+) of 0 to (\d+)", re.MULTILINE)
 SEEN = re.compile(r"ids the genre CNN has seen: (\d+)$", re.MULTILINE)
@@ -116,7 +116,8 @@ def test_every_epoch_has_the_steps_losses(both, step):
             assert one["epoch"] == other["epoch"]
             for key in ("train_loss", "val_loss"):
                 near = TO_THE_DIGIT if exact else ROUNDED if key == "train_loss" and not one["epoch"] else GROWN[key]
-                assert one[key] == pytest.approx(other[key], rel=near), (name, one["epoch"], key)
+                floor = 0 if exact else 0.02 * (key == "val_loss")
+                assert one[key] == pytest.approx(other[key], rel=near, abs=floor), (name, one["epoch"], key)
             assert not exact or one.get("val_acc") == other.get("val_acc")
 
 
@@ -179,7 +180,7 @@ def test_a_genre_score_is_that_of_the_best_epochs_weights(both, small, step, fea
 
 
 def emotion_test_ids(small, beat, seed):
-    ids = list(small.emotions[EMOTIONS + "_beat" * beat])
+    ids = sorted(small.emotions[EMOTIONS + "_beat" * beat])
     return [ids[k] for k in np.random.default_rng(seed).permutation(len(ids))[: len(ids) // 5]]
 
 
@@ -308,12 +309,7 @@ def two_files_of_an_id(data):
         shutil.copy(other, path.with_name(path.name.replace("fused.full", "fused.old")))
 
 
-WRONG = pytest.mark.xfail(strict=True, reason="the single file reads other clips than the step at 42e2397")
-
-
-@pytest.mark.parametrize(
-    "change", [pytest.param(each, marks=WRONG) for each in (headless, an_id_twice, two_files_of_an_id)]
-)
+@pytest.mark.parametrize("change", [headless, an_id_twice, two_files_of_an_id])
 def test_odd_data_are_read_or_refused_as_by_the_step(both, small, tmp_path, change):
     data = tmp_path / "data"
     shutil.copytree(small.path / f"{GENRES}_beat", data / f"{GENRES}_beat")

@@ -5,8 +5,8 @@ import pytest
 from by_hand import CNN, LSTM, Headed, emotion_split, read_weights, train
 from emotion_runs import (
     AXIS,
+    CNN_EPOCHS,
     CNN_REL,
-    EPOCHS,
     LSTM_EPOCHS,
     MEAN,
     OTHER_SEED,
@@ -28,7 +28,7 @@ from torch import nn
 STEP = "step8_regression"
 DATASETS = {"lstm": f"{EMOTIONS}_beat", "cnn": EMOTIONS}
 RATES, DECAY = {"lstm": 1e-4, "cnn": 1e-3}, {"lstm": 1e-3, "cnn": 0.0}
-LOG_EVERY, EPOCHS_OF = {"lstm": 1, "cnn": 5}, {"lstm": LSTM_EPOCHS, "cnn": EPOCHS}
+LOG_EVERY, EPOCHS_OF = {"lstm": 1, "cnn": 5}, {"lstm": LSTM_EPOCHS, "cnn": CNN_EPOCHS}
 
 
 def make(name):
@@ -99,3 +99,10 @@ def test_two_seeds_hold_out_other_clips(shared_folder, small):
         {row["id"] for row in predictions(done.folder(STEP, f"lstm_{AXIS}_seed{seed}"))} for seed in (SEED, OTHER_SEED)
     ]
     assert len(held_out[0]) == len(held_out[1]) > 0 and held_out[0] != held_out[1]
+
+
+def test_the_lstm_and_the_cnn_hold_out_the_same_clips(shared_folder, small):
+    done = emotion_run(shared_folder, small, "lstm"), emotion_run(shared_folder, small, "cnn")
+    names = f"lstm_{AXIS}_seed{SEED}", f"cnn_{AXIS}_seed{SEED}"
+    lstm, cnn = ([row["id"] for row in predictions(run.folder(STEP, name))] for run, name in zip(done, names, strict=True))
+    assert lstm == cnn and list(small.emotions[EMOTIONS]) != list(small.emotions[f"{EMOTIONS}_beat"])

@@ -10,21 +10,16 @@ import pytest
 
 import build_report
 from common import writeup
-from common.demo_music import MARKER
 from common.errors import LabError
 from common.files import write_atomically
-from common.labels import AXES, CLASS_MAPPING
+from common.labels import AXES
 from common.locations import find_data
 from common.metrics import classification_metrics
-from common.page_answers import seconds_per_epoch
-from common.page_results import find_results
 from common.run import open_run
+from extras.demo.folder import MARKER
 
 LOG = "clips      : 20 to train on, 10 to validate with (they pick the epoch), 8 to test\n"
 ODD = ("<script>alert(1)</script>", "Ρεμπέτικο|`*_")  # classes whose names mean something to HTML and to Markdown
-LAB_GENRES = [genre for genre, name in CLASS_MAPPING.items() if name == genre]  # one that is a class of its own for each class
-
-
 def write_labels(root, table=None, counts=None, emotions=4):
     """A data folder of label files alone: `counts` test clips of each class, the same to train on."""
     genres, multitask = root / "fma_genre_spectrograms", root / "multitask_dataset"
@@ -187,27 +182,6 @@ def test_every_figure_on_the_page_is_that_of_the_runs(odd):
     assert rows["relu1"][1:] == ["-", "-"] and "digits_acc 0.9877" in markdown
     assert rows["stage 1 conv"] == ["finds patterns", "40x128x16", "16x3x3x1+16 = 160"]
     assert rows["step8_regression.py"][:4] == ["6", "0, 1", "2", "15, 50"]
-
-
-def test_questions_are_answered_from_the_figures(odd):
-    data, root = odd
-    for features, seconds in (("mel", 3.0), ("beat", 0.0)):
-        for seed in (0, 1):
-            path = root / "step5_lstm" / f"{features}_cross-entropy_seed{seed}" / "metrics.json"
-            run = json.loads(path.read_text(encoding="utf-8"))
-            run["used"]["epoch_seconds"] = seconds + 2 * seed
-            path.write_text(json.dumps(run), encoding="utf-8")
-    results = find_results(argparse.Namespace(out=root, data=None, seed=0, seeds=None), data)
-    assert seconds_per_epoch(results.only("step5_lstm", features="mel")) == 4.0
-    html, markdown = build(data, root)
-    assert "have 40 and 44 time steps, and 4 and 8 beat-synchronised: 7.0 times fewer" in markdown
-    assert "an epoch took 4.00 s on mel and 1.00 s on beats, so whole clips cost 4.0 times as much" in markdown
-    assert "the balance worse: the largest has 1.50 times the clips of the smallest before the mapping, 3.00 times after it" in markdown
-    assert "In all 6 runs of steps 5 and 7, micro precision, recall and F1 equal the accuracy" in markdown  # step 9's is not among them
-    assert re.search(r"Does the CNN beat the LSTM in energy\? (Yes|No|Cannot tell), rank correlation [+-]0\.\d{3} \(95 % interval", html)
-    assert "In squared error 12 of 12 networks are no better" in markdown
-    assert "Yosinski, Clune, Bengio and Lipson, How transferable are features in deep neural networks?, 2014" in html
-    assert "Kaiser, Gomez, Shazeer, Vaswani, Parmar, Jones and Uszkoreit, One Model To Learn Them All, 2017" in html
 
 
 def test_html_stands_alone_and_names_are_text(odd):

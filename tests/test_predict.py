@@ -15,7 +15,7 @@ from common.checkpoints import save_checkpoint
 from common.errors import LabError
 from common.features import N_MELS
 from common.models import Classifier, CNNBackbone, LSTMBackbone, MultitaskRegressor, Regressor
-from common.trained import ask, build_model, frames_in, newest_checkpoints, open_trained, window_of, window_starts
+from extras.songs.networks import ask, build_model, frames_in, newest_checkpoints, open_trained, window_of, window_starts
 from tests.conftest import random_clip
 
 REPOSITORY = Path(__file__).resolve().parent.parent

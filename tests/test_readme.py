@@ -29,7 +29,7 @@ def test_each_newcomers_command_is_one_line():
 
 
 def test_every_file_that_it_names_exists():
-    for name in re.findall(r"`((?:common/|docs/)?[\w*]+\.(?:py|txt|json))(?:: \w+)?`", TEXT):
+    for name in re.findall(r"`((?:common/|docs/|extras/\w+/)?[\w*]+\.(?:py|txt|json))(?:: \w+)?`", TEXT):
         known = [*REPOSITORY.glob(name), *(REPOSITORY / "common").glob(name)]
         assert known or name in WRITTEN, name
 
@@ -38,5 +38,5 @@ WRITTEN = {"metrics.json", "history.json", "arguments.json", "class_mapping.json
 
 
 def test_every_function_of_the_index_exists():
-    for path, name in re.findall(r"`(common/\w+\.py): (\w+)`", TEXT):
+    for path, name in re.findall(r"`((?:common|extras/\w+)/\w+\.py): (\w+)`", TEXT):
         assert re.search(rf"^(def|class) {name}\b|^{name} =", (REPOSITORY / path).read_text(encoding="utf-8"), re.MULTILINE), name

@@ -12,7 +12,7 @@ import pytest
 
 import step0_data
 from common.errors import LabError
-from common.survey import read_header
+from extras.own_data.survey import read_header
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 GENRES, EMOTIONS = "fma_genre_spectrograms", "multitask_dataset"

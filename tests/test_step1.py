@@ -1,8 +1,6 @@
 """Steps 1 to 4 on the tiny data folder: text, figures, choice of clips, and what a user may get wrong."""
 
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -121,10 +119,3 @@ def test_bars_are_the_counts():
     grey = [genre for genre, bar in zip(sorted(counts), before.patches, strict=True) if len(set(bar.get_facecolor()[:3])) == 1]
     assert grey == sorted(genre for genre, name in CLASS_MAPPING.items() if name is None)
     assert png(figure).startswith(b"\x89PNG")
-
-
-def test_from_the_command_line(flags):
-    command = [sys.executable, str(REPOSITORY / "step1_visualize.py"), *flags]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith("RESULT step1_visualize ids=") and "Traceback" not in done.stderr

@@ -4,8 +4,6 @@ import gzip
 import json
 import shutil
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +15,12 @@ import step7_cnn
 import step7a_look_inside
 from common import run
 from common.checkpoints import read_checkpoint, save_checkpoint
-from common.digits import centre_crops, digits_network, mnist_digits, random_crops, read_idx, small_digits
 from common.errors import LabError
-from common.inside import (
+from common.models import Classifier, CNNBackbone
+from common.plots import png
+from common.spectrogram_plots import mel_band_of
+from extras.inside.digits import centre_crops, digits_network, mnist_digits, random_crops, read_idx, small_digits
+from extras.inside.measure import (
     Inside,
     hertz_of_band,
     layer_lines,
@@ -33,10 +34,7 @@ from common.inside import (
     shape_text,
     spans,
 )
-from common.inside_plots import filter_tiles, in_rows, layers_figure, occlusion_figure, stages_figure, weights_figure
-from common.models import Classifier, CNNBackbone
-from common.plots import png
-from common.spectrogram_plots import mel_band_of
+from extras.inside.plots import filter_tiles, in_rows, layers_figure, occlusion_figure, stages_figure, weights_figure
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FIGURES = {"digits_layers.png", "digits_weights.png"}
@@ -348,12 +346,3 @@ def test_one_short_clip_and_no_genre_folder(flags, trained, tiny_data, tmp_path,
     capsys.readouterr()
     assert set(look(flags, "--checkpoint", trained)) == {"digits_acc"}
     assert "has no fma_genre_spectrograms" in capsys.readouterr().out
-
-
-def test_from_the_command_line(flags, tmp_path):
-    command = [sys.executable, str(REPOSITORY / "step7a_look_inside.py"), *flags, "--digit-epochs", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith("RESULT step7a_look_inside digits_acc=") and "Traceback" not in done.stderr
-    pictures = {path.name: path.read_bytes() for path in (tmp_path / "runs" / "step7a_look_inside" / "digits_seed0").glob("*.png")}
-    assert set(pictures) == FIGURES and all(len(picture) > 5000 for picture in pictures.values())

@@ -1,15 +1,12 @@
 """Every training step from the command line to its files, on the tiny data folder."""
 
-import csv
 import json
 import subprocess
 import sys
 from argparse import Namespace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, f1_score
 
 import step5_lstm
 import step7_cnn
@@ -35,12 +32,9 @@ def flags(tiny_data, tmp_path):
     return [*places, "--no-baselines", "--batch-size", "8"]
 
 
-@pytest.mark.parametrize(
-    ("script", "more", "variant"),
-    [("step7_cnn.py", [], CNN), ("step5_lstm.py", ["--features", "beat"], LSTM)],
-)
-def test_a_step_from_the_command_line(flags, tmp_path, script, more, variant):
-    done = run(script, *flags, "--epochs", 2, *more)
+def test_a_step_from_the_command_line(flags, tmp_path):
+    variant = CNN
+    done = run("step7_cnn.py", *flags, "--epochs", 2)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     step = variant[0]
@@ -55,23 +49,6 @@ def test_a_step_from_the_command_line(flags, tmp_path, script, more, variant):
     }  # fmt: skip
     log = (folder / "log.txt").read_text(encoding="utf-8")
     assert log.splitlines() == lines[: len(log.splitlines())] and "epoch" in done.stderr
-
-    # every figure can be recomputed from predictions.csv
-    with open(folder / "predictions.csv", encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    test_rows = [row for row in rows if row["side"] == "test"]
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    true, predicted = ([row[column] for row in test_rows] for column in ("true", "predicted"))
-    assert len(test_rows) == 12 and len(rows) == 12 + 7
-    assert metrics["result"]["test_acc"] == pytest.approx(accuracy_score(true, predicted))
-    assert metrics["result"]["test_f1_macro"] == pytest.approx(f1_score(true, predicted, average="macro", zero_division=0))
-    assert f"test_acc={metrics['result']['test_acc']:.4f}" in lines[-1]
-    for row in rows:
-        shares = {name[2:-1]: float(value) for name, value in row.items() if name.startswith("p(")}
-        assert set(shares) == {"Rock", "Ελληνικά"} and max(shares, key=shares.get) == row["predicted"]
-    history = json.loads((folder / "history.json").read_text())
-    best = max(history, key=lambda epoch: (epoch["val_acc"], -epoch["val_loss"]))
-    assert metrics["metrics"]["val_accuracy"] == best["val_acc"]
 
 
 def test_same_seed_same_figures_cached_or_not_and_another_seed_others(flags, tmp_path, capsys):
@@ -246,11 +223,3 @@ def test_how_a_script_ends(error, code):
     with pytest.raises(SystemExit) as caught:
         run_script(main)
     assert caught.value.code == code
-
-
-def test_the_write_ups_test_output_is_printed_in_its_own_form(flags, capsys):
-    (result,) = step7_cnn.main([*flags, "--epochs", "1"])
-    text = capsys.readouterr().out
-    printed = text[text.index("(array(") :].split("\n\n")[0]
-    matrix, acc = eval(printed, {"array": np.array})
-    assert acc == result["test_acc"] and matrix.sum() == 12 and np.trace(matrix) / 12 == acc

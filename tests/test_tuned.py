@@ -1,22 +1,18 @@
 """The tuned recipe: its networks, what it does to batches, and its steps from the command line to the RESULT lines."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
 from conftest import contents
 
-import step5_lstm
 import step7_cnn
-import step10_multitask
-from common.augment import Augment
-from common.blocks import RATES, block_features
 from common.checkpoints import read_checkpoint
 from common.dataset import SpectrogramDataset
 from common.errors import LabError
 from common.features import HOP_LENGTH, SAMPLE_RATE
-from common.machines import (
+from extras.tuned.augment import Augment
+from extras.tuned.blocks import RATES, block_features
+from extras.tuned.kernel_and_trees import (
     RIDGE,
     clip_families,
     harmony,
@@ -27,16 +23,16 @@ from common.machines import (
     pieces,
     song_statistics,
 )
-from common.recipes import TUNED, changeable
-from common.trained import newest_checkpoints, open_trained
-from common.tuned import concordance_loss, one_cycle, row_scale
-from common.tuned_network import FrontEnd, over_time, tuned_backbone
+from extras.tuned.networks import FrontEnd, over_time, tuned_backbone
+from extras.tuned.train import concordance_loss, one_cycle, row_scale
 
 
 @pytest.fixture
 def flags(tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("common.machines.TREES", 20)
-    monkeypatch.setattr("common.machines.block_features", lambda mel: {"spectrum": mel.mean(axis=0)})  # the quantiles of all take seconds
+    monkeypatch.setattr("extras.tuned.kernel_and_trees.TREES", 20)
+    monkeypatch.setattr(
+        "extras.tuned.kernel_and_trees.block_features", lambda mel: {"spectrum": mel.mean(axis=0)}
+    )  # the quantiles of all take seconds
     places = ["--data", str(tiny_data), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "runs")]
     return [*places, "--no-baselines", "--batch-size", "8", "--epochs", "2", "--recipe", "tuned"]
 
@@ -45,14 +41,20 @@ def flags(tiny_data, tmp_path, monkeypatch):
 @pytest.mark.parametrize("every", [1, 3])
 def test_more_padding_changes_no_output(kind, every):
     torch.manual_seed(0)
-    network = tuned_backbone(kind, 128, every, torch.full((128,), -40.0), torch.full((128,), 9.0), centred=0.7).double().eval()
+    network = (
+        tuned_backbone(kind, 128, every, torch.full((128,), -40.0), torch.full((128,), 9.0), centred=0.7)
+        .double()
+        .eval()
+    )
     x, lengths = -80 * torch.rand(3, 100, 128, dtype=torch.float64), torch.tensor([100, 61, 2])
     for row, length in enumerate(lengths):
         x[row, length:] = 0
     padded = torch.nn.functional.pad(x, (0, 0, 0, 37), value=-3.0)
     with torch.no_grad():
         torch.testing.assert_close(network(padded, lengths), network(x, lengths), rtol=0, atol=1e-6)
-        alone = torch.cat([network(x[row : row + 1, :length], lengths[row : row + 1]) for row, length in enumerate(lengths)])
+        alone = torch.cat(
+            [network(x[row : row + 1, :length], lengths[row : row + 1]) for row, length in enumerate(lengths)]
+        )
         torch.testing.assert_close(alone, network(x, lengths), rtol=0, atol=1e-6)
 
 
@@ -196,7 +198,9 @@ def test_only_the_thirds_are_remastered_and_only_in_their_mel_bands(tiny_data):
     for name in plain:
         assert np.array_equal(plain[name][:, 0], remastered[name][:, 0])
         same = np.allclose(plain[name], remastered[name])
-        assert same == (name in ("harmony", "onsets", "onset variance", "fluctuation", "correlation")), name  # the others know levels
+        assert same == (name in ("harmony", "onsets", "onset variance", "fluctuation", "correlation")), (
+            name
+        )  # the others know levels
 
 
 def test_kernel_values_are_the_mean_of_what_each_piece_is_told():
@@ -235,8 +239,12 @@ def test_contrast_and_spectrum_are_in_the_bands_own_decibels():
     level = np.full((100, 128), -50.0)
     level[:, 9] = -10
     found = block_features(level)
-    assert np.allclose(found["spectrum"].reshape(4, 32)[:, 2], -40) and np.allclose(found["spectrum"].reshape(4, 32)[:, 3], -50)
-    assert np.allclose(found["contrast"].reshape(5, 16)[:, 1], 40) and np.allclose(found["contrast"].reshape(5, 16)[:, 0], 0)
+    assert np.allclose(found["spectrum"].reshape(4, 32)[:, 2], -40) and np.allclose(
+        found["spectrum"].reshape(4, 32)[:, 3], -50
+    )
+    assert np.allclose(found["contrast"].reshape(5, 16)[:, 1], 40) and np.allclose(
+        found["contrast"].reshape(5, 16)[:, 0], 0
+    )
 
 
 def test_harmony_does_not_know_the_key():
@@ -244,42 +252,6 @@ def test_harmony_does_not_know_the_key():
     np.testing.assert_allclose(harmony(np.roll(chroma, 5, axis=1)), harmony(chroma))
     assert not np.allclose(harmony(chroma[:, ::-1]), harmony(chroma))
     assert harmony(chroma[:1]).shape == (48,)
-
-
-def test_step7_ends_with_the_networks_and_with_all_members(flags, tmp_path, capsys):
-    rows = step7_cnn.main(flags)
-    assert [row["members"] for row in rows] == ["network", "all"]
-    results = [line for line in capsys.readouterr().out.splitlines() if line.startswith("RESULT")]
-    assert results[0].startswith("RESULT step7_cnn members=network test_acc=") and results[-1].startswith("RESULT step7_cnn members=all")
-    folder = tmp_path / "runs" / "step7_cnn" / "mel_tuned_seed0"
-    facts = read_checkpoint(folder / "best-0.pt")[1]
-    assert len(facts["seen"]) == 24 and facts["recipe"] == "tuned"  # every clip of the training side
-    assert [read_checkpoint(folder / f"best-{k}.pt")[0]["backbone.front_end.centred"].item() for k in range(2)] == [1, 0]
-    names = {path.name for path in folder.iterdir()}
-    assert {"confusion.png", "confusion_network.png", "predictions.csv", "predictions_network.csv"} <= names
-    asked = newest_checkpoints(tmp_path / "runs")
-    assert len(asked) == TUNED["networks"] and open_trained(asked[0]).tells == "genre"
-
-
-def test_step5_by_the_tuned_recipe(flags, capsys):
-    rows = step5_lstm.main([*flags, "--features", "beat", "chroma"])
-    assert [(row["features"], row["recipe"]) for row in rows] == [("beat", "tuned"), ("chroma", "tuned")]
-    assert "RESULT step5_lstm features=chroma recipe=tuned members=network test_acc=" in capsys.readouterr().out
-
-
-def test_step10_scores_without_the_test_slice_and_submits_with_it(flags, tmp_path, capsys):
-    rows = step10_multitask.main([*flags, "--submit", str(tmp_path / "all.txt")])
-    lines = capsys.readouterr().out.splitlines()
-    means = [place for place, line in enumerate(lines) if line.startswith("The Mean Spearman correlation")]
-    assert [lines[place - 1] for place in means] == ["members=network", "members=all"]
-    assert not any("step 8" in line for line in lines)  # which has no tuned networks
-    assert [row["members"] for row in rows] == ["network"] * 4 + ["all"] * 4 and rows[-1]["axis"] == "mean"
-    folder = tmp_path / "runs" / "step10_multitask" / "cnn_tuned_seed0"
-    assert len(read_checkpoint(folder / "best-0.pt")[1]["seen"]) == 20  # of 24, a fifth tests
-    assert len(read_checkpoint(folder / "best-submit0.pt")[1]["seen"]) == 24
-    step10_multitask.main([*flags, "--submit", str(tmp_path / "network.txt"), "--members", "network"])
-    one, other = ((tmp_path / name).read_text().splitlines() for name in ("all.txt", "network.txt"))
-    assert len(one) == len(other) == 7 and one != other
 
 
 def test_a_change_is_in_the_name_the_facts_and_the_training(flags, tmp_path, capsys):
@@ -303,31 +275,6 @@ CHANGES = {
 def last_losses(step, words, capsys):
     step.main([*words, "--quick", "--no-cache", "--epochs", "3"])
     return [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch : 2")]
-
-
-def test_every_change_changes_the_training(flags, capsys):
-    assert set(changeable("cnn")) == {*CHANGES, "networks", "machine"}
-    plain = last_losses(step7_cnn, flags, capsys)
-    for name, value in CHANGES.items():
-        changed = last_losses(step7_cnn, [*flags, "--change", f"{name}={value}"], capsys)
-        assert len(changed) == len(plain) == 1 and changed != plain, name
-
-
-@pytest.mark.parametrize(("step", "change"), [(step5_lstm, "lstm_frames=3"), (step10_multitask, "rank_loss=0")])
-def test_what_other_steps_alone_can_change_changes_theirs(flags, capsys, step, change):
-    words = [*flags, *["--features", "mel"] * (step is step5_lstm)]
-    assert last_losses(step, words, capsys) != last_losses(step, [*words, "--change", change], capsys)
-
-
-def test_the_machines_share_is_what_the_members_differ_by(flags, tmp_path):
-    for share in ("0.0", "1.0"):
-        step7_cnn.main([*flags, "--change", f"machine={share}", "networks=1"])
-        metrics = tmp_path / "runs" / "step7_cnn" / f"mel_tuned-machine={share}-networks=1_seed0" / "metrics.json"
-        members = json.loads(metrics.read_text())["metrics"]["members"]
-        same = abs(members["all"]["test_cross_entropy"] - members["network"]["test_cross_entropy"]) < 1e-6
-        assert same == (share == "0.0")
-        one, other = ((metrics.parent / f"predictions{suffix}.csv").read_text() for suffix in ("", "_network"))
-        assert one == other or share == "1.0"
 
 
 def test_a_dry_run_may_lack_a_class(flags, monkeypatch):
@@ -361,7 +308,7 @@ def test_a_stopped_tuned_run_goes_on_to_the_same_end(flags, tmp_path, monkeypatc
     step7_cnn.main(flags)
     right = contents(tmp_path / "runs")
     (tmp_path / "runs").rename(tmp_path / "whole")
-    import common.tuned as tuned
+    import extras.tuned.train as tuned
 
     passes, really = iter(range(3)), tuned.train_epoch
 

@@ -37,7 +37,7 @@ def warm_script(script, *arguments, root, env=None, expect=0, cwd=None):
             )
         ]
         atexit.register(SERVER[0].stdin.close)
-    command = ["-m", script[3:]] if script.startswith("-m ") else [str(REPOSITORY / script)]
+    command = ["-m", script[3:]] if str(script).startswith("-m ") else [str(REPOSITORY / script)]
     request = {"command": [*command, *map(str, arguments)], "cwd": str(cwd or Path(root).parent), "env": env or {}}
     with tempfile.TemporaryDirectory() as folder:
         SERVER[0].stdin.write(json.dumps({**request, "streams": [f"{folder}/out", f"{folder}/err"]}) + "\n")

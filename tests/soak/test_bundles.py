@@ -1,6 +1,6 @@
 """Every bundle alone in an empty folder beside its step, on the tiny data: the same RESULT lines.
 
-The steps run with the plain form of the CNN's stage, as the bundles do: the fast one rounds otherwise, which training amplifies.
+The steps run without accelerate, as the bundles do: the fast stages round otherwise, which training amplifies.
 """
 
 import os
@@ -9,14 +9,13 @@ import sys
 
 import pytest
 
-from common.bundle import STEPS, bundle, project_modules
 from common.locations import REPOSITORY
+from extras.single_file.bundle import STEPS, bundle, project_modules
 
 PLAINLY = """
 import importlib, sys
-from torch import nn
-import common.models
-common.models.ConvStage.forward = nn.Sequential.forward
+import extras.speed.accelerate
+extras.speed.accelerate.accelerate = lambda model, device: model
 importlib.import_module(sys.argv[1]).main(sys.argv[2:])
 """
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.demo_music import compose_demo
+from extras.demo.folder import compose_demo
 
 nbclient = pytest.importorskip("nbclient", reason="needs requirements-notebook.txt")
 nbformat = pytest.importorskip("nbformat", reason="needs requirements-notebook.txt")

@@ -1,0 +1,245 @@
+"""What goes on inside a trained network: each layer's activations and gradients, its parameters, and what its decision rests on."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from common.features import N_MELS, SAMPLE_RATE
+from common.models import CNNBackbone
+from common.progress import progress
+from common.spectrogram_plots import FRAME_SECONDS, mel_of
+
+ROLES = {  # the write-up's 7c in a few words
+    nn.Conv2d: "extracts local patterns, with the same weights at every place",
+    nn.BatchNorm2d: "keeps each channel's values in a range, by its mean and deviation",
+    nn.MaxPool2d: "halves the resolution: the largest value of each 2x2",
+    nn.ReLU: "the non-linearity: negative values become 0",
+    CNNBackbone: "each filter's mean over the frames, for each frequency row",
+    nn.Linear: "weighs these means into one score for each class",
+}
+
+
+class Inside(NamedTuple):
+    """What a layer put out for one example, (C, H, W) or (n,), and the loss's gradient with respect to it, of the same shape."""
+
+    activation: torch.Tensor
+    gradient: torch.Tensor
+
+
+def look_inside(model, watched, target, x, *more):
+    """Sends one example through a model in evaluation, and the gradient of its cross entropy back.
+
+    watched: {name: submodule}, of which none may be followed by an operation in place; target: the true class number;
+    x (1, ...) float, more: whatever else the model takes, such as lengths (1,).
+    Returns (logits (C,), {name: Inside}) with "input" first. The gradients of the parameters are left in their .grad.
+    """
+    model.eval()
+    model.zero_grad()
+    x = x.clone().requires_grad_()
+    kept = {"input": x}
+    hooks = [module.register_forward_hook(keeper(kept, name)) for name, module in watched.items()]
+    try:
+        logits = model(x, *more)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for tensor in kept.values():
+        tensor.retain_grad()
+    nn.functional.cross_entropy(logits, torch.tensor([target])).backward()
+    return logits[0].detach(), {name: Inside(tensor[0].detach(), tensor.grad[0]) for name, tensor in kept.items()}
+
+
+@torch.inference_mode()
+def logits_of(model, x, *more):
+    """The logits of many examples, (n, ...) -> (n, C), a thousand at a time; `more` as in look_inside, for at most a thousand."""
+    model.eval()
+    return torch.cat([model(part, *more) for part in x.split(1000)])
+
+
+def first_right(model, dataset):
+    """The row of the first clip of a dataset (features, label, length) that the model gets right; 0 where it gets none."""
+    for row in range(len(dataset)):
+        features, label, length = dataset[row]
+        if logits_of(model, torch.from_numpy(features[None, :length]), torch.tensor([length])).argmax() == label:
+            return row
+    return 0
+
+
+def keeper(kept, name):
+    """A forward hook that puts a module's output into kept[name]."""
+
+    def hook(_module, _inputs, output):
+        kept[name] = output
+
+    return hook
+
+
+def layer_lines(name, inside, module=None):
+    """One layer in the write-up's form, as lines: size, filter or pooling size, range of activations, of gradients, parameters."""
+    lines = [f"{name} ({shape_text(inside.activation.shape)})"]
+    if isinstance(module, nn.Conv2d):
+        sides = f"{size_text(module.kernel_size)}x{module.in_channels}"
+        lines.append(f"filter size {sides}, stride {pair(module.stride)[0]}")
+    if isinstance(module, nn.MaxPool2d):
+        lines.append(f"pooling size {size_text(module.kernel_size)}, stride {pair(module.stride)[0]}")
+    for what, values in (("activation", inside.activation), ("gradient", inside.gradient)):
+        lines.append(f"max {what}: {number_text(values.max().item())}, min: {number_text(values.min().item())}")
+    count, text = parameters_of(module)
+    return [*lines, f"parameters: {text}"] if count else lines
+
+
+def parameters_of(module):
+    """(number of parameters, how it comes about) of one layer: 208, "8x5x5x1+8 = 208" for 8 filters of 5x5x1 with their biases."""
+    if isinstance(module, nn.Conv2d):
+        text = f"{module.out_channels}x{size_text(module.kernel_size)}x{module.in_channels}+{module.out_channels}"
+    elif isinstance(module, nn.Linear):
+        text = f"{module.out_features}x{module.in_features}+{module.out_features}"
+    elif isinstance(module, nn.BatchNorm2d):
+        text = f"{module.num_features}+{module.num_features}"  # a factor and an offset for each channel
+    else:
+        return 0, "-"
+    count = sum(parameter.numel() for parameter in module.parameters())
+    return count, f"{text} = {count}"
+
+
+def layer_table(model, x, lengths):
+    """The layers of a Classifier on a CNNBackbone in the order in which they work, for x (1, T, F), lengths (1,).
+
+    Returns [{"layer", "role", "output": shape as text, "parameters": written out, "count": their number}].
+    """
+    names = {module: name for name, module in model.named_modules()}
+    rows = []
+
+    def add_row(module, _inputs, output):
+        count, written = parameters_of(module)
+        shape, role = output[0].shape, ROLES[type(module)]
+        # the backbone ends in its only operation without a module, the mean over time
+        name = "mean over time" if isinstance(module, CNNBackbone) else layer_name(names[module], module)
+        rows.append({"layer": name, "role": role, "output": shape_text(shape), "parameters": written, "count": count})
+
+    hooks = [module.register_forward_hook(add_row) for module in names if type(module) in ROLES]
+    model.eval()
+    try:
+        model(x, lengths)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return rows
+
+
+def layer_name(path, module):
+    """backbone.stages.0.1, BatchNorm2d -> stage 1 batch norm; head, Linear -> linear head."""
+    kinds = {nn.Conv2d: "conv", nn.BatchNorm2d: "batch norm", nn.MaxPool2d: "max pool", nn.ReLU: "ReLU"}
+    if type(module) not in kinds:
+        return f"linear {path}"
+    size = f" {size_text(module.kernel_size)}" if hasattr(module, "kernel_size") else ""
+    return f"stage {int(path.split('.')[-2]) + 1} {kinds[type(module)]}{size}"
+
+
+def table_lines(rows, columns):
+    """Some columns of [{column: value}] as lines of text, a header first, each column as wide as its widest value."""
+    rows = [dict(zip(columns, columns, strict=True)), *rows]
+    widths = {name: max(len(row[name]) for row in rows) for name in columns}
+    return ["  ".join(f"{row[name]:{widths[name]}}" for name in columns).rstrip() for row in rows]
+
+
+def shape_text(shape):
+    """ConvNetJS's order, width x height x depth: (C, H, W) -> HxWxC, for pictures of frames x bands too; (n,) -> 1x1xn."""
+    depth, *sides = shape
+    return f"{size_text(sides or (1, 1))}x{depth}"
+
+
+def size_text(size):
+    return "x".join(map(str, pair(size)))
+
+
+def pair(size):
+    """PyTorch's sizes, one number for both sides or one for each, as two."""
+    return tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+
+
+def number_text(value):
+    """Five decimals without trailing zeros, as the write-up shows them; what would round to 0 there keeps two digits: 2.1e-07."""
+    if value and abs(value) < 5e-6:
+        return f"{value:.1e}"
+    return f"{value + 0.0:.5f}".rstrip("0").rstrip(".")  # + 0.0 makes 0 of -0
+
+
+class Region(NamedTuple):
+    """A window of a clip, frames and bands as slices, and how much of the class's log-probability is lost without it."""
+
+    frames: slice
+    bands: slice
+    drop: float
+
+
+@torch.inference_mode()
+def occlusion(model, clip, target, parts, batch_size=8):
+    """Covers one window of a clip after the other and asks the model again how likely a class is.
+
+    Under the window every band takes its own mean over the clip, so that the average spectrum stays what it was.
+    clip (T, F) float; target: class number; parts: the window is 1/parts[0] of the frames by 1/parts[1] of the bands, and moves
+    by half of itself; model(x (B, T, F), lengths (B,)) -> logits.
+    Returns [Region] of all windows, a negative drop where the class becomes likelier without it.
+    """
+    model.eval()
+    frames, bands = clip.shape
+    level = clip.mean(dim=0)  # (F,)
+    windows = [(time, band) for time in spans(frames, parts[0]) for band in spans(bands, parts[1])]
+
+    def log_probability(clips):
+        return model(clips, torch.full((len(clips),), frames)).double().log_softmax(dim=1)[:, target]
+
+    whole = log_probability(clip[None]).item()
+    regions = []
+    for start in progress(range(0, len(windows), batch_size), "occlusion", "batch", inner=True):
+        some = windows[start : start + batch_size]
+        covered = clip.repeat(len(some), 1, 1)  # (T, F) -> (B, T, F)
+        for one, (time, band) in zip(covered, some, strict=True):
+            one[time, band] = level[band]
+        regions += [Region(*window, whole - left) for window, left in zip(some, log_probability(covered).tolist(), strict=True)]
+    return regions
+
+
+def spans(size, parts):
+    """Slices of 1/parts of `size`, rounded up, each half a slice behind the last; the last one ends at `size`."""
+    width = math.ceil(size / parts)
+    starts = [*range(0, size - width, max(1, width // 2)), size - width]
+    return [slice(start, start + width) for start in starts]
+
+
+def occlusion_map(regions):
+    """The mean drop of all windows that cover a place: [Region] -> (T, F) float64."""
+    total = torch.zeros(max(region.frames.stop for region in regions), max(region.bands.stop for region in regions), dtype=torch.float64)
+    count = torch.zeros_like(total)
+    for region in regions:
+        total[region.frames, region.bands] += region.drop
+        count[region.frames, region.bands] += 1
+    return total / count
+
+
+def occlusion_lines(regions, most, probability, name):
+    """What occlusion found, as lines of text; most: the Region of the largest drop; probability, name: of the predicted class."""
+    lines = [f"occlusion  : {len(regions)} windows, each hidden in turn: every band takes its mean over the clip there"]
+    if most.drop <= 0:
+        return [*lines, f"             {name} became less likely under none of them: no single region decides"]
+    return [
+        *lines,
+        f"             what mattered most for {name}: {region_text(most)}; hidden, it lowers the log-probability by {most.drop:.4f},",
+        f"             the probability from {probability:.4f} to {probability * math.exp(-most.drop):.4f}",
+    ]
+
+
+def hertz_of_band(band):
+    """The frequency at a row of a mel spectrogram, a fraction of one included: the inverse of mel_band_of."""
+    mel = (band + 1) / (N_MELS + 1) * mel_of(SAMPLE_RATE / 2)
+    return mel * 200 / 3 if mel < 15 else 1000 * 6.4 ** ((mel - 15) / 27)
+
+
+def region_text(region):
+    """A window in words: seconds and Hz."""
+    start, stop = (frame * FRAME_SECONDS for frame in (region.frames.start, region.frames.stop))
+    low, high = (max(0, hertz_of_band(band - 0.5)) for band in (region.bands.start, region.bands.stop))
+    return f"{start:.1f} to {stop:.1f} s, {low:.0f} to {high:.0f} Hz"

@@ -1,0 +1,187 @@
+"""The figures of step 7a: what a network's layers put out, its filters, and the regions that its decision rests on.
+
+Tiles are small pictures of one size, (rows, columns, h, w), drawn side by side with one colour bar.
+"""
+
+import numpy as np
+
+from common.features import N_MELS
+from common.plots import new_figure
+from common.spectrogram_plots import FRAME_SECONDS, MEL_TICKS, draw_mel, mel_band_of
+from extras.inside.measure import occlusion_map, shape_text
+
+TILES_ACROSS = 8  # channels side by side in the activations' picture
+
+
+def layers_figure(layers):
+    """Activations on the left, their gradients on the right, a row for each layer of {name: Inside}: maps as tiles, vectors as bars."""
+    heights = [1.3 if inside.activation.dim() == 1 else 0.5 + 0.8 * tile_rows(inside.activation) for inside in layers.values()]
+    figure, axes = new_figure(15, sum(heights) + 0.4 * len(layers), len(layers), 2, gridspec_kw={"height_ratios": heights})
+    for row, (name, inside) in zip(axes, layers.items(), strict=True):
+        for ax, what, values in zip(row, ("activation", "activation gradient"), inside, strict=True):
+            title = f"{name} ({shape_text(values.shape)}): {what}s"
+            if values.dim() == 1:
+                draw_class_bars(ax, values.numpy(), title, what)
+            else:
+                draw_tiles(figure, ax, in_rows(values.numpy()), title, what != "activation", counted=True)
+                ax.set_xlabel("channel: the row's number plus the column's", fontsize=8)
+    return figure
+
+
+def tile_rows(maps):
+    return -(-len(maps) // TILES_ACROSS)
+
+
+def in_rows(maps):
+    """Maps (C, H, W) as (rows, TILES_ACROSS, H, W), NaN where the last row has none left; fewer than a row stay one row."""
+    across = min(TILES_ACROSS, len(maps))
+    rows = np.full((-(-len(maps) // across) * across, *maps.shape[1:]), np.nan)
+    rows[: len(maps)] = maps
+    return rows.reshape(-1, across, *maps.shape[1:])
+
+
+def draw_tiles(figure, ax, tiles, title, symmetric, counted=False):
+    """Tiles (rows, columns, h, w) on one axis with a colour bar; symmetric: colours around 0, so that white is no weight at all.
+
+    counted: one list of tiles in rows; a row bears the number of its first tile.
+    """
+    rows, columns, height, width = tiles.shape
+    page = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan)  # NaN, drawn in grey, is the gap between tiles
+    for row, column in np.ndindex(rows, columns):
+        top, left = row * (height + 1), column * (width + 1)
+        page[top : top + height, left : left + width] = tiles[row, column]
+    limit = np.nanmax(np.abs(page)) or 1.0
+    colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if symmetric else {"cmap": "viridis"}
+    ax.set_facecolor("0.75")
+    image = ax.imshow(page, interpolation="nearest", **colours)
+    ax.set_xticks((width + 1) * np.arange(columns) + (width - 1) / 2, range(columns), fontsize=7)
+    ax.set_yticks((height + 1) * np.arange(rows) + (height - 1) / 2, np.arange(rows) * (columns if counted else 1), fontsize=7)
+    ax.tick_params(length=0)
+    ax.set_title(title, fontsize=9)
+    width = max(1, TILES_ACROSS / columns)  # a page of few tiles is narrow, and the bar's width is a share of it
+    bar = figure.colorbar(image, cax=ax.inset_axes([1 + 0.01 * width, 0, 0.015 * width, 1]))
+    bar.ax.tick_params(labelsize=7)
+    bar.ax.yaxis.get_offset_text().set_fontsize(7)
+
+
+def draw_class_bars(ax, values, title, what):
+    """A bar for each class, values (C,)."""
+    ax.bar(range(len(values)), values, color="C0")
+    ax.axhline(0, color="black", linewidth=0.6)
+    ax.set_xticks(range(len(values)), range(len(values)), fontsize=7)
+    ax.tick_params(axis="y", labelsize=7)
+    ax.set_xlabel("digit", fontsize=8)
+    ax.set_ylabel(what, fontsize=8)
+    ax.set_title(title, fontsize=9)
+
+
+def filter_tiles(name, layer, maps=None, spectrogram=False):
+    """(name, weights, their gradients, what stands across, what stands down) of a layer, for weights_figure.
+
+    A convolution has a column for each filter and a row for each channel it reads, a linear layer a row for each output and a column
+    for each channel of the maps (C, h, w) that it reads. spectrogram: filters of one channel, in rows, drawn as their input is.
+    """
+    pair = [layer.weight.detach(), layer.weight.grad]
+    if maps:
+        return name, *(each.reshape(-1, *maps).numpy() for each in pair), "channel", "output"
+    pair = [each.transpose(0, 1) for each in pair]  # (filters, channels, h, w) -> (channels, filters, h, w)
+    if not spectrogram:
+        return name, *(each.numpy() for each in pair), "filter", "channel"
+    time, bands = layer.kernel_size
+    pair = [in_rows(each[0].transpose(1, 2).flip(1).numpy()) for each in pair]  # (filters, time, bands) -> (..., bands upwards, time)
+    return name, *pair, f"filter: the row's number plus the column's; {time} frames to the right, {bands} mel bands upwards", ""
+
+
+def weights_figure(layers):
+    """Weights on the left and their gradients on the right, for [(name, weights, gradients, x label, y label)], tiles each.
+
+    Without a y label the tiles are one list in rows.
+    """
+    heights = [0.5 + max(0.5, 6 * tiles_shape(tiles)[0] / tiles_shape(tiles)[1]) for _, tiles, *_ in layers]
+    figure, axes = new_figure(15, sum(heights) + 0.5 * len(layers), len(layers), 2, gridspec_kw={"height_ratios": heights})
+    for row, (name, weights, gradients, across, down) in zip(axes, layers, strict=True):
+        for ax, what, tiles in zip(row, ("weights", "weight gradients"), (weights, gradients), strict=True):
+            draw_tiles(figure, ax, tiles, f"{name}: {what}", symmetric=True, counted=not down)
+            ax.set_xlabel(across, fontsize=8)
+            ax.set_ylabel(down, fontsize=8)
+    return figure
+
+
+def tiles_shape(tiles):
+    """(height, width) in pixels of the page that tiles (rows, columns, h, w) fill, gaps included."""
+    rows, columns, height, width = tiles.shape
+    return rows * (height + 1), columns * (width + 1)
+
+
+def stages_figure(clip, stages, shown, title):
+    """The clip's mel spectrogram, and below it for each stage the channels that are strongest on average, strongest first.
+
+    clip (T, F) in dB; stages: [(name, activations (C, T', F'))], each stage's cells being twice those of the one before; shown: channels.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(15, 2.3 * (1.5 + len(stages))), layout="constrained")
+    grid = figure.add_gridspec(1 + len(stages), shown, height_ratios=[1.5, *[1] * len(stages)])
+    figure.suptitle(title, parse_math=False)  # a genre may have dollar signs in its name
+    top = figure.add_subplot(grid[0, :])
+    figure.colorbar(draw_mel(top, clip, "the clip"), ax=top, label="dB below the\nclip's maximum", pad=0.01)
+    for number, (name, activations) in enumerate(stages, start=1):
+        strongest = np.argsort(-activations.mean(axis=(1, 2)))[:shown]
+        row = []
+        for column, channel in enumerate(strongest):
+            ax = figure.add_subplot(grid[number, column])
+            image = draw_cells(ax, activations[channel], 2**number, activations[strongest].max() or 1.0)
+            ax.set_title(f"{name}, channel {channel}", fontsize=9)
+            ax.set_xlabel("time (s)", fontsize=8)
+            ax.set_ylabel("mel band" if column == 0 else "", fontsize=8)
+            ax.tick_params(labelsize=7)
+            row.append(ax)
+        figure.colorbar(image, ax=row, label="activation", pad=0.01)
+    return figure
+
+
+def draw_cells(ax, values, size, high):
+    """A stage's values (T', F') over time in seconds and mel bands; a cell covers `size` frames by `size` bands of the clip."""
+    from matplotlib.colors import PowerNorm
+
+    frames, bands = (size * count for count in values.shape)
+    extent = (-0.5 * FRAME_SECONDS, (frames - 0.5) * FRAME_SECONDS, -0.5, bands - 0.5)
+    norm = PowerNorm(0.5, 0, high)  # colours by the root, or a few large values at the edges would leave the rest dark
+    return ax.imshow(values.T, origin="lower", aspect="auto", extent=extent, cmap="viridis", norm=norm, interpolation="nearest")
+
+
+def occlusion_figure(clip, regions, framed, decision, title):
+    """The clip's mel spectrogram over the map of what hiding a place costs, with one window framed in both.
+
+    clip (T, F) in dB; regions: [Region] of all windows; framed: one of them; decision: name of the class.
+    """
+    figure, axes = new_figure(12, 8, 2, 1, sharex=True)
+    (top,), (bottom,) = axes
+    figure.colorbar(draw_mel(top, clip, title), ax=top, label="dB below the clip's maximum", pad=0.01)
+    draw_drops(figure, bottom, regions, decision)
+    for ax, colour in ((top, "white"), (bottom, "black")):
+        ax.add_patch(frame_of(framed, colour))
+    return figure
+
+
+def draw_drops(figure, ax, regions, decision):
+    """The map of what hiding a place costs a class, with its colour bar; where no window of [Region] was, nothing."""
+    drops = occlusion_map(regions).numpy()
+    limit = np.nanmax(np.abs(drops)) or 1.0
+    extent = (-0.5 * FRAME_SECONDS, (len(drops) - 0.5) * FRAME_SECONDS, -0.5, N_MELS - 0.5)
+    colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "interpolation": "nearest"}
+    image = ax.imshow(drops.T, origin="lower", aspect="auto", extent=extent, **colours)
+    words = f"what hiding a place costs '{decision}' (red: it speaks for the class, blue: against it)"
+    ax.set_title(words, fontsize=10, parse_math=False)
+    ax.set_yticks([mel_band_of(hertz) for hertz in MEL_TICKS], [str(hertz) for hertz in MEL_TICKS], fontsize=8)
+    ax.set(xlabel="time (s)", ylabel="frequency (Hz, mel scale)")
+    figure.colorbar(image, ax=ax, label="mean drop of the log-probability (nats)", pad=0.01)
+
+
+def frame_of(region, colour):
+    """A region's outline on axes of seconds and mel bands."""
+    from matplotlib.patches import Rectangle
+
+    (start, stop), (low, high) = ((part.start - 0.5, part.stop - 0.5) for part in (region.frames, region.bands))
+    corner, width = (start * FRAME_SECONDS, low), (stop - start) * FRAME_SECONDS
+    return Rectangle(corner, width, high - low, fill=False, edgecolor=colour, linewidth=1.5)

@@ -1,0 +1,93 @@
+"""What stands on the report's page: its header, what has run, the main figures, and one section for each step of the write-up."""
+
+import common.writeup as writeup
+from extras.page.answers import machine
+from extras.page.blocks import BESIDE, NOT_COMPARABLE, Answer, NotRun, Table
+from extras.page.emotions import multitask_blocks, multitask_rows, regression_blocks, regression_rows, transfer_blocks, transfer_rows
+from extras.page.genres import clip_blocks, cnn_blocks, cnn_rows, data_blocks, inside_blocks, lstm_blocks, score_blocks, score_rows
+from extras.page.texts import CITED, SECTIONS
+
+EPOCHS = {  # the write-up's
+    "step5_lstm": str(writeup.STEP5_EPOCHS),
+    "step7_cnn": str(writeup.STEP7_EPOCHS),
+    "step8_regression": f"{writeup.STEP8_EPOCHS['lstm']}, {writeup.STEP8_EPOCHS['cnn']}",
+    "step9_transfer": f"{writeup.STEP9_EPOCHS}, {writeup.STEP7_EPOCHS}",
+    "step10_multitask": str(writeup.STEP10_EPOCHS),
+}
+BLOCKS = {
+    "0": data_blocks, **{str(number): clip_blocks(number) for number in (1, 2, 3, 4)}, "5": lstm_blocks, "6": score_blocks,
+    "7a": inside_blocks, "7b-d": cnn_blocks, "8": regression_blocks, "9": transfer_blocks, "10": multitask_blocks,
+}  # fmt: skip
+
+
+def build_page(results):
+    """The page as a dictionary for the templates: title, demo, facts [(name, text)], glance (Table), sections [(Section, blocks)]."""
+    sections = []
+    for section in SECTIONS:
+        blocks: list = [Answer(*cited) for cited in CITED.get(section.number, ())]
+        blocks += BLOCKS[section.number](results) if results.groups[section.step] else [NotRun(results.command(section.script))]
+        sections.append((section, sorted(blocks, key=rank)))
+    facts = [*header_facts(results), ("Comparison", comparison_text(results))]
+    return {"demo": bool(results.data.demo), "facts": facts, "glance": glance(results), "steps": overview(results), "sections": sections}
+
+
+def rank(block):
+    """Where a block stands in its section: what is read first, what is looked up last, answers by the number of their question."""
+    question = block.question.partition(":")[0] if block.kind == "answer" else ""
+    return ["not_run", "text", "table", "answer", "picture", "log"].index(block.kind), question
+
+
+def header_facts(results):
+    """What the figures depend on: data, seeds, versions, machine."""
+    runs = [run for step in results.groups for run in results.runs(step)]
+    seeds = sorted({run["seed"] for run in runs})
+    machines = sorted({machine(run) for run in runs if "device" in run["machine"].get("arguments", {})})
+    versions = {}
+    for run in runs:
+        for name, version in run["machine"].get("versions", {}).items():
+            if name not in ("threads", "machine"):
+                versions.setdefault(name, set()).add(version)
+    minutes = sum(run["used"]["seconds"] for run in runs) / 60
+    several = "; figures are means ± standard deviation over the seeds of a step" if len(seeds) > 1 else ""
+    return [
+        ("Data", results.data.description()),
+        ("Runs", f"{len(runs)} finished full run{'s' * (len(runs) > 1)} under {results.out}, {minutes:.1f} minutes in all"),
+        ("Seeds", ", ".join(map(str, seeds)) + several),
+        ("Versions", ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in versions.items()) or "not recorded"),
+        ("Trained on", "; ".join(machines) or "not recorded"),
+        ("Pictures", "of each variant's first seed; the write-up's own are not in its text, so none stand beside them"),
+    ]
+
+
+def comparison_text(results):
+    if results.data.demo:
+        return f"{NOT_COMPARABLE}: this is demo music that a program composed; the write-up's figures are of the lab's real music"
+    if not (results.genres or results.emotions):
+        return f"{NOT_COMPARABLE}: the write-up's figures are of the lab's data, these data are others"
+    return "this run minus write-up. One standard error of an accuracy on 575 clips is 2.1 points: a single run decides little"
+
+
+def overview(results):
+    """Which steps have run, with which seeds, for how many epochs and how long."""
+    rows = []
+    for step, groups in results.groups.items():
+        runs, theirs = results.runs(step), EPOCHS.get(step, "-")
+        seeds = ", ".join(map(str, sorted({run["seed"] for run in runs})))
+        epochs = ", ".join(map(str, sorted({len(run["history"]) for run in runs if run["history"]})))
+        minutes = f"{sum(run['used']['seconds'] for run in runs) / 60:.1f}"
+        row = [str(len(groups)), seeds, epochs or "-", theirs, minutes] if runs else ["not run", "-", "-", theirs, "-"]
+        rows.append([f"{step}.py", *row])
+    return Table("The steps and their runs", ("script", "variants", "seeds", "epochs", "write-up's epochs", "minutes"), rows)
+
+
+def glance(results):
+    """The figures that the lab is about, in one table."""
+    parts = {
+        "6": [row for row in score_rows(results) if not row[0].endswith("macro F1")],
+        "7b": [row for row in cnn_rows(results) if "last epoch" not in row[0]],
+        "8": [row for row in regression_rows(results) if row[0].endswith("mean")],
+        "9": transfer_rows(results),
+        "10": [row for row in multitask_rows(results) if row[0].endswith("mean")],
+    }
+    rows = [[f"{step}: {label}", *rest] for step, part in parts.items() for label, *rest in part]
+    return Table("At a glance: accuracy on genres (steps 6 and 7b), rank correlation on emotions (steps 8 to 10)", BESIDE, rows)

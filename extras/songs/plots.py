@@ -1,0 +1,50 @@
+"""The picture of one song: its spectrogram, its genre over time, and the region that the answer rests on."""
+
+import itertools
+
+import numpy as np
+
+from common.plots import new_figure
+from common.spectrogram_plots import FRAME_SECONDS, draw_mel
+from extras.inside.plots import draw_drops, frame_of
+
+SHOWN_GENRES = 5  # in the middle panel: more lines than that cannot be told apart
+
+
+def song_figure(frames, starts, length, chances, classes, regions, most, title):
+    """Two panels over the whole song, and below them the one window that was looked into, which dashed lines mark above.
+
+    frames (T, 140) dB and chroma; starts: where the windows of `length` frames begin; chances (n, C): probabilities in each window;
+    classes: C names; regions: [Region] of the window that was looked into, in the song's frames; most: the one that matters most.
+    """
+    figure, axes = new_figure(13, 10, 3, 1, gridspec_kw={"height_ratios": [1, 0.8, 1]})
+    top, middle, bottom = axes[:, 0]
+    shown = np.maximum(frames - frames[:, :-12].max(), -80)
+    figure.colorbar(draw_mel(top, shown, title), ax=top, label="dB below the song's maximum", pad=0.01)
+    draw_genres(middle, starts, length, chances, classes)
+    decision = classes[chances.mean(axis=0).argmax()]
+    draw_drops(figure, bottom, regions, decision)
+    for ax, colour in ((top, "white"), (bottom, "black")):
+        ax.add_patch(frame_of(most, colour))
+    inside = [(edge - 0.5) * FRAME_SECONDS for edge in (regions[0].frames.start, max(region.frames.stop for region in regions))]
+    bottom.set_xlim(*inside)
+    middle.set(xlim=top.get_xlim(), xlabel="time (s)")
+    for (ax, colour), edge in itertools.product(((top, "white"), (middle, "black")), inside if len(starts) > 1 else ()):
+        ax.axvline(edge, color=colour, linestyle="--", linewidth=1)
+    return figure
+
+
+def draw_genres(ax, starts, length, chances, classes):
+    """The likeliest genres' probabilities in each window, at its middle; a window alone as a level line over its length."""
+    order = chances.mean(axis=0).argsort()[::-1][:SHOWN_GENRES]
+    times = (np.array(starts) + (length - 1) / 2) * FRAME_SECONDS
+    if len(starts) == 1:
+        times, chances = np.array([starts[0], starts[0] + length - 1]) * FRAME_SECONDS, np.repeat(chances, 2, axis=0)
+    for number in order:
+        ax.plot(times, chances[:, number], marker="o" if len(starts) > 1 else "", markersize=3, label=classes[number])
+    ax.set(ylim=(-0.02, 1.25), yticks=np.linspace(0, 1, 6), ylabel="probability")  # with room for the legend
+    seconds = length * FRAME_SECONDS
+    ax.set_title(f"genre over time, in windows of {seconds:.0f} s" if len(starts) > 1 else "genre, in one window", fontsize=10)
+    for text in ax.legend(fontsize=8, loc="upper center", ncols=SHOWN_GENRES).get_texts():
+        text.set_parse_math(False)  # a genre may have dollar signs in its name
+    ax.grid(alpha=0.3)

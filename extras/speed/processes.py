@@ -1,0 +1,114 @@
+"""Several processes training one model: `torchrun --nproc_per_node=2 step7_cnn.py`, one process for each GPU, or on CPUs.
+
+Every process runs the whole step. Each trains on an equal share of every batch, as PyTorch's DistributedSampler makes shares; gradients,
+losses and batch norm's statistics are averaged, so that all processes have the same network, and each of them evaluates the whole split.
+The first process alone prints and writes; the others write where nobody looks. Two statements in a step, `join_processes(args)` and
+`train_loader, loss_function = share_out(...)`; without torchrun they change nothing.
+"""
+
+import atexit
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+
+def join_processes(args):
+    """Under torchrun, with more than one process: meets the others, takes a GPU of its own, and silences all but the first process."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return
+    if args.device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if args.device == "cuda" else "gloo")
+    atexit.register(distributed.destroy_process_group)
+    if distributed.get_rank():
+        shown, args.out = args.out, tempfile.mkdtemp(prefix="lab3-process-")
+        atexit.register(shutil.rmtree, args.out, ignore_errors=True)
+        if args.resume and Path(shown).exists():
+            shutil.copytree(shown, args.out, dirs_exist_ok=True)
+        if getattr(args, "submit", None):
+            args.submit = str(Path(args.out) / "submission.txt")
+        args.no_baselines = True
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, for as long as the process lives
+        os.environ["TQDM_DISABLE"] = "1"  # no bars either; errors are shown
+    distributed.barrier()  # the first process writes only when the others have read what they go on from
+
+
+def share_out(model, loader, loss_function):
+    """(loader, loss function) of this process; both as they were given where it is alone.
+
+    The loader yields this process's share of every batch; the loss that the function returns is the mean over the processes, and so are
+    the model's gradients, by a hook, and at the end of a pass its floating buffers. On GPUs batch norm counts all shares.
+    """
+    if not distributed.is_initialized():
+        return loader, loss_function
+    if next(model.parameters()).is_cuda:
+        torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(average_gradient)
+    loader, loss_function = getattr(loader, "unshared", loader), getattr(loss_function, "unshared", loss_function)
+    return SharedLoader(loader, model), SharedLoss(loss_function)
+
+
+class SharedLoader:
+    """A DataLoader's batches, of each this process's share; everything else, such as batch_sampler, is the DataLoader's."""
+
+    def __init__(self, loader, model):
+        self.unshared, self.model = loader, model
+
+    def __getattr__(self, name):
+        return getattr(self.unshared, name)
+
+    def __len__(self):
+        return len(self.unshared)
+
+    def __iter__(self):
+        for batch in self.unshared:
+            rows = share(len(batch[1]), distributed.get_rank(), distributed.get_world_size())
+            yield tuple(tensor[rows] for tensor in batch)
+        for buffer in self.model.buffers():
+            if buffer.is_floating_point():
+                average(buffer)
+
+
+class SharedLoss:
+    """A loss function whose value is the mean over the processes."""
+
+    def __init__(self, loss_function):
+        self.unshared = loss_function
+
+    def __call__(self, outputs, targets):
+        return SharedMean.apply(self.unshared(outputs, targets))
+
+
+class SharedMean(torch.autograd.Function):
+    """The mean of a value over the processes; its gradient is this process's own, since the gradients are averaged by themselves."""
+
+    @staticmethod
+    def forward(ctx, value):
+        return average(value.clone())
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+def share(size, rank, processes):
+    """The indices in a batch of `size` clips that one process takes: equally many each, the first clips twice where they do not fit."""
+    rows = torch.arange(-(-size // processes) * processes) % size
+    return rows[rank::processes]
+
+
+def average_gradient(parameter):
+    average(parameter.grad)
+
+
+def average(tensor):
+    """A tensor's mean over the processes, in place."""
+    distributed.all_reduce(tensor)
+    return tensor.div_(distributed.get_world_size())
