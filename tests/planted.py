@@ -114,7 +114,7 @@ def planted_source(root, fault):
     """(path, its text with the fault in it, None), or (None, None, what is wrong with the fault)."""
     script, _, function = fault.place.rpartition(":")
     paths = (
-        [root / script]
+        [path for path in [root / script] if path.exists()]
         if script
         else sorted([*root.glob("common/**/*.py"), *root.glob("extras/**/*.py"), *root.glob("*.py")])
     )

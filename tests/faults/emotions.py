@@ -2,6 +2,11 @@
 
 from planted import Fault
 
+TESTS_1 = (
+    "test_numbers_step9.py::test_fine_tuning_begins_with_the_backbone_that_is_given "
+    "test_numbers_step9.py::test_all_that_follows_from_the_saved_weights"
+)
+
 FAULTS = [
     Fault(
         "data",
@@ -110,9 +115,9 @@ FAULTS = [
     Fault(
         "training",
         "training loss a mean over batches",
-        "mean_loss",
-        "torch.tensor(sizes, dtype=torch.float64) / sum(sizes)",
-        "torch.ones(len(sizes), dtype=torch.float64) / len(sizes)",
+        "train_epoch",
+        "double() * len(y)\n        clips += len(y)",
+        "double()\n        clips += 1",
         "test_numbers_step8.py::test_the_lstms_losses_of_each_epoch[danceability-0]",
     ),
     Fault(
@@ -223,8 +228,8 @@ FAULTS = [
         "step9",
         "counts seen clips of the test slice alone",
         "step9_transfer.py:fine_tune",
-        "clip_ids(val_loader.dataset) + clip_ids(test_loader.dataset)",
-        "clip_ids(test_loader.dataset)",
+        "*clip_ids(val_loader.dataset), ",
+        "",
         "test_numbers_step9.py::test_frozen_backbones_stay_and_heads_move",
     ),
     Fault(
@@ -233,7 +238,7 @@ FAULTS = [
         "step9_transfer.py:fine_tune",
         "emotion_slices(labelled, args.batch_size, seed=args.seed)",
         "emotion_slices(labelled, args.batch_size, seed=args.seed + 9)",
-        "test_numbers_step9.py::test_fine_tuning_begins_with_the_backbone_that_is_given test_numbers_step9.py::test_all_that_follows_from_the_saved_weights",
+        TESTS_1,
     ),
     Fault(
         "step9",

@@ -2,6 +2,18 @@
 
 from planted import Fault
 
+TESTS_1 = (
+    "test_numbers_genres.py::test_an_lstm_of_step_5_by_the_squared_error "
+    "test_choices.py::test_choices_are_used[step5_lstm-chroma_cross-entropy]"
+)
+TESTS_2 = "test_numbers_genres.py::test_where_nothing_changes_step_5_keeps_the_first_epoch_of_the_seeds_own_weights"
+TESTS_3 = (
+    "test_numbers_genres.py::test_results_and_comparison_of_step_5 "
+    "test_numbers_genres.py::test_an_lstm_of_step_5_by_the_squared_error "
+    "test_numbers_genres.py::test_where_nothing_changes_step_5_keeps_the_first_epoch_of_the_seeds_own_weights"
+)
+TESTS_4 = "test_numbers_genres.py::test_step_7_keeps_an_epoch_that_is_not_the_last_and_gives_means_over_seeds"
+
 FAULTS = [
     Fault(
         "genres",
@@ -25,7 +37,7 @@ FAULTS = [
         "step5_lstm.py:train_and_test",
         "weight_decay=WEIGHT_DECAY)",
         "weight_decay=0.0)",
-        "test_numbers_genres.py::test_an_lstm_of_step_5_by_the_squared_error test_choices.py::test_choices_are_used[step5_lstm-chroma_cross-entropy]",
+        TESTS_1,
     ),
     Fault(
         "genres",
@@ -33,7 +45,7 @@ FAULTS = [
         "step5_lstm.py:train_and_test",
         "torch.manual_seed(args.seed)",
         "torch.manual_seed(0)",
-        "test_numbers_genres.py::test_where_nothing_changes_step_5_keeps_the_first_epoch_of_the_seeds_own_weights",
+        TESTS_2,
     ),
     Fault(
         "genres",
@@ -41,7 +53,7 @@ FAULTS = [
         "step5_lstm.py:train_and_test",
         "len(classes)), args.loss)",
         'len(classes)), "cross-entropy")',
-        "test_numbers_genres.py::test_where_nothing_changes_step_5_keeps_the_first_epoch_of_the_seeds_own_weights",
+        TESTS_2,
     ),
     Fault(
         "genres",
@@ -81,7 +93,7 @@ FAULTS = [
         "BestEpoch.update",
         "score > self.score",
         "score >= self.score",
-        "test_numbers_genres.py::test_where_nothing_changes_step_5_keeps_the_first_epoch_of_the_seeds_own_weights",
+        TESTS_2,
     ),
     Fault(
         "genres",
@@ -115,14 +127,7 @@ FAULTS = [
         "confusion_matrix(predicted, true,",
         "test_numbers_genres.py::test_an_lstm_of_step_5_by_the_squared_error",
     ),
-    Fault(
-        "genres",
-        "90 % intervals",
-        "interval",
-        "[2.5, 97.5]",
-        "[5, 95]",
-        "test_numbers_genres.py::test_results_and_comparison_of_step_5 test_numbers_genres.py::test_an_lstm_of_step_5_by_the_squared_error test_numbers_genres.py::test_where_nothing_changes_step_5_keeps_the_first_epoch_of_the_seeds_own_weights",
-    ),
+    Fault("genres", "90 % intervals", "interval", "[2.5, 97.5]", "[5, 95]", TESTS_3),
     Fault(
         "genres",
         "std of the population",
@@ -161,7 +166,7 @@ FAULTS = [
         "step7_cnn.py:train_and_test",
         "    best.restore(model)\n",
         "",
-        "test_numbers_genres.py::test_step_7_keeps_an_epoch_that_is_not_the_last_and_gives_means_over_seeds",
+        TESTS_4,
     ),
     Fault(
         "genres",
@@ -198,7 +203,7 @@ FAULTS = [
     Fault(
         "genres",
         "step 7: batch norm in training mode in validation",
-        "common/training.py:evaluate",
+        "evaluate",
         "    model.eval()\n",
         "",
         "test_numbers_genres.py::test_of_equally_accurate_epochs_step_7_keeps_the_one_of_least_loss",
@@ -223,8 +228,8 @@ FAULTS = [
         "choices",
         "step 5 for 14 epochs",
         "step5_lstm.py:train_and_test",
-        "run.epochs(args.epochs,",
-        "run.epochs(args.epochs - 1,",
+        "epochs = range(args.epochs)",
+        "epochs = range(args.epochs - 1)",
         "test_choices.py::test_choices_are_used[step5_lstm-chroma_cross-entropy]",
     ),
     Fault(
@@ -271,8 +276,8 @@ FAULTS = [
         "choices",
         "step 9 pretrains for 10 epochs",
         "step9_transfer.py:pretrain",
-        "run.epochs(args.pretrain_epochs,",
-        "run.epochs(args.epochs,",
+        "epochs = range(args.pretrain_epochs)",
+        "epochs = range(args.epochs)",
         "test_choices.py::test_choices_are_used[step9_transfer-genres]",
     ),
     Fault(

@@ -30,7 +30,7 @@ FAULTS = [
     Fault(
         "page",
         "answer 8e turned round",
-        "common/page_answers.py:regression",
+        "regression",
         "compared(cnn, lstm, axis)",
         "compared(lstm, cnn, axis)",
         "test_numbers_page.py",
@@ -38,7 +38,7 @@ FAULTS = [
     Fault(
         "page",
         "answer 10c turned round",
-        "common/page_answers.py:multitask",
+        "multitask",
         "compared(group, alone, axis)",
         "compared(alone, group, axis)",
         "test_numbers_page.py",
@@ -46,7 +46,7 @@ FAULTS = [
     Fault(
         "page",
         "answer 9e turned round",
-        "common/page_answers.py:transfer",
+        "transfer",
         "compared(group, scratch, axis)",
         "compared(scratch, group, axis)",
         "test_numbers_page.py",
@@ -96,7 +96,7 @@ FAULTS = [
     Fault(
         "page",
         "networks better than the mean counted as no better",
-        "common/page_answers.py:regression",
+        "regression",
         ">= run",
         "< run",
         "test_numbers_page.py",

@@ -2,6 +2,32 @@
 
 from planted import Fault
 
+TESTS_1 = (
+    "test_numbers_tuned.py::test_each_network_is_trained_from_its_own_seed "
+    "test_numbers_tuned.py::test_input_is_standardised_by_the_training_clips "
+    "test_numbers_tuned.py::test_networks_alone_are_the_mean_of_their_probabilities "
+    "test_numbers_tuned.py::test_networks_kernel_ridge_and_trees_together "
+    "test_numbers_tuned.py::test_genre_results"
+)
+TESTS_2 = (
+    "test_numbers_tuned.py::test_axes_networks_are_trained_in_the_units_of_each_axis "
+    "test_numbers_tuned.py::test_axes_of_the_networks_and_of_all_together "
+    "test_numbers_tuned.py::test_submission_of_the_networks "
+    "test_numbers_tuned.py::test_axes_results"
+)
+TESTS_3 = (
+    "test_numbers_baselines.py::test_genres "
+    "test_numbers_baselines.py::test_kept_scores_are_read_and_a_tie_is_not_above "
+    "test_numbers_baselines.py::test_tuned_genres_stand_beside_the_same_models "
+    "test_numbers_baselines.py::test_changed_labels_give_new_scores"
+)
+TESTS_4 = (
+    "test_numbers_baselines.py::test_three_axes "
+    "test_numbers_baselines.py::test_kept_scores_below_the_networks "
+    "test_numbers_baselines.py::test_one_axis "
+    "test_numbers_baselines.py::test_tuned_axes_stand_beside_the_same_models"
+)
+
 FAULTS = [
     Fault(
         "tuned",
@@ -9,7 +35,7 @@ FAULTS = [
         "train_networks",
         "shuffle=True, seed=args.seed + 1000 * number",
         "shuffle=True, seed=args.seed",
-        "test_numbers_tuned.py::test_each_network_is_trained_from_its_own_seed test_numbers_tuned.py::test_input_is_standardised_by_the_training_clips test_numbers_tuned.py::test_networks_alone_are_the_mean_of_their_probabilities test_numbers_tuned.py::test_networks_kernel_ridge_and_trees_together test_numbers_tuned.py::test_genre_results",
+        TESTS_1,
     ),
     Fault(
         "tuned",
@@ -17,7 +43,7 @@ FAULTS = [
         "train_networks",
         "torch.manual_seed(args.seed + 1000 * number)",
         "torch.manual_seed(args.seed)",
-        "test_numbers_tuned.py::test_each_network_is_trained_from_its_own_seed test_numbers_tuned.py::test_input_is_standardised_by_the_training_clips test_numbers_tuned.py::test_networks_alone_are_the_mean_of_their_probabilities test_numbers_tuned.py::test_networks_kernel_ridge_and_trees_together test_numbers_tuned.py::test_genre_results",
+        TESTS_1,
     ),
     Fault(
         "tuned",
@@ -25,7 +51,7 @@ FAULTS = [
         "tuned_genres",
         "torch.stack([each.outputs.softmax(dim=1) for each in tests])",
         "torch.stack([each.outputs.softmax(dim=1) for each in tests[-1:]])",
-        "test_numbers_tuned.py::test_each_network_is_trained_from_its_own_seed test_numbers_tuned.py::test_input_is_standardised_by_the_training_clips test_numbers_tuned.py::test_networks_alone_are_the_mean_of_their_probabilities test_numbers_tuned.py::test_networks_kernel_ridge_and_trees_together test_numbers_tuned.py::test_genre_results",
+        TESTS_1,
     ),
     Fault(
         "tuned",
@@ -33,7 +59,7 @@ FAULTS = [
         "tuned_genres",
         "song_statistics(test_set)",
         "song_statistics(torch.utils.data.Subset(train_side, range(len(test_set))))",
-        "test_numbers_tuned.py::test_each_network_is_trained_from_its_own_seed test_numbers_tuned.py::test_input_is_standardised_by_the_training_clips test_numbers_tuned.py::test_networks_alone_are_the_mean_of_their_probabilities test_numbers_tuned.py::test_networks_kernel_ridge_and_trees_together test_numbers_tuned.py::test_genre_results",
+        TESTS_1,
     ),
     Fault(
         "tuned",
@@ -41,16 +67,9 @@ FAULTS = [
         "tuned_genres",
         "song_statistics(test_set)",
         "song_statistics(test_set, remastered=True)",
-        "test_numbers_tuned.py::test_each_network_is_trained_from_its_own_seed test_numbers_tuned.py::test_input_is_standardised_by_the_training_clips test_numbers_tuned.py::test_networks_alone_are_the_mean_of_their_probabilities test_numbers_tuned.py::test_networks_kernel_ridge_and_trees_together test_numbers_tuned.py::test_genre_results",
+        TESTS_1,
     ),
-    Fault(
-        "tuned",
-        "temperature",
-        "TEMPERATURE",
-        "0.15",
-        "0.2",
-        "test_numbers_tuned.py::test_each_network_is_trained_from_its_own_seed test_numbers_tuned.py::test_input_is_standardised_by_the_training_clips test_numbers_tuned.py::test_networks_alone_are_the_mean_of_their_probabilities test_numbers_tuned.py::test_networks_kernel_ridge_and_trees_together test_numbers_tuned.py::test_genre_results",
-    ),
+    Fault("tuned", "temperature", "TEMPERATURE", "0.15", "0.2", TESTS_1),
     Fault(
         "tuned",
         "lstm: mixup keeps one's own target",
@@ -89,7 +108,7 @@ FAULTS = [
         "emotion_values",
         "labels.std(dim=0).clamp(min=1e-3)",
         "labels.std(dim=0).mean().expand(3).clamp(min=1e-3)",
-        "test_numbers_tuned.py::test_axes_networks_are_trained_in_the_units_of_each_axis test_numbers_tuned.py::test_axes_of_the_networks_and_of_all_together test_numbers_tuned.py::test_submission_of_the_networks test_numbers_tuned.py::test_axes_results",
+        TESTS_2,
     ),
     Fault(
         "tuned",
@@ -97,7 +116,7 @@ FAULTS = [
         "emotion_values",
         "torch.stack([each.outputs for each in tests]).mean(dim=0)",
         "tests[0].outputs",
-        "test_numbers_tuned.py::test_axes_networks_are_trained_in_the_units_of_each_axis test_numbers_tuned.py::test_axes_of_the_networks_and_of_all_together test_numbers_tuned.py::test_submission_of_the_networks test_numbers_tuned.py::test_axes_results",
+        TESTS_2,
     ),
     Fault(
         "tuned",
@@ -105,7 +124,7 @@ FAULTS = [
         "tuned_multitask",
         'submitted["network"]).tolist()',
         'submitted["network"]).flip(0).tolist()',
-        "test_numbers_tuned.py::test_axes_networks_are_trained_in_the_units_of_each_axis test_numbers_tuned.py::test_axes_of_the_networks_and_of_all_together test_numbers_tuned.py::test_submission_of_the_networks test_numbers_tuned.py::test_axes_results",
+        TESTS_2,
     ),
     Fault(
         "tuned",
@@ -113,7 +132,7 @@ FAULTS = [
         "backbone_for",
         "for row in rows])",
         "for row in range(len(base.ids))])",
-        "test_numbers_tuned.py::test_axes_networks_are_trained_in_the_units_of_each_axis test_numbers_tuned.py::test_axes_of_the_networks_and_of_all_together test_numbers_tuned.py::test_submission_of_the_networks test_numbers_tuned.py::test_axes_results",
+        TESTS_2,
     ),
     Fault(
         "baselines",
@@ -121,7 +140,7 @@ FAULTS = [
         "normal_scores",
         ".fit(known)",
         ".fit(np.concatenate([known, unknown]))",
-        "test_numbers_baselines.py::test_genres test_numbers_baselines.py::test_kept_scores_are_read_and_a_tie_is_not_above test_numbers_baselines.py::test_tuned_genres_stand_beside_the_same_models test_numbers_baselines.py::test_changed_labels_give_new_scores",
+        TESTS_3,
     ),
     Fault(
         "baselines",
@@ -129,55 +148,27 @@ FAULTS = [
         "step7_cnn.py:train_and_test",
         "data.genres(), train_side, test_set, metrics",
         "data.genres(), test_set, train_side, metrics",
-        "test_numbers_baselines.py::test_genres test_numbers_baselines.py::test_kept_scores_are_read_and_a_tie_is_not_above test_numbers_baselines.py::test_tuned_genres_stand_beside_the_same_models test_numbers_baselines.py::test_changed_labels_give_new_scores",
+        TESTS_3,
     ),
-    Fault(
-        "baselines",
-        "'not above' turned",
-        "report_baselines",
-        "score <= value]",
-        "score >= value]",
-        "test_numbers_baselines.py::test_genres test_numbers_baselines.py::test_kept_scores_are_read_and_a_tie_is_not_above test_numbers_baselines.py::test_tuned_genres_stand_beside_the_same_models test_numbers_baselines.py::test_changed_labels_give_new_scores",
-    ),
-    Fault(
-        "baselines",
-        "a tie is above",
-        "report_baselines",
-        "score <= value]",
-        "score < value]",
-        "test_numbers_baselines.py::test_genres test_numbers_baselines.py::test_kept_scores_are_read_and_a_tie_is_not_above test_numbers_baselines.py::test_tuned_genres_stand_beside_the_same_models test_numbers_baselines.py::test_changed_labels_give_new_scores",
-    ),
+    Fault("baselines", "'not above' turned", "report_baselines", "score <= value]", "score >= value]", TESTS_3),
+    Fault("baselines", "a tie is above", "report_baselines", "score <= value]", "score < value]", TESTS_3),
     Fault(
         "baselines",
         "key without the axis",
         "report_baselines",
         'facts["data"], folder.name, axis]',
         'facts["data"], folder.name]',
-        "test_numbers_baselines.py::test_three_axes test_numbers_baselines.py::test_kept_scores_below_the_networks test_numbers_baselines.py::test_one_axis test_numbers_baselines.py::test_tuned_axes_stand_beside_the_same_models",
+        TESTS_4,
     ),
-    Fault(
-        "baselines",
-        "column of the wrong axis",
-        "of_axis",
-        "base.labels[:, number]",
-        "base.labels[:, 0]",
-        "test_numbers_baselines.py::test_three_axes test_numbers_baselines.py::test_kept_scores_below_the_networks test_numbers_baselines.py::test_one_axis test_numbers_baselines.py::test_tuned_axes_stand_beside_the_same_models",
-    ),
-    Fault(
-        "baselines",
-        "kept without the ids",
-        "kept_scores",
-        "_{ids}.json",
-        ".json",
-        "test_numbers_baselines.py::test_three_axes test_numbers_baselines.py::test_kept_scores_below_the_networks test_numbers_baselines.py::test_one_axis test_numbers_baselines.py::test_tuned_axes_stand_beside_the_same_models",
-    ),
+    Fault("baselines", "column of the wrong axis", "of_axis", "base.labels[:, number]", "base.labels[:, 0]", TESTS_4),
+    Fault("baselines", "kept without the ids", "kept_scores", "_{ids}.json", ".json", TESTS_4),
     Fault(
         "baselines",
         "folds not shuffled",
         "chosen_model",
         "KFold(FOLDS, shuffle=True, random_state=0)",
         "KFold(FOLDS)",
-        "test_numbers_baselines.py::test_genres test_numbers_baselines.py::test_kept_scores_are_read_and_a_tie_is_not_above test_numbers_baselines.py::test_tuned_genres_stand_beside_the_same_models test_numbers_baselines.py::test_changed_labels_give_new_scores",
+        TESTS_3,
     ),
     Fault(
         "baselines",
@@ -185,7 +176,7 @@ FAULTS = [
         "report_baselines",
         'facts["data"], folder.name, axis]',
         'facts["data"], axis]',
-        "test_numbers_baselines.py::test_genres test_numbers_baselines.py::test_kept_scores_are_read_and_a_tie_is_not_above test_numbers_baselines.py::test_tuned_genres_stand_beside_the_same_models test_numbers_baselines.py::test_changed_labels_give_new_scores",
+        TESTS_3,
     ),
     Fault(
         "baselines",
@@ -193,7 +184,7 @@ FAULTS = [
         "report_baselines",
         'facts["data"], folder.name, axis]',
         "folder.name, axis]",
-        "test_numbers_baselines.py::test_genres test_numbers_baselines.py::test_kept_scores_are_read_and_a_tie_is_not_above test_numbers_baselines.py::test_tuned_genres_stand_beside_the_same_models test_numbers_baselines.py::test_changed_labels_give_new_scores",
+        TESTS_3,
     ),
     Fault(
         "tuned",
@@ -201,7 +192,7 @@ FAULTS = [
         "emotion_network",
         "labels.mean(dim=0)",
         "labels.mean(dim=0).flip(0)",
-        "test_numbers_tuned.py::test_axes_networks_are_trained_in_the_units_of_each_axis test_numbers_tuned.py::test_axes_of_the_networks_and_of_all_together test_numbers_tuned.py::test_submission_of_the_networks test_numbers_tuned.py::test_axes_results",
+        TESTS_2,
     ),
     Fault(
         "tuned",
@@ -209,31 +200,17 @@ FAULTS = [
         "concordance_loss",
         "(1 - share) * error + share",
         "share * error + (1 - share)",
-        "test_numbers_tuned.py::test_axes_networks_are_trained_in_the_units_of_each_axis test_numbers_tuned.py::test_axes_of_the_networks_and_of_all_together test_numbers_tuned.py::test_submission_of_the_networks test_numbers_tuned.py::test_axes_results",
+        TESTS_2,
     ),
-    Fault(
-        "tuned",
-        "trees see every statistic",
-        "SHARE",
-        "0.2",
-        "0.3",
-        "test_numbers_tuned.py::test_axes_networks_are_trained_in_the_units_of_each_axis test_numbers_tuned.py::test_axes_of_the_networks_and_of_all_together test_numbers_tuned.py::test_submission_of_the_networks test_numbers_tuned.py::test_axes_results",
-    ),
-    Fault(
-        "tuned",
-        "fluctuation's percentile",
-        "block_features",
-        "64)), 60, axis",
-        "64)), 50, axis",
-        "test_numbers_tuned.py::test_axes_networks_are_trained_in_the_units_of_each_axis test_numbers_tuned.py::test_axes_of_the_networks_and_of_all_together test_numbers_tuned.py::test_submission_of_the_networks test_numbers_tuned.py::test_axes_results",
-    ),
+    Fault("tuned", "trees see every statistic", "SHARE", "0.2", "0.3", TESTS_2),
+    Fault("tuned", "fluctuation's percentile", "block_features", "64)), 60, axis", "64)), 50, axis", TESTS_2),
     Fault(
         "tuned",
         "label smoothing left out",
         "tuned_genres",
         'nn.CrossEntropyLoss(label_smoothing=tuned["label_smoothing"])',
         "nn.CrossEntropyLoss()",
-        "test_numbers_tuned.py::test_each_network_is_trained_from_its_own_seed test_numbers_tuned.py::test_input_is_standardised_by_the_training_clips test_numbers_tuned.py::test_networks_alone_are_the_mean_of_their_probabilities test_numbers_tuned.py::test_networks_kernel_ridge_and_trees_together test_numbers_tuned.py::test_genre_results",
+        TESTS_1,
     ),
     Fault(
         "tuned",
@@ -241,7 +218,7 @@ FAULTS = [
         "tuned_genres",
         'metrics["all"] = report_genres(run, "networks, kernel machine and trees", classes, test_set, together)',
         'metrics["all"] = report_genres(run, "networks, kernel machine and trees", classes, test_set, networks)',
-        "test_numbers_tuned.py::test_each_network_is_trained_from_its_own_seed test_numbers_tuned.py::test_input_is_standardised_by_the_training_clips test_numbers_tuned.py::test_networks_alone_are_the_mean_of_their_probabilities test_numbers_tuned.py::test_networks_kernel_ridge_and_trees_together test_numbers_tuned.py::test_genre_results",
+        TESTS_1,
     ),
     Fault(
         "tuned",
@@ -249,6 +226,6 @@ FAULTS = [
         "train_networks",
         "if number % 2 == 0 else 0.0",
         "if number % 2 < 2 else 0.0",
-        "test_numbers_tuned.py::test_each_network_is_trained_from_its_own_seed test_numbers_tuned.py::test_input_is_standardised_by_the_training_clips test_numbers_tuned.py::test_networks_alone_are_the_mean_of_their_probabilities test_numbers_tuned.py::test_networks_kernel_ridge_and_trees_together test_numbers_tuned.py::test_genre_results",
+        TESTS_1,
     ),
 ]
