@@ -126,3 +126,13 @@ def test_swapping_clips_swaps_predictions():
     for network in networks(torch.float64).values():
         order = torch.tensor([2, 0, 3, 1])
         torch.testing.assert_close(network(batch()[order], LENGTHS[order]), network(batch(), LENGTHS)[order])
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_dropout_stands_between_layers_and_in_training_alone(bidirectional):
+    torch.manual_seed(0)
+    backbone = LSTMBackbone(128, 8, 2, bidirectional=bidirectional, dropout=0.5)
+    x, lengths = torch.randn(3, 12, 128), torch.tensor([12, 7, 4])
+    assert not torch.allclose(backbone(x, lengths), backbone(x, lengths))
+    backbone.eval()
+    assert torch.equal(backbone(x, lengths), backbone(x, lengths))

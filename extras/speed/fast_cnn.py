@@ -75,6 +75,8 @@ def over_pieces(function, size, *batches):
         with torch.no_grad():
             return function(*piece)
 
+    if threads == 1:
+        return [one(piece) for piece in pieces]
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool_of_threads:
             return list(pool_of_threads.map(one, pieces))
