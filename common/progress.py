@@ -25,22 +25,6 @@ def progress(iterable, description, unit, inner=False, total=None):
     )
 
 
-class ProgressLoader:
-    """A DataLoader whose passes have a bar; everything else, such as dataset and batch_sampler, is the loader's."""
-
-    def __init__(self, loader, description):
-        self.loader, self.description = loader, description
-
-    def __getattr__(self, name):
-        return getattr(self.loader, name)
-
-    def __len__(self):
-        return len(self.loader)
-
-    def __iter__(self):
-        return iter(progress(self.loader, self.description, "batch", inner=True))
-
-
 def note(text):
     """A line on stderr beside the bars."""
     if not bars_are_off():
