@@ -29,10 +29,11 @@ test: .venv/installed-dev
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
-## what the tests hold in small doses, in full: kills, full disks, races, damaged files, planted faults, 11,000 mutated inputs, bundles,
-## the notebook
+## what the tests hold in small doses, in full: kills, full disks, races, damaged files, planted faults, 11,000 mutated inputs, single
+## files, the notebook
 soak: export PYTHONPATH = .
 soak: .venv/installed-dev
 	$(BIN)/python tests/soak_runs.py

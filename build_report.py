@@ -1,4 +1,5 @@
-"""The write-up regenerated: every finished run of these data on one page, in the write-up's order and beside its figures.
+"""The write-up regenerated: every finished run of these data on one page, in the write-up's order and beside its
+figures.
 
     python build_report.py
     python build_report.py --data DIR --out runs --seed 0 --seeds 5
@@ -13,11 +14,11 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
-from common.cli import parse_arguments, run_script, step_parser, whole
+from common.cli import run_script, step_parser, whole
 from common.errors import LabError, reason
 from common.files import write_atomically
 from common.locations import REPOSITORY, find_data
-from common.run import result_line
+from common.report import result_line
 from extras.demo.folder import demo_folder
 from extras.page.page import build_page
 from extras.page.results import find_results
@@ -29,10 +30,12 @@ TEMPLATES = {"report.html": "page_template.html", "report.md": "page_template.md
 
 def main(argv=None):
     parser = step_parser(__doc__)
-    parser.add_argument("--seeds", type=whole(1), metavar="N", help="runs of N seeds from --seed on (default: of all there are)")
-    args = parse_arguments(parser, argv)
+    parser.add_argument(
+        "--seeds", type=whole(1), metavar="N", help="runs of N seeds from --seed on (default: of all there are)"
+    )
+    args = parser.parse_args(argv)
     data = find_data(args.data, demo=demo_folder)
-    results = find_results(args, data)
+    results = find_results(data, args.data, args.out, args.seed, args.seeds)
     page = build_page(results)
     paths = [Path(args.out) / name for name in TEMPLATES]
     for path, text in zip(paths, [render(page, path) for path in paths], strict=True):
@@ -56,18 +59,28 @@ def render(page, path):
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"embedded": embedded, "link": lambda picture: link(picture, path.parent), "plain": plain, "fenced": fenced}
+    environment.filters |= {
+        "embedded": embedded,
+        "link": lambda picture: link(picture, path.parent),
+        "plain": plain,
+        "fenced": fenced,
+    }
     return environment.get_template(TEMPLATES[path.name]).render(page)
 
 
 def embedded(path):
-    """A PNG file as {"source": data address, "width": pixels to show it with}: small enough that two scatter plots stand side by side."""
+    """A PNG file as {"source": data address, "width": pixels to show it with}: small enough that two scatter plots
+    stand side by side.
+    """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise LabError(f"{path}: a readable picture was expected ({reason(error)})") from error
     width = int.from_bytes(content[16:20], "big")  # where a PNG file tells it
-    return {"source": "data:image/png;base64," + base64.b64encode(content).decode("ascii"), "width": round(SCALE * width)}
+    return {
+        "source": "data:image/png;base64," + base64.b64encode(content).decode("ascii"),
+        "width": round(SCALE * width),
+    }
 
 
 def link(path, folder):

@@ -1,13 +1,15 @@
-"""What is this song? Genres, valence, energy and danceability of songs, by the networks that steps 7 and 10 have trained.
+"""What is this song? Genres, valence, energy and danceability of songs, by the networks that steps 7 and 10 have
+trained.
 
     python predict.py song.mp3
     python predict.py *.mp3 --json > answers.json
     python predict.py song.mp3 --figure song.png
     python predict.py 1042.fused.full.npy --checkpoint runs/step7_cnn/mel_seed0/best.pt
 
-Needs a finished run of step7_cnn.py or step10_multitask.py in --out, or checkpoints by --checkpoint; for audio also requirements-audio.txt.
-A song is cut into windows as long as the clips that the network was trained on, and its answers for them are averaged. Writes nothing but
-the picture that --figure asks for. Exit code 1 where a song cannot be read; the others are answered all the same.
+Needs a finished run of step7_cnn.py or step10_multitask.py in --out, or checkpoints by --checkpoint; for audio also
+requirements-audio.txt. A song is cut into windows as long as the clips that the network was trained on, and its answers
+for them are averaged. Writes nothing but the picture that --figure asks for. Exit code 1 where a song cannot be read;
+the others are answered all the same.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import torch
 
 from common.cli import OneSentenceParser, positive, run_script
 from common.errors import LabError
-from common.features import FEATURES
+from common.features import COLUMNS
 from common.files import write_atomically
 from common.labels import clip_id
 from common.plots import png
@@ -41,12 +43,14 @@ def main(argv=None):
     networks = [open_trained(path) for path in args.checkpoint or newest_checkpoints(args.out)]
     tellers = {kind: [network for network in networks if network.tells == kind] for kind in ("genre", "axes")}
     refuse_unlike(tellers["genre"])
-    if args.figure and not (tellers["genre"] and tellers["genre"][0].columns == FEATURES["mel"]):
+    if args.figure and not (tellers["genre"] and tellers["genre"][0].columns == COLUMNS["mel"]):
         raise LabError("--figure: a network for genres on mel spectrograms was expected, a checkpoint of step7_cnn.py")
     if not args.json:
         for network in networks:
             facts = network.facts
-            print(f"network    : {network.path}, {facts.get('step')}, epoch {facts.get('epoch')}, trained on {facts.get('data_path')}")
+            print(
+                f"network    : {network.path}, {facts.get('step')}, epoch {facts.get('epoch')}, trained on {facts.get('data_path')}"
+            )
     answers = [answered(name, tellers, args) for name in args.songs]
     if args.json:
         print(json.dumps(answers, ensure_ascii=False, indent=1, allow_nan=False))
@@ -57,18 +61,35 @@ def main(argv=None):
 
 
 def parse_flags(argv):
-    parser = OneSentenceParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument("songs", nargs="+", metavar="SONG", help="audio files, or .npy and .npy.gz features of the lab's form")
-    parser.add_argument("--checkpoint", nargs="+", metavar="FILE", help="these networks, several for one question being averaged")
-    parser.add_argument("--out", metavar="ROOT", default="runs", help="where the newest runs of steps 7 and 10 are (default: %(default)s)")
-    parser.add_argument("--window", type=positive, metavar="S", help="of windows (default: a training clip's, 30 s or the demo music's)")
+    parser = OneSentenceParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument(
+        "songs", nargs="+", metavar="SONG", help="audio files, or .npy and .npy.gz features of the lab's form"
+    )
+    parser.add_argument(
+        "--checkpoint", nargs="+", metavar="FILE", help="these networks, several for one question being averaged"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="ROOT",
+        default="runs",
+        help="where the newest runs of steps 7 and 10 are (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--window", type=positive, metavar="S", help="of windows (default: a training clip's, 30 s or the demo music's)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
-    parser.add_argument("--figure", metavar="FILE", help="a PNG for one song: spectrogram, genre over time, the region that decided")
+    parser.add_argument(
+        "--figure", metavar="FILE", help="a PNG for one song: spectrogram, genre over time, the region that decided"
+    )
     args = parser.parse_intermixed_args(argv)
     if args.figure and len(args.songs) > 1:
         parser.error("--figure draws one song: a single SONG was expected beside it")
     if args.window is not None and frames_in(args.window) < 16:
-        parser.error(f"--window {args.window:g}: at least {15 * FRAME_SECONDS:.2f} s were expected, the CNN's four poolings need 16 frames")
+        parser.error(
+            f"--window {args.window:g}: at least {15 * FRAME_SECONDS:.2f} s were expected, the CNN's four poolings need 16 frames"
+        )
     return args
 
 
@@ -76,7 +97,9 @@ def refuse_unlike(networks):
     """LabError where networks that are to be averaged tell different genres apart."""
     for network in networks[1:]:
         if network.facts["classes"] != networks[0].facts["classes"]:
-            raise LabError(f"{network.path}: the genres of {networks[0].path} were expected, since the two would be averaged")
+            raise LabError(
+                f"{network.path}: the genres of {networks[0].path} were expected, since the two would be averaged"
+            )
 
 
 def answered(name, tellers, args):
@@ -90,14 +113,19 @@ def answered(name, tellers, args):
         windows, chances = asked(tellers["genre"], frames, args.window)
         classes, means = tellers["genre"][0].facts["classes"], chances.mean(axis=0)
         order = means.argsort()[::-1]
-        answer |= {"genre": classes[order[0]], "genres": {classes[number]: round(float(means[number]), 4) for number in order}}
+        answer |= {
+            "genre": classes[order[0]],
+            "genres": {classes[number]: round(float(means[number]), 4) for number in order},
+        }
         answer["windows"] = len(windows[0])
     if tellers["axes"]:
         answer["emotions"], answer["windows"] = emotions_of(tellers["axes"], frames, args.window)
     networks = tellers["genre"] + tellers["axes"]
     answer["networks"] = [str(network.path) for network in networks]
     answer["notes"] = [DEMO_NOTE] * any(network.facts.get("demo") for network in networks)
-    if Path(name).suffix in (".npy", ".gz") and any(clip_id(Path(name).name) in network.facts.get("seen", []) for network in networks):
+    if Path(name).suffix in (".npy", ".gz") and any(
+        clip_id(Path(name).name) in network.facts.get("seen", []) for network in networks
+    ):
         answer["notes"].append(SEEN_NOTE)
     if args.figure:
         answer["decided"] = draw(args.figure, name, tellers["genre"][0], frames, windows, chances, answer)
@@ -132,7 +160,9 @@ def emotions_of(networks, frames, seconds):
 
 
 def draw(path, name, network, frames, windows, chances, answer):
-    """Draws the picture; returns the region in words that the likeliest genre rests on, in the window where it is likeliest."""
+    """Draws the picture; returns the region in words that the likeliest genre rests on, in the window where it is
+    likeliest.
+    """
     (starts, length), classes = windows, network.facts["classes"]
     target = classes.index(answer["genre"])
     start = starts[int(chances[:, target].argmax())]
@@ -146,7 +176,9 @@ def draw(path, name, network, frames, windows, chances, answer):
     title = f"{Path(name).name}: {answer['genre']} with probability {answer['genres'][answer['genre']]:.2f}{emotions}"
     figure = song_figure(frames, starts, length, chances, classes, regions, most, title)
     if network.facts.get("demo"):
-        figure.text(0.998, 0.002, "by a network trained on demo music", ha="right", va="bottom", fontsize=8, color="grey")
+        figure.text(
+            0.998, 0.002, "by a network trained on demo music", ha="right", va="bottom", fontsize=8, color="grey"
+        )
     write_atomically(path, png(figure))
     if most.drop <= 0:
         return f"no single region: {answer['genre']} became less likely under none of {len(regions)} windows"

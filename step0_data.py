@@ -7,52 +7,67 @@
     python step0_data.py --zip archive.zip
     python step0_data.py --audio MUSIC --data my_data
 
-Needs no earlier step. --demo composes the demo music first, into demo_data/ or into --data DIR; --kaggle and --zip bring the lab's data,
---audio your own. Exit code 1 when a labelled file is missing, a file is unreadable, a label file is broken, or one of the lab's four
-folders is not there. Reading all of the lab's data takes minutes (8 GB), --headers seconds.
-Writes runs/step0_data/<variant>/: log and survey.json.
+Needs no earlier step. --demo composes the demo music first, into demo_data/ or into --data DIR; --kaggle and --zip
+bring the lab's data,
+--audio your own. Exit code 1 when a labelled file is missing, a file is unreadable, a label file is broken, or one of
+the lab's four folders is not there. Reading all of the lab's data takes minutes (8 GB), --headers seconds. Writes
+runs/step0_data/<variant>/: log and survey.json.
 """
 
 from argparse import ArgumentTypeError
-from collections import Counter
 from pathlib import Path
 
-from common.cli import parse_arguments, place, positive, run_script, step_parser, variant_name
+from common.cli import place, positive, run_script, start_run, step_parser
 from common.errors import LabError
 from common.files import write_json
 from common.locations import EMOTIONS, GENRES, REPOSITORY, find_data, lab_data
-from common.report import print_header
-from common.run import open_run, result_line
+from common.report import print_results
 from common.writeup import STEP0_DATA
 from extras.demo.folder import compose_demo, demo_folder
 from extras.own_data.audio import import_audio
 from extras.own_data.kaggle import compare_counts, download, unpack
-from extras.own_data.survey import SIDES, survey_data
+from extras.own_data.survey import survey_data
+from extras.own_data.survey_report import count_clips, print_axes, print_findings, print_genres, print_sides
 
 STEP = "step0_data"
-UNITS = {"mel": " dB", "chroma": ""}
 
 
 def main(argv=None):
     args = parse_flags(argv)
     data = brought_data(args)
-    with open_run(args, STEP, variant_name(args, "headers" if args.headers else "values"), data) as run:
+    how = "headers" if args.headers else "values"
+    with start_run(args, STEP, "Step 0: what lies in the data folder", data, args.seed, how) as run:
         result, problems = look_and_report(args, data, run)
     if not problems and (args.audio or args.kaggle or args.zip):
-        print(f"next          : python step7_cnn.py{'' if data.path == REPOSITORY / 'data' else f' --data {data.path}'}")
-    print(result_line(STEP, data, args.mode, result))
+        print(
+            f"next          : python step7_cnn.py{'' if data.path == REPOSITORY / 'data' else f' --data {data.path}'}"
+        )
+    rows = print_results(STEP, data, args.mode, [args.seed], [[result]])
     if problems:
-        raise LabError(f"{data.path}: the lab's data whole and readable were expected; {problems}, as listed above and in {run.folder}")
-    return result
+        raise LabError(
+            f"{data.path}: the lab's data whole and readable were expected; {problems}, as listed above and in {run.folder}"
+        )
+    return rows
 
 
 def parse_flags(argv):
     parser = step_parser(__doc__)
-    parser.add_argument("--headers", action="store_true", help="judge each file by header and size, without reading its values")
+    parser.add_argument(
+        "--headers", action="store_true", help="judge each file by header and size, without reading its values"
+    )
     bring = parser.add_mutually_exclusive_group()
-    bring.add_argument("--demo", action="store_true", help="compose demo music by --seed, into --data DIR where that is given")
-    bring.add_argument("--kaggle", action="store_true", help="fetch the lab's data (needs requirements-kaggle.txt and about 8 GB)")
-    bring.add_argument("--zip", type=place, metavar="FILE", help="unpack Kaggle's zip of the lab's data into --data DIR (default: data/)")
+    bring.add_argument(
+        "--demo", action="store_true", help="compose demo music by --seed, into --data DIR where that is given"
+    )
+    bring.add_argument(
+        "--kaggle", action="store_true", help="fetch the lab's data (needs requirements-kaggle.txt and about 8 GB)"
+    )
+    bring.add_argument(
+        "--zip",
+        type=place,
+        metavar="FILE",
+        help="unpack Kaggle's zip of the lab's data into --data DIR (default: data/)",
+    )
     bring.add_argument(
         "--audio",
         type=place,
@@ -60,19 +75,31 @@ def parse_flags(argv):
         help="turn DIR/<genre>/*.mp3|wav|flac|ogg|au into the lab's layout under --data (needs requirements-audio.txt); DIR may be a CSV "
         "of such files, its first line naming the columns: file, genre, valence, energy, danceability, artist",
     )
-    parser.add_argument("--seconds", type=positive, metavar="S", help="of a clip, with --demo (default: 10) or --audio (30, its middle)")
-    parser.add_argument("--scale", type=positive, metavar="X", help="with --demo: number of clips (default: 1; 4.5 gives the lab's)")
-    parser.add_argument("--test-share", type=share, metavar="X", help="with --audio: part of each genre for the test side (default: 0.2)")
-    args = parse_arguments(parser, argv)
+    parser.add_argument(
+        "--seconds", type=positive, metavar="S", help="of a clip, with --demo (default: 10) or --audio (30, its middle)"
+    )
+    parser.add_argument(
+        "--scale", type=positive, metavar="X", help="with --demo: number of clips (default: 1; 4.5 gives the lab's)"
+    )
+    parser.add_argument(
+        "--test-share",
+        type=share,
+        metavar="X",
+        help="with --audio: part of each genre for the test side (default: 0.2)",
+    )
+    args = parser.parse_args(argv)
     if (args.scale or (args.seconds and not args.audio)) and not args.demo:
-        parser.error("--seconds and --scale say how demo music is composed: --demo was expected beside them, or --audio beside --seconds")
+        parser.error(
+            "--seconds and --scale say how demo music is composed: --demo was expected beside them, or --audio beside --seconds"
+        )
     if args.test_share and not args.audio:
         parser.error("--test-share says how your own music is split: --audio was expected beside it")
     if args.audio and not args.data:
         parser.error("--audio: a new folder to write to, --data DIR, was expected beside it")
     if args.kaggle and args.data:
-        parser.error("--kaggle keeps the data in kagglehub's folder, KAGGLEHUB_CACHE names another: no --data was expected beside it")
-    args.mode = "full"
+        parser.error(
+            "--kaggle keeps the data in kagglehub's folder, KAGGLEHUB_CACHE names another: no --data was expected beside it"
+        )
     return args
 
 
@@ -87,7 +114,9 @@ def share(text):
 def brought_data(args):
     """The data to look at, as LabData: first composed, fetched, unpacked or extracted where a flag asks for it."""
     given = Path(args.data).expanduser() if args.data else None
-    choices = {name: getattr(args, name) for name in ("seconds", "scale", "test_share") if getattr(args, name) is not None}
+    choices = {
+        name: getattr(args, name) for name in ("seconds", "scale", "test_share") if getattr(args, name) is not None
+    }
     if args.demo:
         compose_demo(given or REPOSITORY / "demo_data", seed=args.seed, **choices)
         return lab_data(given or REPOSITORY / "demo_data", "--demo")
@@ -103,8 +132,9 @@ def brought_data(args):
 
 
 def look_and_report(args, data, run):
-    """Prints and saves the survey. Returns the figures of the RESULT line, and the problems in words, empty where there are none."""
-    print_header("Step 0: what lies in the data folder", data, args, run)
+    """Prints and saves the survey. Returns the figures of the RESULT line, and the problems in words, empty where there
+    are none.
+    """
     print(f"it holds   : {', '.join(sorted(path.name for path in data.path.iterdir()))}")
     survey = survey_data(data, args.headers)
     write_json(run.folder / "survey.json", survey)
@@ -114,8 +144,13 @@ def look_and_report(args, data, run):
     print_axes(survey["axes"])
 
     classes = {row["class"] for row in survey["genres"].values()} - {None, "?"}
-    clips = {name: count_clips(survey["sides"], folder) for name, folder in (("genre_clips", GENRES), ("multitask_clips", EMOTIONS))}
-    print(f"\ngenre set     : {clips['genre_clips']} clips of {len(survey['genres'])} genres, {len(classes)} classes after the mapping")
+    clips = {
+        name: count_clips(survey["sides"], folder)
+        for name, folder in (("genre_clips", GENRES), ("multitask_clips", EMOTIONS))
+    }
+    print(
+        f"\ngenre set     : {clips['genre_clips']} clips of {len(survey['genres'])} genres, {len(classes)} classes after the mapping"
+    )
     print(f"multitask set : {clips['multitask_clips']} clips")
     print("write-up      : {genre_clips} clips of {genres} genres, and {multitask_clips} clips".format(**STEP0_DATA))
     print(f"which set     : {survey['which']}\n")
@@ -125,69 +160,13 @@ def look_and_report(args, data, run):
     totals = print_findings(survey) | {"counts": len(counts)}
     result = {**clips, "missing": totals["missing"], "unreadable": totals["unreadable"]}
     run.finish(result)
-    words = {"missing": "missing labelled files", "unreadable": "unreadable files", "errors": "absent folders or broken label files"}
+    words = {
+        "missing": "missing labelled files",
+        "unreadable": "unreadable files",
+        "errors": "absent folders or broken label files",
+    }
     words["counts"] = "sides of another size than the lab's"
     return result, ", ".join(f"{totals[name]} {text}" for name, text in words.items() if totals[name])
-
-
-def print_sides(sides):
-    """One line a side: how many files, how long, of what type, how large, and between which values."""
-    width = max(map(len, sides), default=0)
-    print(f"\n{'folder and side':{width}} {'files':>6} {'labels':>6}   {'frames: min   mean    max':25} {'MB':>8}  dtype; values")
-    for key, side in sides.items():
-        low, mean, high = side["frames"] or (0, 0, 0)
-        values = ", ".join(f"{part} {side[part][0]:.2f} to {side[part][1]:.2f}{unit}" for part, unit in UNITS.items() if side[part])
-        dtypes = ", ".join(name if count == len(side["ids"]) else f"{count} {name}" for name, count in side["dtypes"].items())
-        print(
-            f"{key:{width}} {len(side['ids']):6} {side['labelled'] or '-':>6}   {low:11} {mean:6.1f} {high:6} {side['bytes'] / 1e6:8.1f}"
-            f"  {dtypes}{'; ' * bool(values)}{values}"
-        )
-
-
-def print_genres(genres):
-    """Clips by genre as the label files name them, and by class after the mapping."""
-    classes = {side: Counter() for side in SIDES}
-    width = max((len(name) for name in [*genres, *(row["class"] or "" for row in genres.values())]), default=0)
-    width = max(width, len("total"))
-    print(f"\n{'genre':{width}}  {'train':>6} {'test':>6}  class after the mapping")
-    for genre, row in genres.items():
-        name = {None: "- (dropped)", "?": "? (not in the table)"}.get(row["class"], row["class"])
-        print(f"{genre:{width}}  {row['train']:6} {row['test']:6}  {name}")
-        for side in SIDES:
-            classes[side][row["class"]] += row[side]
-    print(f"{'total':{width}}  {classes['train'].total():6} {classes['test'].total():6}")
-    print(f"\n{'class':{width}}  {'train':>6} {'test':>6}")
-    kept = sorted({row["class"] for row in genres.values()} - {None, "?"})
-    for name in kept:
-        print(f"{name:{width}}  {classes['train'][name]:6} {classes['test'][name]:6}")
-    print(f"{'total':{width}}  " + " ".join(f"{sum(classes[side][name] for name in kept):6}" for side in SIDES) + "\n")
-
-
-def print_axes(axes):
-    """How the emotion labels are spread; whoever always says the mean has the variance as mean squared error."""
-    if axes:
-        print(f"{'axis':12} {'min':>6} {'mean':>6} {'max':>6} {'variance':>9}")
-    for axis, (low, mean, high, variance) in axes.items():
-        print(f"{axis:12} {low:6.3f} {mean:6.3f} {high:6.3f} {variance:9.4f}")
-
-
-def count_clips(sides, folder):
-    """Clips on disk, of both sides, at full length, or beat-synced where no others are there."""
-    found = [sum(len(sides[f"{name}/{side}"]["ids"]) for side in SIDES) for name in (folder, f"{folder}_beat") if f"{name}/train" in sides]
-    return found[0] if found else 0
-
-
-def print_findings(survey):
-    """Names every file at fault. Returns {kind: how many} for errors, missing, unreadable and unlabelled."""
-    findings = {"errors": survey["errors"]}
-    for kind in ("missing", "unreadable", "unlabelled"):
-        findings[kind] = [text for side in survey["sides"].values() for text in side[kind]]
-    for kind, texts in {**findings, "note": survey["notes"]}.items():
-        for text in texts:
-            print(f"{kind.removesuffix('s'):13} : {text}")
-    totals = {kind: len(texts) for kind, texts in findings.items()}
-    print(f"{'in all':13} : " + ", ".join(f"{number} {kind}" for kind, number in totals.items()))
-    return totals
 
 
 if __name__ == "__main__":

@@ -3,24 +3,30 @@
     python step1_visualize.py
     python step1_visualize.py --data DIR --ids 123947 14780
 
-Needs no earlier step. Takes seconds. Writes runs/step1_visualize/clips_seed<n>/: log and four figures, step1_mel.png, step2_mel_beat.png,
-step3_chroma.png and step4_histograms.png.
+Needs no earlier step. Takes seconds. Writes runs/step1_visualize/clips_seed<n>/: log and four figures, step1_mel.png,
+step2_mel_beat.png, step3_chroma.png and step4_histograms.png.
 """
 
 from collections import Counter
 
 import numpy as np
 
-from common.cli import parse_arguments, run_script, step_parser, variant_name
+from common.cli import run_script, start_run, step_parser
 from common.dataset import SpectrogramDataset
 from common.errors import LabError
 from common.features import N_MELS, NOTES
 from common.labels import LabelTransformer, clip_id, label_lines, read_genre_labels
 from common.locations import find_data
 from common.reading import find_spectrograms, read_fused_spectrogram
-from common.report import print_header
-from common.run import open_run, result_line
-from common.spectrogram_plots import chroma_figure, count_classes, histograms_figure, mel_band_of, mel_beat_figure, mel_figure
+from common.report import print_results
+from common.spectrogram_plots import (
+    chroma_figure,
+    count_classes,
+    histograms_figure,
+    mel_band_of,
+    mel_beat_figure,
+    mel_figure,
+)
 from common.writeup import STEP1_CLIPS
 from extras.demo.folder import demo_folder
 
@@ -32,25 +38,26 @@ SPLIT_HERTZ = 2000  # where "low" and "high" part in the line on step 1c; chosen
 
 def main(argv=None):
     parser = step_parser(__doc__)
-    parser.add_argument("--ids", nargs=2, metavar="ID", help="two clips of the training side (default: the write-up's, else drawn)")
-    args = parse_arguments(parser, argv)
-    args.mode = "full"
+    parser.add_argument(
+        "--ids", nargs=2, metavar="ID", help="two clips of the training side (default: the write-up's, else drawn)"
+    )
+    args = parser.parse_args(argv)
     data = find_data(args.data, demo=demo_folder)
-    with open_run(args, STEP, variant_name(args, "clips"), data) as run:
+    with start_run(args, STEP, "Steps 1 to 4: two clips, and the dataset", data, args.seed, "clips") as run:
         result = look(args, data, run)
-    print(result_line(STEP, data, args.mode, result))
-    return result
+    return print_results(STEP, data, args.mode, [args.seed], [[result]])
 
 
 def look(args, data, run):
-    print_header("Steps 1 to 4: two clips, and the dataset", data, args, run)
-
     # Step 1: two lines of the label file, and their mel spectrograms
     label_file = data.genres() / "train_labels.txt"
     rows = read_genre_labels(label_file, data.class_mapping)
     chosen = choose_clips(rows, data.class_mapping, args.ids, args.seed, label_file)
     full, beat = (read_two_clips(folder / "train", chosen) for folder in (data.genres(), data.genres(beat=True)))
-    clips = [(f"{ident} ({genre})", *pair) for (ident, genre, _), pair in zip(chosen, zip(full, beat, strict=True), strict=True)]
+    clips = [
+        (f"{ident} ({genre})", *pair)
+        for (ident, genre, _), pair in zip(chosen, zip(full, beat, strict=True), strict=True)
+    ]
     print("\nstep 1a: two clips of the training side")
     lines = dict(label_lines(label_file))
     for _, genre, number in chosen:
@@ -68,7 +75,9 @@ def look(args, data, run):
         for frames in version:
             print(frames[:, :N_MELS].T.shape)
     ratios = " and ".join(f"{len(frames) / len(beats):.1f}" for frames, beats in zip(full, beat, strict=True))
-    print(f"beat-synced there are {ratios} times fewer steps, which an LSTM takes one after the other and has to remember over")
+    print(
+        f"beat-synced there are {ratios} times fewer steps, which an LSTM takes one after the other and has to remember over"
+    )
     run.save_figure("step2_mel_beat", mel_beat_figure(clips))
 
     # Step 3: the same for the chromagrams
@@ -99,7 +108,9 @@ def choose_clips(rows, class_mapping, ids, seed, label_file):
     if ids:
         for ident in map(clip_id, ids):
             if ident not in by_id:
-                raise LabError(f"--ids {ident}: a clip of the training side was expected, but {label_file} has none of that id")
+                raise LabError(
+                    f"--ids {ident}: a clip of the training side was expected, but {label_file} has none of that id"
+                )
         return [by_id[clip_id(ident)] for ident in ids]
     if all(ident in by_id and by_id[ident][1] == genre for ident, genre in STEP1_CLIPS.items()):
         return [by_id[ident] for ident in STEP1_CLIPS]
@@ -121,19 +132,33 @@ def read_two_clips(folder, chosen):
 
 
 def print_dataset(data, classes):
-    """Step 4a: an item of SpectrogramDataset in words; the shortest clip, since its padding shows. classes: LabelTransformer of all."""
-    dataset = SpectrogramDataset(data.genres(), data.class_mapping, features="mel", label_transformer=classes, at_most=SHOWN_CLIPS)
+    """Step 4a: an item of SpectrogramDataset in words; the shortest clip, since its padding shows. classes:
+    LabelTransformer of all.
+    """
+    dataset = SpectrogramDataset(
+        data.genres(), data.class_mapping, features="mel", label_transformer=classes, at_most=SHOWN_CLIPS
+    )
     item = int(np.argmin(dataset.lengths))
     features, label, length = dataset[item]
-    print(f"\nstep 4a: SpectrogramDataset, here of {len(dataset)} training clips; dataset[{item}] is (features, label, length)")
-    print(f"features : {features.shape} {features.dtype}, frames of the longest clip and mel bands in dB, the clip's own frames first,")
-    print(f"           then {dataset.max_length - length} frames of zeros; 0 dB is the loudest value there is, not silence")
-    print(f"label    : {label} {label.dtype}, class '{classes.inverse(int(label))}' of {len(classes.classes_)}, numbered by name from 0")
+    print(
+        f"\nstep 4a: SpectrogramDataset, here of {len(dataset)} training clips; dataset[{item}] is (features, label, length)"
+    )
+    print(
+        f"features : {features.shape} {features.dtype}, frames of the longest clip and mel bands in dB, the clip's own frames first,"
+    )
+    print(
+        f"           then {dataset.max_length - length} frames of zeros; 0 dB is the loudest value there is, not silence"
+    )
+    print(
+        f"label    : {label} {label.dtype}, class '{classes.inverse(int(label))}' of {len(classes.classes_)}, numbered by name from 0"
+    )
     print(f"length   : {length}, the clip's own frames, beyond which a network must not look")
 
 
 def print_counts(counts, class_mapping):
-    """Step 4b: clips before and after the mapping, and whether it drops the rare genres. Returns largest/smallest, (before, after)."""
+    """Step 4b: clips before and after the mapping, and whether it drops the rare genres. Returns largest/smallest,
+    (before, after).
+    """
     classes = count_classes(counts, class_mapping)
     width = max(map(len, [*counts, *classes]))
     print("\nstep 4b, step4_histograms.png: training clips per genre before the mapping, and its class")
@@ -148,7 +173,11 @@ def print_counts(counts, class_mapping):
     rarest = min((genre for genre in counts if class_mapping[genre] is not None), key=counts.get)
     larger = sum(counts[genre] > counts[rarest] for genre in dropped)
     print("the write-up says that the mapping drops genres of few clips. By these counts it drops", end=" ")
-    print(f"{len(dropped)}; {larger} of them have more clips than the rarest one kept, {rarest} ({counts[rarest]})" if dropped else "none")
+    print(
+        f"{len(dropped)}; {larger} of them have more clips than the rarest one kept, {rarest} ({counts[rarest]})"
+        if dropped
+        else "none"
+    )
     return before, after
 
 

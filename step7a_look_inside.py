@@ -1,34 +1,27 @@
-"""Step 7a: what happens inside a convolutional network, layer by layer: in ConvNetJS's digits network, then in step 7's genre CNN?
+"""Step 7a: what happens inside a convolutional network, layer by layer: in ConvNetJS's digits network, then in step 7's
+genre CNN?
 
     python step7a_look_inside.py
     python step7a_look_inside.py --data DIR --clip 1042
     python step7a_look_inside.py --mnist DIR --checkpoint runs/step7_cnn/mel_seed0/best.pt
 
-Part 2 needs a run of step7_cnn.py on the same data in --out, or its checkpoint by --checkpoint; without one part 1 stands alone.
-Writes runs/step7a_look_inside/<digits or mnist>_seed<n>/: log, metrics and figures. About half a minute on 2 CPU cores; uses no GPU.
+Part 2 needs a run of step7_cnn.py on the same data in --out, or its checkpoint by --checkpoint; without one part 1
+stands alone. Writes runs/step7a_look_inside/<digits or mnist>_seed<n>/: log, metrics and figures. About half a minute
+on 2 CPU cores; uses no GPU.
 """
 
-import time
-
-import numpy as np
 import torch
-from torch import nn
 
-from common.checkpoints import read_checkpoint
-from common.cli import parse_arguments, reading_options, run_script, step_parser, variant_name, whole
+from common.cli import reading_options, run_script, start_run, step_parser, whole
 from common.dataset import genre_sides
-from common.errors import LabError
+from common.errors import LabError, shown
 from common.files import write_atomically
 from common.labels import clip_id
 from common.locations import find_data
-from common.metrics import accuracy
-from common.models import Classifier, CNNBackbone
 from common.plots import png
-from common.progress import progress
-from common.report import load_given, print_header
-from common.run import open_run, result_line
+from common.report import print_results, warn_of_overlap
 from extras.demo.folder import demo_folder
-from extras.inside.digits import digits_network, held_out_tensors, mnist_digits, random_crops, small_digits
+from extras.inside.digits import CROP, held_out_tensors, mnist_digits, small_digits, train_digits
 from extras.inside.measure import (
     Inside,
     first_right,
@@ -41,16 +34,16 @@ from extras.inside.measure import (
     table_lines,
 )
 from extras.inside.plots import filter_tiles, layers_figure, occlusion_figure, stages_figure, weights_figure
-from extras.songs.networks import find_genre_cnn
+from extras.songs.networks import check_outputs, find_genre_cnn, load_network
 
 STEP = "step7a_look_inside"
 
-# Part 1, from ConvNetJS's MNIST demo: the network, and crops of 24x24 pixels at random places. It trains with Adadelta until stopped; here:
-CROP = 24
+# Part 1, from ConvNetJS's MNIST demo: the network, and crops of 24x24 pixels at random places. It trains with Adadelta
+# until stopped; here:
 DIGIT_EPOCHS = {"digits": 12, "mnist": 2}  # a few seconds, and well over 97 %
-BATCH_SIZE = 32
-LEARNING_RATE = 5e-3  # Adam's, falling to 0 in equal steps, since the last epoch is the one that is looked at
-WRITEUP_PROBABILITY = 0.98764  # of the write-up's digit: ours is one of about that, as a surer one would have next to no gradients
+WRITEUP_PROBABILITY = (
+    0.98764  # of the write-up's digit: ours is one of about that, as a surer one would have next to no gradients
+)
 # Part 2, left open by the write-up:
 SHOWN_CHANNELS = 4  # of each stage, the strongest ones
 WINDOW_PARTS = (10, 8)  # occlusion hides a tenth of the clip in an eighth of its bands at a time
@@ -59,27 +52,32 @@ WINDOW_PARTS = (10, 8)  # occlusion hides a tenth of the clip in an eighth of it
 def main(argv=None):
     parser = step_parser(__doc__)
     parser.add_argument("--digit-epochs", type=whole(1), help="passes over the digits (default: 12, with --mnist 2)")
-    parser.add_argument("--mnist", metavar="DIR", help="MNIST's four idx files, gzipped or not, in place of scikit-learn's small digits")
-    parser.add_argument("--checkpoint", metavar="FILE", help="of step7_cnn.py (default: its newest full run of these data in --out)")
-    parser.add_argument("--clip", metavar="ID", help="clip of the genre test side (default: the first that the network gets right)")
-    args = parse_arguments(parser, argv)
-    args.mode, source = "full", "mnist" if args.mnist else "digits"
+    parser.add_argument(
+        "--mnist", metavar="DIR", help="MNIST's four idx files, gzipped or not, in place of scikit-learn's small digits"
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", help="of step7_cnn.py (default: its newest full run of these data in --out)"
+    )
+    parser.add_argument(
+        "--clip", metavar="ID", help="clip of the genre test side (default: the first that the network gets right)"
+    )
+    args = parser.parse_args(argv)
+    source = "mnist" if args.mnist else "digits"
     args.digit_epochs = args.digit_epochs or DIGIT_EPOCHS[source]
     data = find_data(args.data, demo=demo_folder)
-    with open_run(args, STEP, variant_name(args, source), data) as run:
+    with start_run(args, STEP, "Step 7a: a look inside two convolutional networks", data, args.seed, source) as run:
         result = look(args, data, run)
-    print(result_line(STEP, data, args.mode, result))
-    return result
+    return print_results(STEP, data, args.mode, [args.seed], [[result]])
 
 
 def look(args, data, run):
-    print_header("Step 7a: a look inside two convolutional networks", data, args, run)
     digits = mnist_digits(args.mnist) if args.mnist else small_digits(args.seed)
     path, missing = find_genre_cnn(args.checkpoint, args.out, data, args.seed)
-    genre = path and open_genre_cnn(path, args, data, run)  # now, so that a wrong file or clip ends the run before anything is trained
+    # now, so that a wrong file or clip ends the run before anything is trained
+    genre = path and open_genre_cnn(path, args, data, run)
 
     print(f"\nPart 1: ConvNetJS's network on {digits.description}")
-    model, history = train_digits(args, digits)
+    model, history = train_digits(digits, args.digit_epochs, args.seed)
     layers = look_at_a_digit(model, digits, run)
     result, metrics = {"digits_acc": history[-1]["held_acc"]}, {"digits": layers}
 
@@ -93,52 +91,38 @@ def look(args, data, run):
     return result
 
 
-def train_digits(args, digits):
-    """The trained network and its history; held-out digits are only looked at, since the last epoch is kept whatever they say."""
-    print(f"digits     : {len(digits.train_labels)} to train on, {len(digits.held_labels)} held out")
-    torch.manual_seed(args.seed)
-    model, rng, history = digits_network(), np.random.default_rng(args.seed), []
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    held_x, held_y = held_out_tensors(digits, CROP)
-    started = time.monotonic()
-    for epoch in progress(range(args.digit_epochs), "digits", "epoch"):
-        optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - epoch / args.digit_epochs)
-        order, total = rng.permutation(len(digits.train_labels)), 0.0
-        for start in range(0, len(order), BATCH_SIZE):
-            chosen = order[start : start + BATCH_SIZE]
-            x = torch.from_numpy(random_crops(digits.train_images[chosen], CROP, rng)).unsqueeze(1)  # (B, 1, 24, 24)
-            loss = nn.functional.cross_entropy(model(x), torch.from_numpy(digits.train_labels[chosen]))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += loss.item() * len(chosen)
-        held_acc = accuracy(logits_of(model, held_x), held_y)
-        print(f"epoch : {epoch} ,training loss = {total / len(order)}")
-        print(f"Accuracy on held-out digits = {100 * held_acc} %")
-        history.append({"epoch": epoch, "train_loss": total / len(order), "held_acc": held_acc})
-    print(f"trained    : {len(history)} epochs in {time.monotonic() - started:.1f} s; the last epoch's network is the one shown")
-    return model, history
-
-
 def look_at_a_digit(model, digits, run):
-    """Prints every layer in the write-up's form for one held-out digit and draws two figures. Returns {layer: its lines}."""
+    """Prints every layer in the write-up's form for one held-out digit and draws two figures. Returns {layer: its
+    lines}.
+    """
     held_x, held_y = held_out_tensors(digits, CROP)
     probability, predicted = logits_of(model, held_x).softmax(dim=1).max(dim=1)
-    distance = (probability - WRITEUP_PROBABILITY).abs().masked_fill(predicted != held_y, torch.inf)  # rightly recognised ones only
+    distance = (
+        (probability - WRITEUP_PROBABILITY).abs().masked_fill(predicted != held_y, torch.inf)
+    )  # rightly recognised ones only
     number = int(distance.argmin())
     true = int(held_y[number])
     modules = {name: module for name, module in model.named_children() if name != "flatten"}
     logits, layers = look_inside(model, modules, true, held_x[number : number + 1])
-    # as in ConvNetJS, whose softmax layer computes the loss: the first gradient, probabilities minus one-hot, is at the layer before
+    # as in ConvNetJS, whose softmax layer computes the loss: the first gradient, probabilities minus one-hot, is at the
+    # layer before
     layers["softmax"] = Inside(logits.softmax(dim=0), torch.zeros(len(logits)))
-    print(f"\nheld-out digit {number}, a {true}, recognised as {logits.argmax()} with probability {logits.softmax(dim=0).max():.5f}")
-    print("Gradients are those of its cross entropy by each layer's output. The softmax is part of that loss: its own counts as 0,")
+    print(
+        f"\nheld-out digit {number}, a {true}, recognised as {logits.argmax()} with probability {logits.softmax(dim=0).max():.5f}"
+    )
+    print(
+        "Gradients are those of its cross entropy by each layer's output. The softmax is part of that loss: its own counts as 0,"
+    )
     print("as in ConvNetJS, and the first one, probabilities minus one-hot, stands at fc.")
     lines = {name: layer_lines(name.rstrip("12"), inside, modules.get(name)) for name, inside in layers.items()}
     for block in lines.values():
         print("", *block, sep="\n")
-    maps = layers["pool2"].activation.shape  # what fc reads, so that its weights can be drawn as pictures of the same form
-    weights = weights_figure([filter_tiles("conv1", model.conv1), filter_tiles("conv2", model.conv2), filter_tiles("fc", model.fc, maps)])
+    maps = layers[
+        "pool2"
+    ].activation.shape  # what fc reads, so that its weights can be drawn as pictures of the same form
+    weights = weights_figure(
+        [filter_tiles("conv1", model.conv1), filter_tiles("conv2", model.conv2), filter_tiles("fc", model.fc, maps)]
+    )
     for name, figure in (("digits_layers", layers_figure(layers)), ("digits_weights", weights)):
         write_atomically(run.folder / f"{name}.png", png(figure))  # Run.save_figure would call it demo music
     return lines
@@ -146,21 +130,33 @@ def look_at_a_digit(model, digits, run):
 
 def open_genre_cnn(path, args, data, run):
     """Reads the CNN, both genre sides and the choice of clip: (model, test side, row of the clip in it)."""
-    architecture = read_checkpoint(path)[1].get("architecture")
-    if not isinstance(architecture, list) or architecture[:2] != ["cnn", "mel"] or len(architecture) != 4:
-        raise LabError(f"{path}: a checkpoint of step7_cnn.py, a CNN on mel, was expected, but its architecture is {architecture}")
-    train_side, test_set = genre_sides(data.genres(), data.class_mapping, "mel", **reading_options(args))
-    classes = train_side.label_transformer.classes_
-    model = Classifier(CNNBackbone(test_set.feat_dim, *architecture[2:]), len(classes))
-    run.facts |= {"architecture": architecture, "classes": classes}
-    load_given(path, model, run, test_set)
+    model, facts, (kind, columns, beat, _, head) = load_network(path)
+    if (kind, columns, beat, head) != ("cnn", "mel", False, "genre"):
+        found = f"its architecture is {shown(str(facts['architecture']))}"
+        raise LabError(f"{path}: a checkpoint of step7_cnn.py, a CNN on mel, was expected, but {found}")
+    test_set = genre_sides(data.genres(), data.class_mapping, "mel", **reading_options(args))[1]
+    classes = test_set.label_transformer.classes_
+    if facts["classes"] != classes:
+        there = ", ".join(facts["classes"])
+        raise LabError(f"{path}: a network for {', '.join(classes)} was expected, but it is for {there}")
+    origin = "the same data" if facts["data"] == data.fingerprint else f"other data, {facts['data_path']}"
+    print(f"checkpoint : {path}, epoch {facts['epoch']} of {facts['step']}/{facts['variant']}, trained on {origin}")
+    warn_of_overlap(facts["seen"], test_set, "it was trained with")
+    run.facts |= {"architecture": facts["architecture"], "classes": classes, "checkpoint": str(path)}
     if args.clip and clip_id(args.clip) not in test_set.ids:
-        raise LabError(f"--clip {args.clip}: a clip of the genre test side was expected, but {data.genres()} has none of that id")
-    return model, test_set, test_set.ids.index(clip_id(args.clip)) if args.clip else first_right(model, test_set)
+        raise LabError(
+            f"--clip {args.clip}: a clip of the genre test side was expected, {data.genres()} has none of it"
+        )
+    row = test_set.ids.index(clip_id(args.clip)) if args.clip else first_right(model, test_set)
+    features, _, length = test_set[row]
+    check_outputs(path, logits_of(model, torch.from_numpy(features[None, :length]), torch.tensor([length])))
+    return model, test_set, row
 
 
 def look_at_a_clip(model, test_set, row, run):
-    """Prints and draws the genre CNN's layers, filters and reasons on one clip. Returns figures for the RESULT line and the metrics."""
+    """Prints and draws the genre CNN's layers, filters and reasons on one clip. Returns figures for the RESULT line and
+    the metrics.
+    """
     features, label, length = test_set[row]
     ident, classes = test_set.ids[row], test_set.label_transformer.classes_
     clip, lengths = torch.from_numpy(features[:length]), torch.tensor([length])
@@ -180,7 +176,9 @@ def look_at_a_clip(model, test_set, row, run):
         print("", *layer_lines(name, layers[name]), sep="\n")
     maps = [(name, layers[name].activation.numpy()) for name in stages]
     run.save_figure("genre_stages", stages_figure(clip.numpy(), maps, SHOWN_CHANNELS, title))
-    run.save_figure("genre_filters", weights_figure([filter_tiles("stage 1", model.backbone.stages[0][0], spectrogram=True)]))
+    run.save_figure(
+        "genre_filters", weights_figure([filter_tiles("stage 1", model.backbone.stages[0][0], spectrogram=True)])
+    )
 
     regions = occlusion(model, clip, int(chances.argmax()), WINDOW_PARTS)
     most = max(regions, key=lambda region: region.drop)

@@ -1,7 +1,8 @@
-"""The two models without a network on a data folder: scores and seconds, for the genres and for each axis of the seed's slices.
+"""The two models without a network on a data folder: scores and seconds, for the genres and for each axis of the seed's
+slices.
 
-    python -m benchmarks.baselines
-    python -m benchmarks.baselines --data DIR --seed 1
+python -m benchmarks.baselines
+python -m benchmarks.baselines --data DIR --seed 1
 """
 
 import argparse
@@ -30,7 +31,9 @@ def main(argv=None):
 
 
 def report(title, known_set, unknown_set, classify):
-    """One line: each model's score on the unknown clips, the seconds that it took from the mapped clips on, and the CPU's."""
+    """One line: each model's score on the unknown clips, the seconds that it took from the mapped clips on, and the
+    CPU's.
+    """
     parts = []
     for name in MODELS:
         start = time.perf_counter(), time.process_time()

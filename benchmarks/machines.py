@@ -1,9 +1,11 @@
-"""The tuned recipe's machines by cross-validation on a data folder: what the kernel machine, the trees and the thirds of clips bring.
+"""The tuned recipe's machines by cross-validation on a data folder: what the kernel machine, the trees and the thirds
+of clips bring.
 
     python -m benchmarks.machines --data DIR
 
-Genres and emotions by five folds of the labelled clips; genres also learnt from the test side and tested on the training side: fewer
-clips to learn from and, where the sides share no artist, no artist known. How the test side itself is scored is step 7's to tell.
+Genres and emotions by five folds of the labelled clips; genres also learnt from the test side and tested on the
+training side: fewer clips to learn from and, where the sides share no artist, no artist known. How the test side itself
+is scored is step 7's to tell.
 """
 
 import argparse
@@ -29,13 +31,26 @@ def main(argv=None):
     parser.add_argument("--data", metavar="DIR", help="the lab's data folder (default: as in the steps)")
     args = parser.parse_args(argv)
     data = find_data(args.data, demo=demo_folder)
-    sides = [*genre_sides(data.genres(), data.class_mapping, "fused"), SpectrogramDataset(data.emotions(), features="fused", axis=AXES)]
-    train, test, emotions = (Side(song_statistics(each), song_statistics(each, True), clip_labels(each)) for each in sides)
-    print(f"data: {data.path}; {len(train.labels)} and {len(test.labels)} clips with genres, {len(emotions.labels)} with emotions")
-    print("| machines | they hear | genres, folds: accuracy, cross entropy | learnt from the test side | emotions, folds: mean rho |")
+    sides = [
+        *genre_sides(data.genres(), data.class_mapping, "fused"),
+        SpectrogramDataset(data.emotions(), features="fused", axis=AXES),
+    ]
+    train, test, emotions = (
+        Side(song_statistics(each), song_statistics(each, True), clip_labels(each)) for each in sides
+    )
+    print(
+        f"data: {data.path}; {len(train.labels)} and {len(test.labels)} clips with genres, {len(emotions.labels)} with emotions"
+    )
+    print(
+        "| machines | they hear | genres, folds: accuracy, cross entropy | learnt from the test side | emotions, folds: mean rho |"
+    )
     print("|---|---|---|---|---|")
     with threadpool_limits(1):
-        for heard, count, taught in (("whole clips", 1, "plain"), ("their thirds too", None, "plain"), ("remastered", None, "remastered")):
+        for heard, count, taught in (
+            ("whole clips", 1, "plain"),
+            ("their thirds too", None, "plain"),
+            ("remastered", None, "remastered"),
+        ):
             for name, share in SHARES.items():
                 within = folds(train, count, taught)
                 across = [(*part(test, taught, count), *part(train, "plain", count))]
@@ -58,7 +73,9 @@ def part(side, kind, count, rows=slice(None)):
 
 
 def folds(side, count, taught):
-    """[(known families, known labels, unknown families, unknown labels)], drawn once; taught: the kind of clips to learn from."""
+    """[(known families, known labels, unknown families, unknown labels)], drawn once; taught: the kind of clips to
+    learn from.
+    """
     from sklearn.model_selection import KFold
 
     drawn = KFold(FOLDS, shuffle=True, random_state=0).split(side.labels)

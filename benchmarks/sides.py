@@ -1,4 +1,6 @@
-"""One side of one row, in a process of its own: python -m benchmarks.sides ROW SIDE FOLDER THREADS; a line on stdin, a number on stdout."""
+"""One side of one row, in a process of its own: python -m benchmarks.sides ROW SIDE FOLDER THREADS; a line on stdin, a
+number on stdout.
+"""
 
 import os
 import sys
@@ -23,13 +25,19 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 def our_set(folder, cache=True):
     """The training side of a made-up genre folder in the lab's form."""
-    return SpectrogramDataset(folder, CLASS_MAPPING, features="mel", read=cached(folder.parent / "cache") if cache else None)
+    return SpectrogramDataset(
+        folder, CLASS_MAPPING, features="mel", read=cached(folder.parent / "cache") if cache else None
+    )
 
 
 def model_of(row, side):
     both = row == "lstm_both"
     if row.startswith("lstm"):
-        return accelerate(Classifier(LSTMBackbone(128, 128, 2, both), 10)) if side == "ours" else UsualLSTM(both).to(DTYPES[side])
+        return (
+            accelerate(Classifier(LSTMBackbone(128, 128, 2, both), 10))
+            if side == "ours"
+            else UsualLSTM(both).to(DTYPES[side])
+        )
     return accelerate(Classifier(CNNBackbone(), 10)) if side == "ours" else UsualCNN().to(DTYPES[side])
 
 
@@ -77,7 +85,9 @@ def resident_steps(row, side, folder):
 
 
 def products(row, side, folder):
-    """The seconds that matrix products of an epoch's arithmetic take: three times the multiplications and additions of the forward pass."""
+    """The seconds that matrix products of an epoch's arithmetic take: three times the multiplications and additions of
+    the forward pass.
+    """
     a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
     frames, bands, inputs, work = 1292, 128, 1, 0
     for outputs in (16, 32, 64, 128):

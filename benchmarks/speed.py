@@ -1,11 +1,13 @@
-"""How fast and how small, against the usual way, in one run: a table, benchmarks/speed.json, and the table of RESULTS.md.
+"""How fast and how small, against the usual way, in one run: a table, benchmarks/speed.json, and the table of
+RESULTS.md.
 
     python -m benchmarks.speed                     # everything, about a quarter of an hour on 2 cores
     python -m benchmarks.speed --rows cnn_train ready --repeats 5
 
-Each side is a process of its own with the same number of threads; they take turns, so that a busy machine slows both alike. The ratio is
-the median of the turns' ratios, its spread their smallest and largest. The clips are noise in the lab's form: no speed depends on music,
-but one does on lengths, which are as unequal as the lab's: packed clips of one length would pass PyTorch's padded LSTM.
+Each side is a process of its own with the same number of threads; they take turns, so that a busy machine slows both
+alike. The ratio is the median of the turns' ratios, its spread their smallest and largest. The clips are noise in the
+lab's form: no speed depends on music, but one does on lengths, which are as unequal as the lab's: packed clips of one
+length would pass PyTorch's padded LSTM.
 """
 
 import argparse
@@ -47,7 +49,9 @@ ROWS = {
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="which (default: all)")
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each side after one to warm up (default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="turns of each side after one to warm up (default: %(default)s)"
+    )
     parser.add_argument("--threads", type=int, default=2, help="of each side (default: %(default)s)")
     args = parser.parse_args(argv)
     kept = HERE / "speed.json"
@@ -56,7 +60,12 @@ def main(argv=None):
         for row in args.rows:
             results[row] = measure_row(row, Path(scratch), args)
             print(f"{ROWS[row][0]}: {results[row]['said']} (reach {ROWS[row][4]})", flush=True)
-    results["made"] = {"date": datetime.date.today().isoformat(), "processor": processor(), "threads": args.threads, **versions()}
+    results["made"] = {
+        "date": datetime.date.today().isoformat(),
+        "processor": processor(),
+        "threads": args.threads,
+        **versions(),
+    }
     write_json(kept, results)
     write_table(results)
     return results
@@ -67,14 +76,21 @@ def measure_row(row, scratch, args):
     if row == "help":
         return starting_time(args.repeats)
     if row.startswith("growth"):
-        found = [take_turns({"ours": [row, "ours", made(scratch, count, frames)]}, args)["ours"] for count in (500, 2000, 8000)]
+        found = [
+            take_turns({"ours": [row, "ours", made(scratch, count, frames)]}, args)["ours"]
+            for count in (500, 2000, 8000)
+        ]
         values = [statistics.median(turns) for turns in found]
         return {"values": values, "said": ", ".join(f"{value:.2f}" for value in values)}
     folder = made(scratch, clips, frames)
     if row in ("cnn_floor", "cnn_resident"):
         turns = take_turns({"ours": ["cnn_train", "ours", folder], "other": [row, "ours", folder]}, args)
         ratios = [ours / other for ours, other in zip(turns["ours"], turns["other"], strict=True)]
-        return {**summary(ratios), "turns": turns, "said": f"{spread(ratios)} times {statistics.median(turns['other']):.2f} s"}
+        return {
+            **summary(ratios),
+            "turns": turns,
+            "said": f"{spread(ratios)} times {statistics.median(turns['other']):.2f} s",
+        }
     turns = take_turns({side: [row, side, folder] for side in ("ours", *others)}, args)
     told, ratios = [], {}
     for side in others:
@@ -135,7 +151,9 @@ def starting_time(repeats):
             before = os.times()
             subprocess.run([sys.executable, *words], cwd=HERE.parent, stdout=subprocess.DEVNULL, check=True)
             after = os.times()
-            turns[name].append(after.children_user + after.children_system - before.children_user - before.children_system)
+            turns[name].append(
+                after.children_user + after.children_system - before.children_user - before.children_system
+            )
     above = [there - torch for there, torch in zip(turns["help"][1:], turns["torch"][1:], strict=True)]
     return {**summary(above), "said": spread(above)}
 
@@ -160,7 +178,9 @@ def write_table(results):
     """The table between RESULTS.md's two marks."""
     path = HERE / "RESULTS.md"
     lines = ["| what | measured | reach |", "|---|---|---|"]
-    lines += [f"| {what} | {results[row]['said']} | {reach} |" for row, (what, *_, reach) in ROWS.items() if row in results]
+    lines += [
+        f"| {what} | {results[row]['said']} | {reach} |" for row, (what, *_, reach) in ROWS.items() if row in results
+    ]
     made_on = ", ".join(f"{name} {value}" for name, value in results["made"].items())
     text = path.read_text(encoding="utf-8")
     start, end = "<!--table-->\n", "<!--/table-->"

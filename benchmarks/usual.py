@@ -1,4 +1,6 @@
-"""The usual way, as public solutions of this lab do it: all files into a list, float64, padded at each access, NCHW, packed sequences."""
+"""The usual way, as public solutions of this lab do it: all files into a list, float64, padded at each access, NCHW,
+packed sequences.
+"""
 
 import copy
 from pathlib import Path
@@ -11,7 +13,9 @@ from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
 
 
 class UsualDataset(Dataset):
-    """Every clip of a folder in memory as it comes from np.load, transposed; padded with zeros, in a copy, at each access."""
+    """Every clip of a folder in memory as it comes from np.load, transposed; padded with zeros, in a copy, at each
+    access.
+    """
 
     def __init__(self, folder, columns=slice(0, 128)):
         self.clips = [np.load(path)[columns].T for path in sorted(Path(folder).glob("*.npy"))]

@@ -1,10 +1,11 @@
 """Two models without a network, seconds each: the lines that a network has to cross on the same clips.
 
-A linear model on the mean and deviation of each row, and a kernel machine on richer statistics of the mel spectrogram. Both are fitted
-on training and validation clips together, their strength chosen by cross-validation among these.
+A linear model on the mean and deviation of each row, and a kernel machine on richer statistics of the mel spectrogram.
+Both are fitted on training and validation clips together, their strength chosen by cross-validation among these.
 """
 
 import contextlib
+import copy
 import hashlib
 import json
 import warnings
@@ -12,12 +13,18 @@ from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
+from torch.utils.data import Subset
 
 from common.dataset import clip_ids, clip_labels, rows_of
 from common.features import HOP_LENGTH, N_MELS, SAMPLE_RATE
 from common.files import write_json
 from common.metrics import spearman
 
+IN_SINGLE_FILE = (
+    False  # left out of the single file of a step: a step is whole without models to compare its network with
+)
+
+NAMES = {"linear": "the linear model", "kernel": "the kernel machine"}
 CEPSTRA = 40  # of the bands' decibels; the first of them is the level
 SHAPES = 13  # of these, the ones whose modulation and covariance are taken
 MODULATIONS = ((0.5, 1), (1, 2), (2, 4), (4, 8), (8, 16))  # Hz: from phrases to tremolo
@@ -30,7 +37,8 @@ def mean_and_deviation(mel):
 
 
 def clip_statistics(mel):
-    """(T, 128) dB -> (476,): cepstra and their steps from frame to frame, percentiles per band, modulation spectrum, covariance.
+    """(T, 128) dB -> (476,): cepstra and their steps from frame to frame, percentiles per band, modulation spectrum,
+    covariance.
 
     The cepstra are the DCT over the bands; modulation and covariance are of the first 13. One frame is enough.
     """
@@ -57,17 +65,23 @@ def statistics_of(dataset, statistics):
 
 
 def chosen_model(model, choices, known, targets):
-    """The model fitted on known (n, k), targets (n,) with those of the choices that do best in cross-validation among them."""
+    """The model fitted on known (n, k), targets (n,) with those of the choices that do best in cross-validation among
+    them.
+    """
     from sklearn.model_selection import GridSearchCV, KFold
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # constant rows and unfinished iterations are nothing that a reader of this line could mend
+        warnings.simplefilter(
+            "ignore"
+        )  # constant rows and unfinished iterations are nothing that a reader of this line could mend
         search = GridSearchCV(model, choices, cv=KFold(FOLDS, shuffle=True, random_state=0))
         return search.fit(known, targets).best_estimator_
 
 
 def linear_predictions(known, targets, unknown, classify):
-    """Predictions (m,) for unknown (m, k) by logistic or ridge regression on standardised inputs: known (n, k), targets (n,)."""
+    """Predictions (m,) for unknown (m, k) by logistic or ridge regression on standardised inputs: known (n, k), targets
+    (n,).
+    """
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -80,7 +94,9 @@ def linear_predictions(known, targets, unknown, classify):
 
 
 def kernel_predictions(known, targets, unknown, classify):
-    """Predictions (m,) for unknown (m, k) by a support vector machine with radial basis on normal_scores: known (n, k), targets (n,)."""
+    """Predictions (m,) for unknown (m, k) by a support vector machine with radial basis on normal_scores: known (n, k),
+    targets (n,).
+    """
     known, unknown = normal_scores(known, unknown)
     return kernel_machine(known, targets, classify).predict(unknown)
 
@@ -107,13 +123,19 @@ MODELS = {"linear": (linear_predictions, mean_and_deviation), "kernel": (kernel_
 
 
 def model_score(name, known_set, unknown_set, classify):
-    """What the model of this name in MODELS, fitted on known_set, scores on unknown_set: accuracy, or one axis's rank correlation."""
+    """What the model of this name in MODELS, fitted on known_set, scores on unknown_set: accuracy, or one axis's rank
+    correlation.
+    """
     predictions, statistics = MODELS[name]
     targets, true = clip_labels(known_set).astype(float), clip_labels(unknown_set)
     if not classify and targets.std() > 0:
-        targets = (targets - targets.mean()) / targets.std()  # ranks stay; the machine's tolerance is made for this scale
+        targets = (
+            targets - targets.mean()
+        ) / targets.std()  # ranks stay; the machine's tolerance is made for this scale
     with threadpool_limits(1):  # on two threads the linear model's many small products take five times as long
-        predicted = predictions(statistics_of(known_set, statistics), targets, statistics_of(unknown_set, statistics), classify)
+        predicted = predictions(
+            statistics_of(known_set, statistics), targets, statistics_of(unknown_set, statistics), classify
+        )
     return float(np.mean(predicted == true)) if classify else spearman(true, predicted)
 
 
@@ -129,15 +151,61 @@ def baseline_scores(known_set, unknown_set, classify):
 
 
 def kept_scores(folder, key, known_set, unknown_set, classify):
-    """baseline_scores, computed once for each key (data fingerprint, folder, axis) and split, and kept as JSON in `folder`."""
+    """baseline_scores, computed once for each key (data fingerprint, folder, axis) and split, and kept as JSON in
+    `folder`.
+    """
     ids = hashlib.sha256(json.dumps([clip_ids(known_set), clip_ids(unknown_set)]).encode()).hexdigest()[:8]
     path = Path(folder) / f"{key}_{ids}.json"
     with contextlib.suppress(OSError, ValueError, RecursionError):  # not there yet, or damaged: it is made anew
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(kept, dict) and kept.keys() == MODELS.keys() and all(type(score) in (float, type(None)) for score in kept.values()):
+        if (
+            isinstance(kept, dict)
+            and kept.keys() == MODELS.keys()
+            and all(type(score) in (float, type(None)) for score in kept.values())
+        ):
             return kept
     scores = baseline_scores(known_set, unknown_set, classify)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, scores)
     return scores
+
+
+def report_baselines(run, splits, score, axis=None, number=None):
+    """Prints and returns what two models without a network score on the same test clips, fitted on the training and
+    validation clips.
+
+    score: this network's; axis, number: the axis and its column in the labels, None for genres. Returns {"linear":
+    score, "kernel": score}.
+    """
+    base = rows_of(splits[0])[0]
+    known = Subset(base, sorted(row for split in splits[:2] if split is not None for row in rows_of(split)[1].tolist()))
+    test_set = splits[2]
+    if axis is not None:
+        known, test_set = of_axis(known, number), of_axis(test_set, number)
+    key = "_".join(filter(None, [run.facts["data"], base.folder.name, axis]))
+    scores = kept_scores(run.folder.parents[1] / "baselines", key, known, test_set, classify=axis is None)
+    texts = ", ".join(
+        f"{NAMES[name]} {'undefined' if value is None else f'{value:.4f}'}" for name, value in scores.items()
+    )
+    below = [NAMES[name] for name, value in scores.items() if None in (value, score) or score <= value]
+    print(
+        f"without a network: {texts}; this network is {'not above ' + ' nor '.join(below) if below else 'above both'}"
+    )
+    return scores
+
+
+def of_axis(dataset, number):
+    """A dataset or Subset with several axes as labels as one with column `number` alone; the clips are the same, in the
+    same order.
+    """
+    base, rows = rows_of(dataset)
+    single = copy.copy(base)
+    single.labels = base.labels.reshape(len(base), -1)[:, number]
+    return Subset(single, rows.tolist())
+
+
+def add_baselines_flag(parser):
+    """Adds --no-baselines."""
+    models = "leave out the two models without a network, half a minute on 2 cores"
+    parser.add_argument("--no-baselines", dest="baselines", action="store_false", help=models)

@@ -1,15 +1,14 @@
-"""The packed cache: the clips of one folder side in one memory-mapped float16 file, read from the data once.
+"""The cache: the clips of one folder side in one memory-mapped float16 array, read from the data once.
 
-Half precision rounds a mel value by at most 1/32 dB and a chroma value by at most 1/4096. Layout of the file: the clips' frames one
-behind the other, (frames, 140) little-endian float16; then a JSON table of the clips; then the table's length and CRC-32 and a magic word.
+Half precision rounds a mel value by at most 1/32 dB and a chroma value by at most 1/4096. Two files:
+<name>.<content>.npy holds the clips' frames one behind the other, (frames, 140), and is named by a hash of them;
+<name>.json says where in it each clip lies.
 """
 
 import contextlib
 import hashlib
 import json
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +17,27 @@ from filelock import FileLock
 from common.dataset import read_clips
 from common.errors import LabError, reason
 from common.features import N_ROWS
+from common.files import checksum, place, write_json
+from common.locations import REPOSITORY
 from common.progress import progress
 from common.reading import read_fused_spectrogram
 
-MAGIC = b"LABPACK1"
-TRAILER = struct.Struct("<QI8s")  # length of the table, its CRC-32, MAGIC
-ROW_BYTES = 2 * N_ROWS  # one frame in float16
+IN_SINGLE_FILE = False  # left out of the single file of a step: SpectrogramDataset reads the same values without
+
+
+def add_cache_flags(parser):
+    """Adds --cache and --no-cache."""
+    parser.add_argument(
+        "--cache", type=place, metavar="DIR", help=f"where the packed cache lies (default: {REPOSITORY.name}/cache)"
+    )
+    parser.add_argument(
+        "--no-cache", action="store_true", help="read the files into memory instead: same figures, slower, more memory"
+    )
 
 
 def cached(folder, build=True):
-    """How SpectrogramDataset reads with a cache in this folder: SpectrogramDataset(..., read=cached("cache")). Same values as without.
+    """How SpectrogramDataset reads with a cache in this folder: SpectrogramDataset(..., read=cached("cache")). Same
+    values as without.
 
     build=False maps a cache that is there and makes none.
     """
@@ -35,20 +45,26 @@ def cached(folder, build=True):
     def read(files):
         side = next(iter(files.values())).parent
         place = hashlib.sha256(os.fsencode(side.resolve())).hexdigest()[:8]  # no two folders ever share one
-        return open_clips(files, Path(folder) / f"{side.parent.name}.{side.name}.{place}.pack", build)
+        return open_clips(files, Path(folder) / f"{side.parent.name}.{side.name}.{place}.json", build)
 
     return read
 
 
-class PackedClips:
+class CachedClips:
     """Clips by id: clips[ident] is a (T, 140) float16 array, 128 mel bands in dB and then 12 chroma values.
 
-    table: {id: [stamp of its file, first frame, frames, CRC-32]}; frames: all clips' frames, (sum of T, 140) float16;
-    path: the cache file behind them. A clip's CRC-32 is checked when it is first asked for.
+    table: {id: [stamp of its file, first frame, frames, checksum]}; path: the index that it stands in; data: the
+    array's file. A clip's checksum is compared when it is first asked for.
     """
 
-    def __init__(self, table, frames, path):
-        self.table, self.frames, self.path = table, frames, path
+    def __init__(self, table, path, data):
+        self.table, self.path, self.data = table, path, data
+        self.frames = np.load(data, mmap_mode="r")  # (sum of T, 140)
+        if self.frames.dtype != "<f2" or self.frames.shape != (
+            sum(length for _, _, length, _ in table.values()),
+            N_ROWS,
+        ):
+            raise ValueError(f"{data}: another array than that of {path}")
         self.checked = set()
 
     def length(self, ident):
@@ -56,48 +72,58 @@ class PackedClips:
         return self.table[ident][2]
 
     def __getitem__(self, ident):
-        _, start, length, checksum = self.table[ident]
+        _, start, length, expected = self.table[ident]
         clip = self.frames[start : start + length]
         if ident not in self.checked:
-            if zlib.crc32(clip.tobytes()) != checksum:
+            if checksum(clip) != expected:
                 with contextlib.suppress(OSError):  # a cache that cannot be removed is refused all the same
                     Path(self.path).unlink()
-                raise LabError(f"{self.path}: the cache is damaged at clip '{ident}'; without it the next run reads the files anew")
+                raise LabError(
+                    f"{self.data}: the cache is damaged at clip '{ident}'; without it the next run reads the files anew"
+                )
             self.checked.add(ident)
         return clip
 
     def __reduce__(self):
-        return map_table, (self.path, self.table, len(self.frames))  # a worker maps the file again instead of carrying a copy
+        return CachedClips, (
+            self.table,
+            self.path,
+            self.data,
+        )  # a worker maps the file again instead of carrying a copy
 
 
-def open_clips(files, cache_file, build=True):
-    """The clips of `files`, {id: path}: mapped where the cache holds them as they now are on disk, else from a cache made anew.
+def open_clips(files, index, build=True):
+    """The clips of `files`, {id: path}: mapped where the cache holds them as they now are on disk, else from a cache
+    made anew.
 
-    It is made under a lock: one process reads, the others wait. build=False reads into memory instead.
+    index: the cache's JSON file. It is made under a lock: one process reads, the others wait. build=False reads into
+    memory instead.
     """
     stamps = {ident: stamp(path) for ident, path in files.items()}
-    clips = map_cache(cache_file, stamps)
+    clips = map_cache(index, stamps)
     if clips or not build:
         return clips or read_clips(files)
-    cache_file = Path(cache_file)
+    index = Path(index)
     try:
-        cache_file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{cache_file}.lock"):
-            clips = map_cache(cache_file, stamps)  # another process may have made it while this one waited
+        index.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{index}.lock"):
+            clips = map_cache(index, stamps)  # another process may have made it while this one waited
             if not clips:
-                write_cache(files, stamps, cache_file)
-                clips = map_cache(cache_file, stamps)
+                write_cache(files, stamps, index)
+                clips = map_cache(index, stamps)
     except OSError as error:
         raise LabError(
-            f"{cache_file}: the cache cannot be written there ({reason(error)}); --cache DIR puts it elsewhere, --no-cache leaves it out"
+            f"{index}: the cache cannot be written there ({reason(error)}); --cache DIR puts it elsewhere, --no-cache leaves it out"
         ) from error
     if not clips:
-        raise LabError(f"{cache_file}: the cache was written but cannot be read back; --cache DIR puts it elsewhere")
+        raise LabError(f"{index}: the cache was written but cannot be read back; --cache DIR puts it elsewhere")
     return clips
 
 
 def stamp(path):
-    """[name, bytes, mtime in ns, ctime in ns]: what changes when a file does; ctime also where somebody has set the mtime back."""
+    """[name, bytes, mtime in ns, ctime in ns]: what changes when a file does; ctime also where somebody has set the
+    mtime back.
+    """
     try:
         status = os.stat(path)
     except OSError as error:
@@ -105,51 +131,60 @@ def stamp(path):
     return [Path(path).name, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
-def map_cache(cache_file, stamps):
-    """The mapped cache, or None where it is missing, truncated, damaged in its table, or not made from the files as they are."""
+def map_cache(index, stamps):
+    """The mapped cache, or None where it is missing, truncated, damaged in its index, or not made from the files as
+    they are.
+    """
     try:
-        with open(cache_file, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - TRAILER.size))
-            length, checksum, magic = TRAILER.unpack(file.read(TRAILER.size))
-            body = size - TRAILER.size - length
-            if magic != MAGIC or body < ROW_BYTES or body % ROW_BYTES:
-                return None
-            file.seek(body)
-            encoded = file.read(length)
-        if zlib.crc32(encoded) != checksum:
+        content = json.loads(Path(index).read_text(encoding="utf-8"))
+        table, data = content["clips"], content["data"]
+        if content["checksum"] != checksum(json.dumps([table, data]).encode()):
             return None
-        table = json.loads(encoded)
-    except (OSError, struct.error, ValueError):
+        if any(table.get(ident, [None])[0] != current for ident, current in stamps.items()):
+            return None
+        return CachedClips(table, index, Path(index).with_name(data))
+    except Exception:  # damaged bytes reach every corner of the readers of JSON and of numpy's headers
         return None
-    if any(table.get(ident, [None])[0] != current for ident, current in stamps.items()):
-        return None
-    return map_table(cache_file, table, body // ROW_BYTES)
 
 
-def map_table(cache_file, table, n_frames):
-    return PackedClips(table, np.memmap(cache_file, dtype="<f2", mode="r", shape=(n_frames, N_ROWS)), cache_file)
+def write_cache(files, stamps, index):
+    """Reads each file once, writes the array and then the index that names it; what a killed process left is
+    overwritten.
 
-
-def write_cache(files, stamps, cache_file):
-    """Reads each file once and renames the finished cache into place; what a killed process left is overwritten."""
-    unfinished = cache_file.with_name(cache_file.name + ".part")
+    The array of an earlier index goes last, so that at every moment the index names a whole one.
+    """
+    name = index.name.removesuffix(".json")
+    unfinished = index.with_name(f"{name}.part")
     try:
         with open(unfinished, "wb") as out:
+            write_header(out, 10**15)  # the number of frames is known at the end; no other has more digits
+            start_of_frames = out.tell()
             table, start = {}, 0
             for ident, clip in read_each(files, stamps):
-                raw = clip.tobytes()
-                out.write(raw)
-                table[ident] = [stamps[ident], start, len(clip), zlib.crc32(raw)]
+                out.write(clip.tobytes())
+                table[ident] = [stamps[ident], start, len(clip), checksum(clip)]
                 start += len(clip)
-            encoded = json.dumps(table).encode()
-            out.write(encoded + TRAILER.pack(len(encoded), zlib.crc32(encoded), MAGIC))
+            out.seek(0)
+            write_header(out, start)
+            if out.tell() != start_of_frames:
+                raise RuntimeError("numpy's header has changed its length")
             out.flush()
             os.fsync(out.fileno())
-        os.replace(unfinished, cache_file)
+        data = f"{name}.{checksum(json.dumps([row[3] for row in table.values()]).encode())}.npy"
+        os.replace(unfinished, index.with_name(data))
+        write_json(index, {"data": data, "clips": table, "checksum": checksum(json.dumps([table, data]).encode())})
     except BaseException:
         unfinished.unlink(missing_ok=True)
         raise
+    for old in [*index.parent.glob(f"{name}.*.npy"), index.with_name(f"{name}.pack")]:  # .pack: of earlier versions
+        if old.name != data:
+            with contextlib.suppress(OSError):  # where another process still has it mapped, or there is none
+                old.unlink()
+
+
+def write_header(out, frames):
+    """That of a .npy file of (frames, 140) float16."""
+    np.lib.format.write_array_header_1_0(out, {"descr": "<f2", "fortran_order": False, "shape": (frames, N_ROWS)})
 
 
 def read_each(files, stamps):

@@ -1,42 +1,89 @@
-"""Checkpoints: weights as plain tensors, facts about them as JSON text, and a SHA-256 over both. Nothing in them is ever executed."""
+"""Checkpoints: weights as plain tensors, facts about them as JSON text, and a SHA-256 over both. Nothing in them is
+ever executed.
+"""
 
 import hashlib
 import io
 import json
 import pickle
+import re
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
-from common.errors import LabError, reason
-from common.files import write_atomically
+from common.errors import LabError, reason, shown
+
+IN_SINGLE_FILE = False  # left out of the single file of a step: it loads nothing that another run has saved
 
 
-def save_checkpoint(path, weights, facts, before=None):
-    """Writes a state dict {name: tensor} and a JSON-able dict of facts (architecture, classes, ids seen, data, ...), atomically.
+def is_text(value):
+    return isinstance(value, str) and len(value.splitlines()) == 1
 
-    before: the name that a checkpoint there already is kept under.
-    """
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    text = json.dumps(facts, ensure_ascii=False)
-    buffer = io.BytesIO()
-    torch.save({"weights": weights, "facts": text, "sha256": digest(weights, text)}, buffer)
-    write_atomically(path, buffer.getvalue(), before)
+
+def is_name(value):
+    """Part of the name of a run's folder; a path would lead elsewhere."""
+    return isinstance(value, str) and bool(re.fullmatch(r"[\w.+=-]{1,100}", value)) and bool(value.strip("."))
+
+
+def are_texts(value):
+    return isinstance(value, list) and all(map(is_text, value)) and len(set(value)) == len(value)
+
+
+def begins_with_two_texts(value):
+    return isinstance(value, list) and len(value) > 1 and are_texts(value[:2])
+
+
+def is_count(value):
+    return type(value) is int and 0 <= value < 2**32
+
+
+def is_demo(value):
+    """None, or demo music's facts, where `seconds` is the length of its clips."""
+    if not isinstance(value, dict):
+        return value is None
+    seconds = value.get("seconds", 1)
+    return type(seconds) in (int, float) and 0 < seconds <= 3600
+
+
+FACTS = (  # of a trained network: (name, what it is, whether a value is that)
+    ("step", "a script's name", is_name),
+    ("variant", "a run's name", is_name),
+    ("seed", "a whole number from 0 on", is_count),
+    ("epoch", "a whole number from 0 on", is_count),
+    ("architecture", "a list that begins with two names", begins_with_two_texts),
+    ("classes", "a list of different names", lambda value: are_texts(value) and bool(value)),
+    ("seen", "a list of clip ids", lambda value: isinstance(value, list) and all(map(is_text, value))),
+    ("data", "a fingerprint", is_text),
+    ("data_path", "a folder", is_text),
+    ("demo", "demo music's facts or null", is_demo),
+    ("class_mapping", "a table of genres", lambda value: isinstance(value, dict)),
+)
+# where its step has them
+CHOICES = tuple((name, "a name", is_text) for name in ("features", "loss", "model", "axis", "start"))
 
 
 def read_checkpoint(path):
-    """(weights, facts) of a checkpoint file; LabError, naming it, when it is missing, damaged, or not one of this project's."""
+    """(weights, facts) of a checkpoint file; LabError, naming it, when it is missing, damaged, or not one of this
+    project's.
+    """
     try:
-        saved = torch.load(io.BytesIO(Path(path).read_bytes()), map_location="cpu", weights_only=True)
+        content = Path(path).read_bytes()
+        saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         weights, text, expected = saved["weights"], saved["facts"], saved["sha256"]
+        if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
+            raise TypeError("tensors by name were expected")
+        # a view can repeat one number as often as it likes
+        if sum(tensor.nbytes for tensor in weights.values()) > len(content):
+            raise ValueError("tensors that lie in the file were expected")
         intact = digest(weights, text) == expected
         facts = json.loads(text)
     except OSError as error:
         raise LabError(f"{path}: a checkpoint was expected ({reason(error)})") from error
     except (pickle.UnpicklingError, RuntimeError, zipfile.BadZipFile) as error:
-        raise LabError(f"{path}: a checkpoint of this project was expected; it is damaged or holds more than plain tensors") from error
+        raise LabError(
+            f"{path}: a checkpoint of this project was expected; it is damaged or holds more than plain tensors"
+        ) from error
     except Exception as error:  # damaged bytes reach every corner of the unpickler
         raise LabError(f"{path}: a checkpoint of this project was expected ({type(error).__name__})") from error
     if not intact:
@@ -44,56 +91,64 @@ def read_checkpoint(path):
     return weights, facts
 
 
-def load_weights(path, model, **expected):
-    """Puts a checkpoint's weights into the model and returns the checkpoint's facts.
+def read_network(path):
+    """read_checkpoint of a trained network; LabError, naming the file and the fact, where one is missing or cannot be
+    what a step saves.
 
-    expected: facts that must be equal, such as architecture and classes. Raises LabError, naming file and fact, where one differs.
+    Facts: step, variant, seed, epoch, architecture, classes (names of classes or axes), seen (ids of the clips that it
+    was trained and picked with), data, data_path, demo, class_mapping; and CHOICES.
     """
     weights, facts = read_checkpoint(path)
-    for name, value in expected.items():
-        wanted, there = (json.dumps(fact, ensure_ascii=False) for fact in (value, facts.get(name)))
-        if wanted != there:
-            raise LabError(f"{path}: a checkpoint with {name} {wanted} was expected, but it has {there}")
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise LabError(f"{path}: weights of this step's network were expected, but names or shapes differ") from error
-    return facts
+    if not isinstance(facts, dict):
+        raise LabError(f"{path}: a trained network was expected, its facts are no table")
+    for name, what, is_right in (*FACTS, *(choice for choice in CHOICES if choice[0] in facts)):
+        if name not in facts or not is_right(facts[name]):
+            found = shown(json.dumps(facts[name], ensure_ascii=False)) if name in facts else "nothing"
+            raise LabError(f"{path}: a trained network was expected, whose {name} is {what}, not {found}")
+    for name, weight in weights.items():
+        if weight.is_floating_point() and not torch.isfinite(weight).all():
+            raise LabError(f"{path}: finite weights were expected, {shown(name)} holds others")
+        if name.endswith("running_var") and (weight < 0).any():
+            raise LabError(f"{path}: variances from 0 on were expected, {shown(name)} holds others")
+    return weights, facts
 
 
-class Pretrained(NamedTuple):
-    """A trained classifier's weights, {name: tensor}, and the ids of the clips that it has seen."""
-
-    weights: dict
-    seen: list
-
-
-def read_backbone(path, architecture):
-    """A checkpoint of step 7 as Pretrained; LabError where it is of another architecture than the one given."""
-    weights, facts = read_checkpoint(path)
-    if facts.get("architecture") != architecture:
-        raise LabError(f"{path}: a checkpoint of step7_cnn.py was expected, but its architecture is {facts.get('architecture')}")
-    return Pretrained(weights, facts.get("seen", []))
+def load_weights(path, model, weights):
+    """Puts a checkpoint's weights into the model; LabError, naming the file, where names, shapes or types are not this
+    network's.
+    """
+    check_fit(path, model.state_dict(), weights)
+    model.load_state_dict(weights)
 
 
-def copy_backbone(pretrained, model):
-    """Puts all but the head of pretrained weights into a model; the head alone stays new. Anything missing or left over is a LabError."""
-    wanted = {name for name in model.state_dict() if not name.startswith("head.")}
-    given = {name: tensor for name, tensor in pretrained.weights.items() if not name.startswith("head.")}
-    try:
-        if given.keys() != wanted:
-            raise RuntimeError(f"differ: {', '.join(sorted(given.keys() ^ wanted))}")
-        model.load_state_dict(given, strict=False)
-    except RuntimeError as error:
-        raise LabError(f"the pretrained weights do not fit below the head of this network ({reason(error)})") from error
+def check_fit(path, wanted, given):
+    """LabError, naming the file, where two state dicts {name: tensor} differ in a name, a shape or a type."""
+    forms = [{name: (tensor.shape, tensor.dtype) for name, tensor in each.items()} for each in (wanted, given)]
+    different = sorted({name for name, _ in forms[0].items() ^ forms[1].items()})
+    if different:
+        raise LabError(
+            f"{path}: weights of the network that its architecture describes were expected, but {shown(different[0])} differs"
+        )
 
 
-def checkpoint_fact(path, name, allowed):
-    """One of a checkpoint's facts; LabError, naming file and fact, where it is none of those allowed."""
-    value = read_checkpoint(path)[1].get(name)
-    if value not in allowed:
-        raise LabError(f"{path}: a checkpoint whose {name} is one of {', '.join(map(str, allowed))} was expected, not {value}")
-    return value
+def add_pretrained_flag(parser):
+    """Adds --pretrained."""
+    parser.add_argument("--pretrained", metavar="FILE", help="a checkpoint of step7_cnn.py instead of that training")
+
+
+def read_backbone(path, backbone, architecture):
+    """(weights of the backbone, ids that its network was trained and picked with) of a checkpoint, for a backbone like
+    the one given.
+
+    LabError where the checkpoint is of another architecture, or where its names, shapes or types below the head differ.
+    """
+    weights, facts = read_network(path)
+    if facts["architecture"] != architecture:
+        found = shown(json.dumps(facts["architecture"], ensure_ascii=False))
+        raise LabError(f"{path}: a checkpoint of step7_cnn.py was expected, but its architecture is {found}")
+    given = {name.removeprefix("backbone."): tensor for name, tensor in weights.items() if not name.startswith("head.")}
+    check_fit(path, backbone.state_dict(), given)
+    return given, facts["seen"]
 
 
 def digest(weights, text):

@@ -9,10 +9,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 
 from common.errors import LabError
-from common.features import FEATURES
+from common.features import COLUMNS
 from common.labels import AXES, LabelTransformer, read_emotion_labels, read_genre_labels
 from common.reading import find_spectrograms, read_fused_spectrogram
-from common.transforms import PaddingTransform
 
 
 class SpectrogramDataset(Dataset):
@@ -29,8 +28,10 @@ class SpectrogramDataset(Dataset):
         max_length: frames; -1 takes the longest clip of this side. Give the test side the training side's.
         features: "mel", "chroma" or "fused".
         axis: None for genres; "valence", "energy" or "danceability"; or a tuple of these.
-        label_transformer: the training side's, so that both sides number the classes alike; None makes one from this side.
-        read: how the files are read, {id: path} -> Clips; common.cache.cached(folder) gives the same values from a cache.
+        label_transformer: the training side's, so that both sides number the classes alike; None makes one from this
+        side.
+        read: how the files are read, {id: path} -> Clips; common.cache.cached(folder) gives the same values from a
+        cache.
         at_most: so many clips, spread evenly over the side, for a dry run.
     Raises LabError, naming file and line, for whatever is wrong with label files or spectrograms.
     """
@@ -48,9 +49,12 @@ class SpectrogramDataset(Dataset):
         at_most=None,
     ):
         axes = [] if axis is None else [axis] if isinstance(axis, str) else list(axis)
-        if features not in FEATURES or not set(axes) <= set(AXES):
-            raise LabError(f"features among {', '.join(FEATURES)} and axes among {', '.join(AXES)} were expected, not {features}, {axis}")
+        if features not in COLUMNS or not set(axes) <= set(AXES):
+            raise LabError(
+                f"features among {', '.join(COLUMNS)} and axes among {', '.join(AXES)} were expected, not {features}, {axis}"
+            )
         folder, side = Path(path), "train" if train else "test"
+        self.folder = folder
         label_file = folder / f"{side}_labels.txt"
         files = find_spectrograms(folder / side)
         if axis is None:
@@ -69,7 +73,9 @@ class SpectrogramDataset(Dataset):
             self.label_transformer = label_transformer or LabelTransformer().fit([genre for _, genre, _ in rows])
             for _, genre, line in rows:
                 if genre not in self.label_transformer.classes_:
-                    raise LabError(f"{label_file}, line {line}: a class of the training side was expected, it has no clip of {genre}")
+                    raise LabError(
+                        f"{label_file}, line {line}: a class of the training side was expected, it has no clip of {genre}"
+                    )
         if at_most and at_most < len(rows):
             rows = [rows[i * len(rows) // at_most] for i in range(at_most)]
         if not rows:
@@ -77,14 +83,16 @@ class SpectrogramDataset(Dataset):
         self.ids = [ident for ident, _, _ in rows]
         self.files = [files[ident] for ident in self.ids]
         self.clips = (read or read_clips)(dict(zip(self.ids, self.files, strict=True)))
-        self.columns = FEATURES[features]
+        self.columns = COLUMNS[features]
         self.feat_dim = self.columns.stop - self.columns.start
         frames = np.array([self.clips.length(ident) for ident in self.ids])
         self.max_length = int(max_length if max_length > 0 else frames.max())
         self.lengths = np.minimum(frames, self.max_length)
         self.zero_pad = PaddingTransform(self.max_length)
         if axis is None:
-            self.labels: np.ndarray = np.array(self.label_transformer.transform([genre for _, genre, _ in rows]), dtype=np.int64)
+            self.labels: np.ndarray = np.array(
+                self.label_transformer.transform([genre for _, genre, _ in rows]), dtype=np.int64
+            )
         else:
             values = np.array([row for _, row, _ in rows], dtype=np.float32)[:, [AXES.index(name) for name in axes]]
             self.labels = values[:, 0] if isinstance(axis, str) else values
@@ -97,8 +105,31 @@ class SpectrogramDataset(Dataset):
         return self.zero_pad(clip[:, self.columns]), self.labels[item], int(self.lengths[item])
 
 
+class PaddingTransform:
+    """Brings a clip to max_length frames: frames of padding_value are appended, or the frames beyond max_length cut
+    off.
+
+    Called with (T, F), returns a new (max_length, F) float32 array, so that nobody's edit reaches the stored clip.
+    The lab pads with 0, which in mel decibels is the loudest value there is; silence would be -80.
+    """
+
+    def __init__(self, max_length, padding_value=0):
+        if max_length < 1:
+            raise ValueError(f"max_length must be at least 1 frame, not {max_length}")
+        self.max_length = max_length
+        self.padding_value = padding_value
+
+    def __call__(self, features):
+        padded = np.full((self.max_length, features.shape[1]), self.padding_value, dtype=np.float32)
+        kept = features[: self.max_length]
+        padded[: len(kept)] = kept
+        return padded
+
+
 class Clips(dict):
-    """{id: (T, 140) float16}: half precision rounds a mel value by at most 1/32 dB and a chroma value by at most 1/4096."""
+    """{id: (T, 140) float16}: half precision rounds a mel value by at most 1/32 dB and a chroma value by at most
+    1/4096.
+    """
 
     def length(self, ident):
         """The clip's number of frames."""
@@ -111,19 +142,27 @@ def read_clips(files):
 
 
 def genre_sides(folder, class_mapping, features, **reading):
-    """The training and the test side of a genre folder; the test side takes its class numbers and its length from the training side."""
+    """The training and the test side of a genre folder; the test side takes its class numbers and its length from the
+    training side.
+
+    reading: SpectrogramDataset's `read` and `at_most`.
+    """
     train = SpectrogramDataset(folder, class_mapping, train=True, features=features, **reading)
     names, longest = train.label_transformer, train.max_length
-    return train, SpectrogramDataset(folder, class_mapping, False, longest, features, label_transformer=names, **reading)
+    return train, SpectrogramDataset(
+        folder, class_mapping, False, longest, features, label_transformer=names, **reading
+    )
 
 
 def torch_train_val_split(dataset, batch_train, batch_eval, val_size=0.2, shuffle=True, seed=None):
     """Splits a dataset once, at random, into a training and a validation loader.
 
     dataset: any map-style dataset whose items are (features, label, length), a Subset included.
-    val_size: share of the clips held out, above 0 and below 1, rounded down. shuffle=False takes the first clips and keeps their order.
-    seed: fixes which clips are held out and the training order of every epoch; None draws afresh. No global random state is touched.
-    Returns (train_loader, val_loader); loader.dataset is the Subset behind it. Validation comes in the same order on every pass.
+    val_size: share of the clips held out, above 0 and below 1, rounded down. shuffle=False takes the first clips and
+    keeps their order.
+    seed: fixes which clips are held out and the training order of every epoch; None draws afresh. No global random
+    state is touched. Returns (train_loader, val_loader); loader.dataset is the Subset behind it. Validation comes in
+    the same order on every pass.
     """
     held_out = math.floor(val_size * len(dataset)) if 0 < val_size < 1 else 0
     if not 0 < held_out < len(dataset):
@@ -138,14 +177,38 @@ def torch_train_val_split(dataset, batch_train, batch_eval, val_size=0.2, shuffl
 def emotion_slices(dataset, batch_size, seed=None, test_size=0.2, val_size=0.33):
     """The three slices of the labelled emotion side, the same in steps 8, 9 and 10: torch_train_val_split twice.
 
-    A share of test_size is scored once, at the end; val_size of the rest picks the epoch. Returns (train, val, test) loaders.
-    The clips are taken in the order of their ids, so that full and beat-synced ones are held out alike, whatever their label files' order.
+    A share of test_size is scored once, at the end; val_size of the rest picks the epoch. Returns (train, val, test)
+    loaders. The clips are taken in the order of their ids, so that full and beat-synced ones are held out alike,
+    whatever their label files' order.
     """
     ids = clip_ids(dataset)
     by_id = Subset(dataset, sorted(range(len(ids)), key=ids.__getitem__))
     rest, test = torch_train_val_split(by_id, batch_size, batch_size, test_size, seed=seed)
     train, val = torch_train_val_split(rest.dataset, batch_size, batch_size, val_size, seed=seed)
     return train, val, test
+
+
+def emotion_loaders(folder, features, axis, batch_size, seed, **reading):
+    """The loaders of emotion_slices for an emotion folder, labelled with one axis; reading: SpectrogramDataset's `read`
+    and `at_most`.
+    """
+    return emotion_slices(SpectrogramDataset(folder, features=features, axis=axis, **reading), batch_size, seed=seed)
+
+
+def genre_loaders(folder, class_mapping, features, batch_size, val_size, seed, left_out=(), **reading):
+    """Loaders of the training, validation and test clips of a genre folder, as genre_sides and torch_train_val_split
+    make them.
+
+    left_out: datasets whose ids neither train nor validate; prints how many clips that takes.
+    """
+    train_side, test_set = genre_sides(folder, class_mapping, features, **reading)
+    kept = without(train_side, [ident for dataset in left_out for ident in clip_ids(dataset)])
+    if left_out:
+        print(
+            f"left out   : {len(train_side) - len(kept)} training clips whose ids validate or test the emotions below"
+        )
+    train_loader, val_loader = torch_train_val_split(kept, batch_size, batch_size, val_size, seed=seed)
+    return train_loader, val_loader, make_loader(test_set, batch_size)
 
 
 def without(dataset, ids):
@@ -162,7 +225,8 @@ def make_loader(dataset, batch_size, shuffle=False, seed=None):
 
 
 class EpochBatches(Sampler):
-    """The batches of one pass, each a list of row numbers; the order is a function of (seed, epoch) alone, so that a run can resume.
+    """The batches of one pass, each a list of row numbers; the order is a function of (seed, epoch) alone, so that a
+    run can resume.
 
     `epoch` counts the passes begun and may be set; `current` is the batch handed out last.
     """

@@ -6,7 +6,9 @@ class LabError(Exception):
 
 
 def reason(error):
-    """The first line of another exception's message, at most 200 characters, to stand in brackets behind our own sentence."""
+    """The first line of another exception's message, at most 200 characters, to stand in brackets behind our own
+    sentence.
+    """
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return line if len(line) <= 200 else line[:197] + "..."
 

@@ -1,24 +1,33 @@
 """The lab's own data set: how many clips it holds, and what results on it are plausible.
 
-The counts are those that a public notebook's listing of the data set and public bar plots of its labels show; they agree with every sum
-in the write-up. The ranges come from the write-up and from the printed results of public solutions, whose networks, epochs and, for
-emotions, held-out clips differ: they tell a run that went wrong from one that did not, no more.
+The counts are those that a public notebook's listing of the data set and public bar plots of its labels show; they
+agree with every sum in the write-up. The ranges come from the write-up and from the printed results of public
+solutions, whose networks, epochs and, for emotions, held-out clips differ: they tell a run that went wrong from one
+that did not, no more.
 """
 
 from typing import NamedTuple
 
 from common.labels import CLASS_MAPPING
+from common.writeup import STEP5_LSTM, STEP7_CNN, STEP9_GENRES
+
+IN_SINGLE_FILE = False  # left out of the single file of a step: what others found is no part of an experiment
 
 # Clips of each genre by side, (train, test): of these four, and of all 20. No clip is on both sides.
 UNEVEN = {"Metal": (153, 38), "Trip-Hop": (137, 34), "Soundtrack": (124, 30), "Post-Rock": (95, 23)}
 GENRE_CLIPS = {genre: UNEVEN.get(genre, (160, 40)) for genre in CLASS_MAPPING}
 EMOTION_CLIPS = (1122, 375)  # (with labels, without: the competition's side)
-SHARED_IDS = 68  # ids that stand in the genre and in the emotion folders; about as many as chance gives, so few if any are equal songs
-LAB_TEST_CLIPS = sum(test for genre, (_, test) in GENRE_CLIPS.items() if CLASS_MAPPING[genre])  # 575, of the classes that are kept
+# ids that stand in the genre and in the emotion folders; about as many as chance gives, so few if any are equal songs
+SHARED_IDS = 68
+LAB_TEST_CLIPS = sum(
+    test for genre, (_, test) in GENRE_CLIPS.items() if CLASS_MAPPING[genre]
+)  # 575, of the classes that are kept
 
 
 class Expected(NamedTuple):
-    """Between which scores a run is plausible, and what this was seen in; a figure's owner is a key of SOURCES, or "write-up"."""
+    """Between which scores a run is plausible, and what this was seen in; a figure's owner is a key of SOURCES, or
+    "write-up".
+    """
 
     low: float
     high: float
@@ -46,7 +55,9 @@ ACCURACIES = {
     ("step5_lstm", "fused"): Expected(0.30, 0.39, "write-up .31, evantsogk .34 and, beat-synced, .39"),
     ("step5_lstm", "chroma-beat"): Expected(0.18, 0.24, "PanosAntoniadis .20, evantsogk .21, jpitoskas .24"),
     ("step5_lstm", "fused-beat"): Expected(0.29, 0.39, "mpektkd .29, jpitoskas .33, evantsogk .39"),
-    ("step7_cnn", None): Expected(0.42, 0.47, "write-up .44, savassif .42, evantsogk .45, a README .466; staff .40 to .50 in validation"),
+    ("step7_cnn", None): Expected(
+        0.42, 0.47, "write-up .44, savassif .42, evantsogk .45, a README .466; staff .40 to .50 in validation"
+    ),
 }
 
 # The same for the rank correlation: {(step, its network or start): {axis: ...}}
@@ -100,15 +111,24 @@ CAUSES = {  # of a score outside of its range, the likeliest first
 
 
 def is_labs(demo, class_mapping, mode, clips, known):
-    """Are results of the lab's own data set, whole? Told without a file: no demo music, the lab's class table, its number of clips."""
+    """Are results of the lab's own data set, whole? Told without a file: no demo music, the lab's class table, its
+    number of clips.
+    """
     return not demo and class_mapping == CLASS_MAPPING and mode in ("full", "score") and clips == known
 
 
-def expectation(step, choice, score, axis=None):
-    """Lines on where a score on the lab's data set falls, and outside of the range why that may be; none where no range is known.
+def writeup_accuracy(step, choice):
+    """The write-up's accuracy on its test clips for a step and its features or start; None where it has none."""
+    lstm = STEP5_LSTM.get(choice, {})
+    return {"step5_lstm": lstm, "step7_cnn": STEP7_CNN, "step9_transfer": STEP9_GENRES}.get(step, {}).get("test_acc")
 
-    choice: the step's features, network or start, None where it has one alone; score: accuracy, or the rank correlation of `axis`, which
-    may be None (undefined), and then lies below.
+
+def expectation(step, choice, score, axis=None):
+    """Lines on where a score on the lab's data set falls, and outside of the range why that may be; none where no range
+    is known.
+
+    choice: the step's features, network or start, None where it has one alone; score: accuracy, or the rank correlation
+    of `axis`, which may be None (undefined), and then lies below.
     """
     table = ACCURACIES if axis is None else {key: ranges[axis] for key, ranges in CORRELATIONS.items()}
     if (step, choice) not in table:
@@ -120,4 +140,32 @@ def expectation(step, choice, score, axis=None):
     if place == "within":
         return [line]
     causes = CAUSES[f"{'correlation' if axis else 'accuracy'} {place}"]
-    return [f"{line}; likely causes, in this order:", *(f"             {number}. {cause}" for number, cause in enumerate(causes, start=1))]
+    return [
+        f"{line}; likely causes, in this order:",
+        *(f"             {number}. {cause}" for number, cause in enumerate(causes, start=1)),
+    ]
+
+
+def beside_writeup(run, score, test_clips):
+    """The write-up's accuracy for this network, and whether it is of these clips; on the lab's own also where the score
+    falls.
+    """
+    facts = run.facts
+    choice = facts.get("features") or facts.get("start")
+    theirs = writeup_accuracy(facts["step"], choice)
+    same = is_labs(facts["demo"], facts["class_mapping"], facts["mode"], test_clips, LAB_TEST_CLIPS)
+    if theirs is not None:
+        clips = (
+            f"the same {LAB_TEST_CLIPS} test clips"
+            if same
+            else f"the lab's {LAB_TEST_CLIPS} test clips, not comparable with these"
+        )
+        print(f"\nwrite-up   : accuracy {theirs:.4f} on {clips}")
+    if same:
+        print_expectation(run, choice, score)
+
+
+def print_expectation(run, choice, score, axis=None):
+    """Where a score on the lab's data falls among those of other solutions; nothing where none is known."""
+    for line in expectation(run.facts["step"], choice, score, axis):
+        print(line)

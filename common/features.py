@@ -6,4 +6,8 @@ N_ROWS = N_MELS + N_CHROMA
 SAMPLE_RATE = 22050  # Hz, librosa's default, which the course's extractor kept
 HOP_LENGTH = 512  # samples from one frame to the next, likewise
 NOTES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
-FEATURES = {"mel": slice(0, N_MELS), "chroma": slice(N_MELS, N_ROWS), "fused": slice(0, N_ROWS)}  # columns once frames are rows
+COLUMNS = {
+    "mel": slice(0, N_MELS),
+    "chroma": slice(N_MELS, N_ROWS),
+    "fused": slice(0, N_ROWS),
+}  # columns once frames are rows

@@ -1,18 +1,28 @@
 """Writing so that a reader finds the old file or the new one whole, never a part."""
 
+import argparse
 import contextlib
+import hashlib
+import io
 import json
 import os
 from pathlib import Path
 
+import torch
+
+from common.checkpoints import digest
 from common.errors import LabError, reason
+
+METRICS = "metrics.json"  # of a run, written last: a folder without it is a run that did not end
 
 
 def write_atomically(path, content, before=None):
-    """Writes bytes or text beside `path` and renames it into place. Raises LabError, naming the file, when the disk refuses.
+    """Writes bytes or text beside `path` and renames it into place. Raises LabError, naming the file, when the disk
+    refuses.
 
     Of a file's name that is no UTF-8 text stays \\udcXX, which JSON can read back.
-    before: the name that a file there already is kept under; whenever the process is killed, one of the two is there, whole.
+    before: the name that a file there already is kept under; whenever the process is killed, one of the two is there,
+    whole.
     """
     path = Path(path)
     unfinished = path.with_name(path.name + ".part")
@@ -30,5 +40,48 @@ def write_atomically(path, content, before=None):
         raise LabError(f"{path}: it cannot be written ({reason(error)}); --out DIR puts runs elsewhere") from error
 
 
+def checksum(content):
+    """The first 16 digits of the SHA-256 of bytes, or of an array's: what damage changes, wherever the project looks
+    for it.
+    """
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def make_folder(path):
+    """Makes a run's folder and those above it where they are not there yet; LabError, naming it, when the disk refuses."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(folder, error):
+    return LabError(f"{folder}: the run cannot be written there ({reason(error)}); --out DIR puts runs elsewhere")
+
+
 def write_json(path, content):
     write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def save_checkpoint(path, weights, facts, before=None):
+    """Writes a state dict {name: tensor} and a JSON-able dict of facts (architecture, classes, ids seen, data, ...),
+    atomically.
+
+    before: the name that a checkpoint there already is kept under.
+    """
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    text = json.dumps(facts, ensure_ascii=False)
+    buffer = io.BytesIO()
+    saved = {"weights": weights, "facts": text}
+    saved["sha256"] = digest(weights, text)
+    torch.save(saved, buffer)
+    write_atomically(path, buffer.getvalue(), before)
+
+
+def place(text):
+    """An argparse type: the name of a file or folder; an unset variable of a shell gives an empty one, which would mean
+    the default.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a file or folder was expected, not an empty text")
+    return text

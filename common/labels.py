@@ -1,4 +1,6 @@
-"""The lab's labels: genres and their merging to classes, the three emotion axes, and the label files in all their forms."""
+"""The lab's labels: genres and their merging to classes, the three emotion axes, and the label files in all their
+forms.
+"""
 
 import json
 import math
@@ -56,7 +58,9 @@ class LabelTransformer:
     def transform(self, labels):
         if isinstance(labels, str):
             if labels not in self.classes_:
-                raise LabError(f"class '{labels}' has no clip on the side that the classes were taken from: {', '.join(self.classes_)}")
+                raise LabError(
+                    f"class '{labels}' has no clip on the side that the classes were taken from: {', '.join(self.classes_)}"
+                )
             return self.classes_.index(labels)
         return [self.transform(label) for label in labels]
 
@@ -69,7 +73,8 @@ class LabelTransformer:
 
 
 def clip_id(name):
-    """A clip's id: the text before the first dot of its file's name, so that 1042.fused.full.npy.gz and 1042 are one clip.
+    """A clip's id: the text before the first dot of its file's name, so that 1042.fused.full.npy.gz and 1042 are one
+    clip.
 
     Composed characters (NFC), since label files and disks disagree on how an accented letter is written.
     """
@@ -77,7 +82,8 @@ def clip_id(name):
 
 
 def load_class_mapping(data):
-    """The table of the data folder: its class_mapping.json (genre to class, null drops it) where there is one, else the lab's.
+    """The table of the data folder: its class_mapping.json (genre to class, null drops it) where there is one, else the
+    lab's.
 
     Raises LabError when the file is no such table or leaves fewer than two classes.
     """
@@ -88,7 +94,9 @@ def load_class_mapping(data):
         table = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise LabError(f"{path}: a JSON object of genre to class was expected ({reason(error)})") from error
-    fits = isinstance(table, dict) and all(value is None or (isinstance(value, str) and value.strip()) for value in table.values())
+    fits = isinstance(table, dict) and all(
+        value is None or (isinstance(value, str) and value.strip()) for value in table.values()
+    )
     if not fits:
         raise LabError(f"{path}: a JSON object whose values are class names, or null to drop a genre, was expected")
     composed = {normal_name(genre): value and normal_name(value) for genre, value in table.items()}
@@ -102,9 +110,9 @@ def load_class_mapping(data):
 def read_genre_labels(path, class_mapping):
     """A genre label file (name, TAB or comma, genre) -> [(clip id, genre, line number)] in the file's order.
 
-    class_mapping: table whose keys are the genres allowed, None for any. The header is a first line whose name has no digit in it and no
-    .npy, and whose genre is none of the table's.
-    Raises LabError, naming file and line, for a line of another form, an id that stands twice, or a genre not in the table.
+    class_mapping: table whose keys are the genres allowed, None for any. The header is a first line whose name has no
+    digit in it and no .npy, and whose genre is none of the table's. Raises LabError, naming file and line, for a line
+    of another form, an id that stands twice, or a genre not in the table.
     """
     rows, header = [], False
     for number, line in label_lines(path):
@@ -116,7 +124,9 @@ def read_genre_labels(path, class_mapping):
             header = True
             continue  # Id<TAB>Genre
         if not separator or not ident or not genre or "\t" in genre:
-            raise LabError(f"{path}, line {number}: a file name, TAB or comma, and a genre were expected, not {line[:60]!r}")
+            raise LabError(
+                f"{path}, line {number}: a file name, TAB or comma, and a genre were expected, not {line[:60]!r}"
+            )
         if not known:
             raise LabError(
                 f"{path}, line {number}: genre {genre[:60]!r} is not one of {', '.join(sorted(class_mapping))}; "
@@ -129,8 +139,8 @@ def read_genre_labels(path, class_mapping):
 def read_emotion_labels(path):
     """A multitask label file (id, valence, energy, danceability; comma or TAB) -> [(clip id, (v, e, d), line number)].
 
-    The first line that is not blank is skipped unread, as the starter code does. Raises LabError, naming file and line, for anything but
-    three numbers within 0..1 behind an id that has not stood before.
+    The first line that is not blank is skipped unread, as the starter code does. Raises LabError, naming file and line,
+    for anything but three numbers within 0..1 behind an id that has not stood before.
     """
     rows = []
     for number, line in label_lines(path)[1:]:
@@ -140,14 +150,19 @@ def read_emotion_labels(path):
             values = tuple(float(field) for field in fields)
         except ValueError as error:
             raise LabError(expected) from error
-        if not clip_id(name) or len(values) != len(AXES) or not all(math.isfinite(value) and 0 <= value <= 1 for value in values):
+        if (
+            not clip_id(name)
+            or len(values) != len(AXES)
+            or not all(math.isfinite(value) and 0 <= value <= 1 for value in values)
+        ):
             raise LabError(expected)
         rows.append((clip_id(name), values, number))
     return each_once(path, rows)
 
 
 def label_lines(path):
-    """[(line number from 1, text)] of the lines that are not blank; LabError when the file is not there or is no UTF-8 text.
+    """[(line number from 1, text)] of the lines that are not blank; LabError when the file is not there or is no UTF-8
+    text.
 
     Composed characters (NFC), since files and disks disagree on how an accented letter is written.
     """
@@ -167,7 +182,9 @@ def each_once(path, rows):
     lines: dict = {}
     for ident, _, number in rows:
         if ident in lines:
-            raise LabError(f"{path}, line {number}: each clip once was expected, but '{ident}' stands in line {lines[ident]} too")
+            raise LabError(
+                f"{path}, line {number}: each clip once was expected, but '{ident}' stands in line {lines[ident]} too"
+            )
         lines[ident] = number
     return rows
 

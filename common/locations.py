@@ -1,30 +1,33 @@
-"""Where the data are: --data, the repository's data/, Kaggle, or the demo music; and what tells one data set from another."""
+"""Where the data are: --data, the repository's data/, Kaggle, or the demo music; and what tells one data set from
+another.
+"""
 
-import hashlib
 import json
 import os
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from common.errors import LabError, reason
+from common.errors import LabError
 from common.labels import CLASS_MAPPING_FILE, load_class_mapping
+from common.versions import fingerprint
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+# the folder above common/; of a script that has all of it in itself, the one in which it lies
+REPOSITORY = Path(__file__).resolve().parent.parent if __package__ else Path(__file__).resolve().parent
 KAGGLE_ROOTS = (
     "/kaggle/input/patreco3-multitask-affective-music/data",
     "../input/patreco3-multitask-affective-music/data",  # as the kernels of the course write it
 )
 GENRES, EMOTIONS = "fma_genre_spectrograms", "multitask_dataset"
-SAMPLED_FILES = 4  # of each folder and side, whose content the fingerprint knows
 MARKER = "demo_music.json"  # in a folder of demo music: how it was composed
 FOLDERS = (GENRES, f"{GENRES}_beat", EMOTIONS, f"{EMOTIONS}_beat")
 
 
 @dataclass(frozen=True)
 class LabData:
-    """One data folder in the lab's layout: its path, how it was found, its class table, and the demo music's marker where it is that."""
+    """One data folder in the lab's layout: its path, how it was found, its class table, and the demo music's marker
+    where it is that.
+    """
 
     path: Path
     origin: str
@@ -47,8 +50,16 @@ class LabData:
             text += f", classes by its {CLASS_MAPPING_FILE}"
         return text
 
+    def facts(self):
+        """What a run's checkpoint and metrics tell of the data."""
+        found = {"demo": self.demo, "data_path": str(self.path), "class_mapping": self.class_mapping}
+        found["data"] = self.fingerprint
+        return found
+
     def require(self, *folders):
-        """LabError, naming the file, where the training labels of one of these folders are not there: said before any work."""
+        """LabError, naming the file, where the training labels of one of these folders are not there: said before any
+        work.
+        """
         for folder in folders:
             if not (folder / "train_labels.txt").is_file():
                 raise LabError(f"{folder / 'train_labels.txt'}: a label file was expected there, this step needs it")
@@ -64,22 +75,8 @@ class LabData:
 
     @cached_property
     def fingerprint(self):
-        """A short hash that is equal for equal data: class table, demo marker, label files, file names, and the content of a few files.
-
-        Taken once, so that a folder that changes during a run cannot change it. Reading every byte would take minutes on the lab's data.
-        """
-        digest = hashlib.sha256(json.dumps([self.class_mapping, self.demo], sort_keys=True).encode())
-        for folder in FOLDERS:
-            for side in ("train", "test"):
-                files = sorted((self.path / folder / side).glob("*.npy*"))
-                sample = files[:: max(1, len(files) // SAMPLED_FILES)][:SAMPLED_FILES]
-                labels = self.path / folder / f"{side}_labels.txt"
-                try:
-                    checksums = [zlib.crc32(path.read_bytes()) for path in [*sample, labels] if path.is_file()]
-                except OSError as error:
-                    raise LabError(f"{self.path / folder / side}: readable files were expected ({reason(error)})") from error
-                digest.update(json.dumps([folder, side, [path.name for path in files], checksums]).encode())
-        return digest.hexdigest()[:16]
+        """See common.versions.fingerprint. Taken once, so that a folder that changes during a run cannot change it."""
+        return fingerprint(self, FOLDERS)
 
 
 def find_data(path=None, demo=None):
@@ -87,8 +84,9 @@ def find_data(path=None, demo=None):
 
     path: the lab's data folder as the user gave it; its parent and its children are recognised. None takes data/ in the
     repository, else Kaggle's folder, else demo music in demo_data/.
-    demo: a function that composes demo music into a folder, where it is not there yet, and returns the folder; without one, data that
-    are nowhere to be found are a LabError, and so is a `path`, or a data/ with something in it, that is no such folder.
+    demo: a function that composes demo music into a folder, where it is not there yet, and returns the folder; without
+    one, data that are nowhere to be found are a LabError, and so is a `path`, or a data/ with something in it, that is
+    no such folder.
     """
     if path is not None:
         return lab_data(*recognise(Path(path).expanduser(), "--data"))
@@ -104,9 +102,11 @@ def find_data(path=None, demo=None):
 
 
 def recognise(path, said):
-    """(the data folder, how it was found) for a path that is it, its parent, one of its four folders or one of their sides.
+    """(the data folder, how it was found) for a path that is it, its parent, one of its four folders or one of their
+    sides.
 
-    said: what named the path. Of several children that could be meant, data/ is; LabError where none is or no one knows which.
+    said: what named the path. Of several children that could be meant, data/ is; LabError where none is or no one knows
+    which.
     """
     path = path.resolve()
     if holds_lab(path):
@@ -121,7 +121,9 @@ def recognise(path, said):
 
 
 def holds_lab(path):
-    return any(os.path.isdir(path / folder) for folder in FOLDERS)  # Path.is_dir raises where the folder above may not be read
+    return any(
+        os.path.isdir(path / folder) for folder in FOLDERS
+    )  # Path.is_dir raises where the folder above may not be read
 
 
 def lab_data(path, origin):
@@ -130,7 +132,9 @@ def lab_data(path, origin):
 
 
 def read_marker(root):
-    """The facts that a folder of demo music tells about itself, or None where it is none. Raises LabError where they are damaged."""
+    """The facts that a folder of demo music tells about itself, or None where it is none. Raises LabError where they
+    are damaged.
+    """
     path = Path(root) / MARKER
     try:
         marker = json.loads(path.read_text(encoding="utf-8"))
@@ -138,5 +142,7 @@ def read_marker(root):
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise LabError(f"{path}: the marker of demo music was expected, it is damaged; remove the folder to compose it anew") from error
+        raise LabError(
+            f"{path}: the marker of demo music was expected, it is damaged; remove the folder to compose it anew"
+        ) from error
     return marker

@@ -29,7 +29,14 @@ def confusion_figure(confusion, classes, title):
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(counts.shape):
-        ax.text(column, row, counts[row, column], ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black")
+        ax.text(
+            column,
+            row,
+            counts[row, column],
+            ha="center",
+            va="center",
+            color="white" if shares[row, column] > 0.5 else "black",
+        )
     # a genre's name is text, even with a dollar sign in it
     ax.set_xticks(range(len(classes)), classes, rotation=45, ha="right", parse_math=False)
     ax.set_yticks(range(len(classes)), classes, parse_math=False)
@@ -39,7 +46,8 @@ def confusion_figure(confusion, classes, title):
 
 
 def curves_figure(history, loss_name, references, title, best_epoch):
-    """Learning curves from [{epoch, train_loss, val_loss, val_acc}]: losses, and on the right validation accuracy where there is one.
+    """Learning curves from [{epoch, train_loss, val_loss, val_acc}]: losses, and on the right validation accuracy where
+    there is one.
 
     references: {name: loss} of models that know nothing, drawn as level lines; best_epoch is marked on both.
     """
@@ -72,7 +80,9 @@ def scatter_figure(true, predicted, axis, rho, title):
     low, high = min(0, *true, *predicted), max(1, *true, *predicted)
     ax.plot([low, high], [low, high], color="grey", linewidth=1, label="identity")
     ax.set(xlim=(low, high), ylim=(low, high), xlabel=f"true {axis} (0 to 1)", ylabel=f"predicted {axis}")
-    ax.set_title(f"{title}: Spearman {'undefined' if rho is None else f'{rho:.3f}'}, {len(true)} test clips", fontsize=10)
+    ax.set_title(
+        f"{title}: Spearman {'undefined' if rho is None else f'{rho:.3f}'}, {len(true)} test clips", fontsize=10
+    )
     ax.legend(fontsize=8)
     ax.grid(alpha=0.3)
     return figure

@@ -1,13 +1,25 @@
-"""Progress bars with the time left, on stderr, so that stdout holds the logs alone."""
+"""Progress bars with the time left, on stderr, so that stdout holds the logs alone; the log, and what a run has used."""
 
 import os
 import sys
+import time
+from contextlib import ExitStack, contextmanager, redirect_stdout
 
+import numpy as np
+import torch
 from tqdm import tqdm
+
+from common.errors import LabError, reason
+from common.files import make_folder, unwritable
+
+IN_SINGLE_FILE = False  # left out of the single file of a step: no number depends on it
+
+MEMORY_ERRORS = (torch.cuda.OutOfMemoryError, MemoryError)  # PyTorch says it of the CPU by a RuntimeError
 
 
 def progress(iterable, description, unit, inner=False, total=None):
-    """The iterable behind a bar. Where stderr is no terminal the bar writes a line every 10 s, and an inner bar nothing at all.
+    """The iterable behind a bar. Where stderr is no terminal the bar writes a line every 10 s, and an inner bar nothing
+    at all.
 
     total: how many there are, where the iterable has no length; an iterable that goes on has an attribute `done`.
     """
@@ -33,3 +45,90 @@ def note(text):
 
 def bars_are_off():
     return bool(os.environ.get("TQDM_DISABLE"))  # tqdm's own variable, which it reads when it is imported alone
+
+
+@contextmanager
+def full_memory_in_a_sentence(arguments):
+    """LabError, naming --batch-size, where the memory holds no batch."""
+    try:
+        yield
+    except Exception as error:
+        if "batch_size" in arguments and (isinstance(error, MEMORY_ERRORS) or "DefaultCPUAllocator" in str(error)):
+            size = arguments["batch_size"]
+            raise LabError(f"--batch-size {size}: a batch of fewer clips was expected, the memory is full") from error
+        raise
+
+
+@contextmanager
+def logged(run):
+    """What is printed goes into <run's folder>/log.txt too, by a Tee that is run.log. LabError where that cannot be
+    written.
+    """
+    make_folder(run.folder)
+    with ExitStack() as held:
+        try:
+            log = held.enter_context(open(run.folder / "log.txt", "wb", buffering=0))
+        except OSError as error:
+            raise unwritable(run.folder, error) from error
+        run.log = held.enter_context(redirect_stdout(Tee(sys.stdout, log)))
+        yield
+
+
+class Tee:
+    """A stream that writes to the screen and to the log, with any progress bar out of the way.
+
+    log: an unbuffered binary file, so that nothing waits in memory when the process is killed; written: all texts so
+    far.
+    """
+
+    def __init__(self, screen, log):
+        self.screen, self.log, self.written = screen, log, []
+
+    def write(self, text):
+        with tqdm.external_write_mode(file=self.screen):
+            self.screen.write(text)
+        self.written.append(text)
+        rest = text.encode("utf-8", "backslashreplace")
+        try:
+            while rest:
+                rest = rest[self.log.write(rest) :]
+        except OSError as error:
+            raise LabError(
+                f"{self.log.name}: the log cannot be written ({reason(error)}); --out DIR puts runs elsewhere"
+            ) from error
+
+    def flush(self):
+        self.screen.flush()
+
+
+class Clock:
+    """When a run began, and how long each of its epochs took, in seconds."""
+
+    def __init__(self):
+        self.started, self.epoch_seconds = time.monotonic(), []
+
+
+def used_by(clock):
+    """Seconds since a Clock began, the median of its epochs', and the memory that the process has had at most, in MB."""
+    per_epoch = round(float(np.median(clock.epoch_seconds)), 3) if clock.epoch_seconds else None
+    return {
+        "seconds": round(time.monotonic() - clock.started, 1),
+        "epoch_seconds": per_epoch,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def note_used(folder, used):
+    """A line on stderr: what the run in a folder has used, as used_by gives it."""
+    memory = f", peak memory {used['peak_memory_mb']} MB" if used["peak_memory_mb"] else ""
+    note(f"{folder}: {used['seconds']} s{memory}")
+
+
+def peak_memory_mb():
+    """The largest resident size that this process has had, mapped files included; None where the system does not tell."""
+    if os.name != "posix":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (1024 * 1024 if sys.platform == "darwin" else 1024)

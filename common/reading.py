@@ -33,7 +33,9 @@ def read_fused_spectrogram(path):
         raise LabError(f"{path}: {size} bytes were expected behind its header, but there are {there}")
     array = np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
     if not np.isfinite(array).all():
-        raise LabError(f"{path}: finite values were expected, but {int((~np.isfinite(array)).sum())} of them are NaN or infinite")
+        raise LabError(
+            f"{path}: finite values were expected, but {int((~np.isfinite(array)).sum())} of them are NaN or infinite"
+        )
     if max(array.max(), -array.min()) > LARGEST:
         raise LabError(f"{path}: decibels and chroma were expected, but a value lies beyond {LARGEST:g}")
     return np.ascontiguousarray(array.T, dtype=np.float32)
@@ -50,7 +52,9 @@ def read_chromagram(path):
 
 
 def parse_header(file):
-    """An open .npy stream, read up to its body -> (shape (140, T), column order?, dtype, bytes of the body); LabError if it is none."""
+    """An open .npy stream, read up to its body -> (shape (140, T), column order?, dtype, bytes of the body); LabError
+    if it is none.
+    """
     version = np.lib.format.read_magic(file)
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran_order, dtype = header(file)
@@ -64,7 +68,8 @@ def parse_header(file):
 def find_spectrograms(folder):
     """{clip id: path} of the .npy and .npy.gz files in a folder, whatever stands between id and ending.
 
-    Of several files of one clip the lab's own name, <id>.fused.full.npy, wins. Raises LabError when there is no such folder.
+    Of several files of one clip the lab's own name, <id>.fused.full.npy, wins. Raises LabError when there is no such
+    folder.
     """
     folder = Path(folder)
     try:

@@ -1,27 +1,111 @@
-"""Going on after an interruption: the whole state of training, saved after every epoch, and how a later process takes it up."""
+"""Going on after an interruption: the whole state of training, saved after every epoch, and how a later process takes
+it up.
+"""
 
 import json
 import os
+import shlex
+import shutil
 import sys
 import time
+from contextlib import contextmanager
 
 import torch
+from filelock import FileLock, Timeout
 
-from common.checkpoints import read_checkpoint, save_checkpoint
+from common.checkpoints import read_checkpoint
 from common.errors import LabError, reason
+from common.files import METRICS, make_folder, save_checkpoint, unwritable
 from common.versions import versions
 
-# Arguments that change no weight: where things lie, what is done beside the training, how many seeds. All others must be as they were.
-FREE = {"data", "cache", "no_cache", "out", "device", "no_baselines", "seeds", "submit", "submit_header", "submit_suffix"}
+IN_SINGLE_FILE = False  # left out of the single file of a step: it trains from the first epoch to the last in one go
+
+RESUME = "resume"  # among the arguments, of which a run keeps all others
+# Arguments that change no weight: where things lie, what is done beside the training, how many seeds. All others must
+# be as they were.
+FREE = {"data", "cache", "no_cache", "out", "device", "baselines", "seeds", "submit", "submit_header", "submit_suffix"}
+
+
+def add_resume_flag(parser):
+    """Adds --resume."""
+    parser.add_argument(
+        "--resume", action="store_true", help="go on after the last epoch that the same run in --out has saved"
+    )
+
+
+def how_to_go_on():
+    """Behind "stopped by Ctrl-C": the command that goes on, where the KeyboardInterrupt at hand is from own_folder."""
+    again = shlex.join(["python", *(word for word in sys.argv if word != "--resume"), "--resume"])
+    return f"; this goes on after the last whole epoch: {again}" if getattr(sys.exc_info()[1], "args", ()) else ""
+
+
+@contextmanager
+def own_folder(run, resume):
+    """The folder of a Run for this process alone, until the context ends; run.saved: the states to go on from, see
+    read_states.
+
+    An earlier run there is renamed to <variant>.old-<n>, and back again where this one fails before it has saved
+    anything. With resume, a folder that holds a state of training is gone on with instead; None where the step saves
+    none. Raises LabError where another process is writing it, and where the state is of other arguments or data; a
+    KeyboardInterrupt with words says that --resume would help.
+    """
+    folder = run.folder
+    make_folder(folder.parent)
+    try:
+        lock = FileLock(folder.parent / f".{folder.name}.lock", timeout=0).acquire()
+    except Timeout as error:
+        raise LabError(f"{folder}: another process is writing this run; wait for it, or give another --out") from error
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    with lock:
+        try:
+            run.saved = read_states(folder, run.arguments, run.facts["data"]) if resume else {}
+            earlier = None if run.saved else keep_earlier(folder)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        try:
+            yield
+        except BaseException as error:
+            if holds_nothing(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+                if earlier and not folder.exists():
+                    earlier.rename(folder)
+            if isinstance(error, KeyboardInterrupt) and run.facts["mode"] == "full" and resume is not None:
+                raise KeyboardInterrupt("--resume goes on") from error
+            raise
+
+
+def keep_earlier(folder):
+    """Renames a folder that is there already to the first free <name>.old-<n>; returns its new path, None where there
+    was none.
+
+    What a process left that was killed before it had saved anything is removed.
+    """
+    if folder.is_dir() and holds_nothing(folder):
+        shutil.rmtree(folder)
+    if not folder.exists():
+        return None
+    number = 1
+    while folder.with_name(f"{folder.name}.old-{number}").exists():
+        number += 1
+    return folder.rename(folder.with_name(f"{folder.name}.old-{number}"))
+
+
+def holds_nothing(folder):
+    """Whether a run's folder has neither weights nor metrics in it."""
+    return not any(folder.glob("*.pt")) and not (folder / METRICS).exists()
 
 
 def resumable(epochs, run, model, optimizer, loader, best, history, *more, name=""):
-    """The epochs, for `for`, with the whole state of training saved after each: `epochs = resumable(range(25), run, ...)`.
+    """The epochs, for `for`, with the whole state of training saved after each: `epochs = resumable(range(25), run,
+    ...)`.
 
-    Where the run goes on from a saved state (--resume), that is put back now: its log lines are printed again, best<name>.pt is written
-    again, and only the epochs after it are left. The state lies in the run's folder, state<name>.pt; a dry run saves none. An epoch that
-    ends in `break` is not saved, so that a later --resume runs it again and breaks there again.
-    loader: the training split's; best: a BestEpoch; more: see TrainingState. Deleted, the statement changes nothing but that.
+    Where the run goes on from a saved state (--resume), that is put back now: its log lines are printed again,
+    best<name>.pt is written again, and only the epochs after it are left. The state lies in the run's folder,
+    state<name>.pt; a dry run saves none. An epoch that ends in `break` is not saved, so that a later --resume runs it
+    again and breaks there again.
+    loader: the training split's; best: a BestEpoch; more: see TrainingState. Deleted, the statement changes nothing but
+    that.
     """
     return ResumableEpochs(epochs, run, TrainingState(model, optimizer, loader, best, history, *more), name)
 
@@ -50,7 +134,7 @@ class ResumableEpochs:
         for epoch in self.epochs[self.done :]:
             started = time.monotonic()
             yield epoch
-            run.epoch_seconds.append(time.monotonic() - started)
+            run.clock.epoch_seconds.append(time.monotonic() - started)
             if run.facts["mode"] == "full":
                 facts = {"arguments": run.arguments, "data": run.facts["data"], "versions": versions(), "epoch": epoch}
                 log = "".join(run.log.written[self.begun :])
@@ -58,8 +142,13 @@ class ResumableEpochs:
 
 
 def tell_resumed(facts, arguments):
-    """On stderr, since the log shall be as if nothing had happened: after which epoch the run goes on, and what may make it round anew."""
-    then, now = {**facts["versions"], "device": facts["arguments"]["device"]}, {**versions(), "device": arguments["device"]}
+    """On stderr, since the log shall be as if nothing had happened: after which epoch the run goes on, and what may
+    make it round anew.
+    """
+    then, now = (
+        {**facts["versions"], "device": facts["arguments"]["device"]},
+        {**versions(), "device": arguments["device"]},
+    )
     changed = [f"{name} {then.get(name)} is now {value}" for name, value in now.items() if then.get(name) != value]
     caution = f"; {', '.join(changed)}: figures may differ in their last digits" if changed else ""
     print(f"resumed after epoch {facts['epoch']}{caution}", file=sys.stderr)
@@ -68,8 +157,8 @@ def tell_resumed(facts, arguments):
 class TrainingState:
     """All that training changes from one epoch to the next, on its way to a file and back.
 
-    loader: with an EpochBatches, whose epoch fixes the order of the next pass; best: a BestEpoch; history: a list; more: whatever else
-    learns or counts and has state_dict and load_state_dict, such as a schedule of learning rates.
+    loader: with an EpochBatches, whose epoch fixes the order of the next pass; best: a BestEpoch; history: a list;
+    more: whatever else learns or counts and has state_dict and load_state_dict, such as a schedule of learning rates.
     """
 
     def __init__(self, model, optimizer, loader, best, history, *more):
@@ -77,7 +166,9 @@ class TrainingState:
         self.parts = [model, optimizer, *more]
 
     def save(self, path, facts):
-        """Writes it with a dict of facts as a checkpoint file, atomically; the file that was there is kept under the name before(path)."""
+        """Writes it with a dict of facts as a checkpoint file, atomically; the file that was there is kept under the
+        name before(path).
+        """
         state = {
             "parts": [part.state_dict() for part in self.parts],
             "random": [torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []],
@@ -90,12 +181,16 @@ class TrainingState:
         save_checkpoint(path, tensors, facts, before(path))
 
     def restore(self, state):
-        """Puts a saved state back. A tensor of the optimizer gets its parameter's layout, since another one can round differently."""
+        """Puts a saved state back. A tensor of the optimizer gets its parameter's layout, since another one can round
+        differently.
+        """
         try:
             for part, saved in zip(self.parts, state["parts"], strict=True):
                 part.load_state_dict(saved)
         except (KeyError, RuntimeError, ValueError) as error:
-            raise LabError(f"--resume: the saved state is of another network or optimizer ({reason(error)}); give another --out") from error
+            raise LabError(
+                f"--resume: the saved state is of another network or optimizer ({reason(error)}); give another --out"
+            ) from error
         for weight in (weight for group in self.optimizer.param_groups for weight in group["params"]):
             for name, value in self.optimizer.state.get(weight, {}).items():
                 if torch.is_tensor(value) and value.dim() > 1:
@@ -146,13 +241,19 @@ def refuse_others(folder, facts, arguments, fingerprint):
         if given.get(name) != saved.get(name):
             here, there = (json.dumps(values.get(name), ensure_ascii=False) for values in (given, saved))
             flag = "--" + name.replace("_", "-")
-            raise LabError(f"{flag} {here}: the run in {folder} has {there}, and --resume goes on with the same; else give another --out")
+            raise LabError(
+                f"{flag} {here}: the run in {folder} has {there}, and --resume goes on with the same; else give another --out"
+            )
     if facts["data"] != fingerprint:
-        raise LabError(f"--data {arguments['data']}: the run in {folder} has seen other data; --resume goes on with the same ones alone")
+        raise LabError(
+            f"--data {arguments['data']}: the run in {folder} has seen other data; --resume goes on with the same ones alone"
+        )
 
 
 def flattened(value, tensors):
-    """A nested structure as JSON can hold it, its tensors put into `tensors` and named in their place; tuples and keys survive."""
+    """A nested structure as JSON can hold it, its tensors put into `tensors` and named in their place; tuples and keys
+    survive.
+    """
     if torch.is_tensor(value):
         tensors[str(len(tensors))] = value
         return {"tensor": str(len(tensors) - 1)}

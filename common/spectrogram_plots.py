@@ -1,6 +1,7 @@
 """The figures of step 1: mel spectrograms and chromagrams, full and beat-synced, and how many clips each genre has.
 
-A clip is drawn from (label, full, beat): the words for its title, and its (T, 140) frames and (B, 140) beats; 1 of either is enough.
+A clip is drawn from (label, full, beat): the words for its title, and its (T, 140) frames and (B, 140) beats; 1 of
+either is enough.
 """
 
 import math
@@ -16,8 +17,8 @@ QUIETEST = -80.0  # dB, where the course's extractor cuts off
 
 
 def mel_of(hertz):
-    """A frequency on the mel scale of Slaney's Auditory Toolbox (1998), librosa's default: 200/3 Hz a mel up to 1000 Hz, which is 15 mel;
-    above that 27 mel make a factor of 6.4.
+    """A frequency on the mel scale of Slaney's Auditory Toolbox (1998), librosa's default: 200/3 Hz a mel up to 1000
+    Hz, which is 15 mel; above that 27 mel make a factor of 6.4.
     """
     return hertz * 3 / 200 if hertz < 1000 else 15 + 27 * math.log(hertz / 1000) / math.log(6.4)
 
@@ -25,7 +26,8 @@ def mel_of(hertz):
 def mel_band_of(hertz):
     """The row of a mel spectrogram, a fraction of one included, at which a frequency lies.
 
-    librosa.filters.mel: band k has its peak at the (k+1)-th of 130 points that lie evenly in mel from 0 (the 0-th) to half the sample rate.
+    librosa.filters.mel: band k has its peak at the (k+1)-th of 130 points that lie evenly in mel from 0 (the 0-th) to
+    half the sample rate.
     """
     return mel_of(hertz) / mel_of(SAMPLE_RATE / 2) * (N_MELS + 1) - 1
 
@@ -59,8 +61,12 @@ def pair_figure(clips, draw, what, unit):
 
 
 def draw_mel(ax, clip, title, beats=False):
-    """The first 128 columns of a clip (T, 140) on an axis in Hz; the colours span -80..0 dB in every picture, so that they compare."""
-    smoothing = "nearest" if beats else None  # a full clip has more frames than the picture has columns: matplotlib's default averages them
+    """The first 128 columns of a clip (T, 140) on an axis in Hz; the colours span -80..0 dB in every picture, so that
+    they compare.
+    """
+    smoothing = (
+        "nearest" if beats else None
+    )  # a full clip has more frames than the picture has columns: matplotlib's default averages them
     image = draw_rows(ax, clip[:, :N_MELS], title, beats, cmap="magma", vmin=QUIETEST, vmax=0, interpolation=smoothing)
     ax.set_yticks([mel_band_of(hertz) for hertz in MEL_TICKS], [str(hertz) for hertz in MEL_TICKS], fontsize=8)
     ax.set_ylabel("frequency (Hz, mel scale)")
@@ -96,10 +102,15 @@ def histograms_figure(genre_counts, class_mapping):
     figure, (axes,) = new_figure(13, max(3.5, 0.28 * len(genres) + 1.5), 1, 2, sharex=True)
     class_counts = count_classes(genre_counts, class_mapping)
     dropped = [class_mapping[genre] is None for genre in genres]
-    names = [genre if class_mapping[genre] in (genre, None) else f"{genre} → {class_mapping[genre]}" for genre in genres]
+    names = [
+        genre if class_mapping[genre] in (genre, None) else f"{genre} → {class_mapping[genre]}" for genre in genres
+    ]
     draw_bars(axes[0], names, [genre_counts[genre] for genre in genres], ["0.7" if gone else "C0" for gone in dropped])
     axes[0].set_ylabel("genre")
-    axes[0].set_title(f"before the mapping: {len(genres)} genres{f', {sum(dropped)} dropped (grey)' if any(dropped) else ''}", fontsize=10)
+    axes[0].set_title(
+        f"before the mapping: {len(genres)} genres{f', {sum(dropped)} dropped (grey)' if any(dropped) else ''}",
+        fontsize=10,
+    )
     draw_bars(axes[1], list(class_counts), list(class_counts.values()), "C0")
     axes[1].set_ylabel("class")
     axes[1].set_title(f"after the mapping: {len(class_counts)} classes", fontsize=10)
@@ -109,7 +120,9 @@ def histograms_figure(genre_counts, class_mapping):
 def count_classes(genre_counts, class_mapping):
     """{class: clips} by name from {genre: clips}, without the genres that the mapping drops."""
     classes = sorted({class_mapping[genre] for genre in genre_counts} - {None})
-    return {name: sum(count for genre, count in genre_counts.items() if class_mapping[genre] == name) for name in classes}
+    return {
+        name: sum(count for genre, count in genre_counts.items() if class_mapping[genre] == name) for name in classes
+    }
 
 
 def draw_bars(ax, names, counts, colours):

@@ -5,27 +5,50 @@ import os
 from pathlib import Path
 
 from common.errors import LabError, shown
-from common.files import write_atomically
+from common.files import place, write_atomically
 from common.labels import AXES
+
+IN_SINGLE_FILE = False  # left out of the single file of a step: it reports on clips with labels
 
 HANDOUT_HEADER = "Id.fused.full.npy.gz"  # as the course's handout prints it; other years' differ
 HANDOUT_SUFFIX = ".fused.full.npy.gz"
 
 
+def add_submit_flags(parser):
+    """Adds the flags for the competition's file."""
+    parser.add_argument(
+        "--submit", type=place, metavar="FILE", help="write the competition's file for the unlabelled test side"
+    )
+    parser.add_argument(
+        "--submit-header", default=HANDOUT_HEADER, metavar="TEXT", help="its first column's name (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--submit-suffix",
+        default=HANDOUT_SUFFIX,
+        metavar="TEXT",
+        help="what follows an id in it (default: %(default)s)",
+    )
+
+
 def check_place(path, *names):
-    """LabError where the file could not be written, for want of its folder or because of these names: a step asks before it trains."""
+    """LabError where the file could not be written, for want of its folder or because of these names: a step asks
+    before it trains.
+    """
     if Path(path).is_dir() or not os.access(Path(path).absolute().parent, os.W_OK):
         raise LabError(f"--submit {path}: the name of a file in a folder that is there and can be written was expected")
     for text in names:
         if "," in text or len(f"|{text}|".splitlines()) > 1:
-            raise LabError(f"{path}: names without comma and line break were expected, not {shown(text)}; nothing was written")
+            raise LabError(
+                f"{path}: names without comma and line break were expected, not {shown(text)}; nothing was written"
+            )
 
 
 def write_submission(path, ids, values, header=HANDOUT_HEADER, suffix=HANDOUT_SUFFIX):
     """Writes <id><suffix>,<valence>,<energy>,<danceability> in plain decimals below a header line, whole or not at all.
 
-    ids: clip ids, each once; values: (n, 3) finite numbers. Raises LabError, naming the file, where a value is not finite, where an axis
-    is the same for every clip, since the judge's rank correlation is undefined then, or where a comma or line break would make a row two.
+    ids: clip ids, each once; values: (n, 3) finite numbers. Raises LabError, naming the file, where a value is not
+    finite, where an axis is the same for every clip, since the judge's rank correlation is undefined then, or where a
+    comma or line break would make a row two.
     """
     if len(set(ids)) != len(ids) or len(ids) != len(values):
         raise ValueError("one row of values for each clip, and each clip once, was expected")
@@ -34,6 +57,11 @@ def write_submission(path, ids, values, header=HANDOUT_HEADER, suffix=HANDOUT_SU
         if not all(math.isfinite(value) for value in column):
             raise LabError(f"{path}: finite predictions were expected, but {axis} has others; nothing was written")
         if len({f"{value:.6f}" for value in column}) == 1:
-            raise LabError(f"{path}: {axis} is predicted alike for every clip, which has no rank correlation; nothing was written")
-    rows = [",".join([f"{ident}{suffix}", *(f"{value:.6f}" for value in row)]) for ident, row in zip(ids, values, strict=True)]
+            raise LabError(
+                f"{path}: {axis} is predicted alike for every clip, which has no rank correlation; nothing was written"
+            )
+    rows = [
+        ",".join([f"{ident}{suffix}", *(f"{value:.6f}" for value in row)])
+        for ident, row in zip(ids, values, strict=True)
+    ]
     write_atomically(path, "\n".join([",".join([header, *AXES]), *rows]) + "\n")

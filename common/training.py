@@ -11,7 +11,8 @@ from common.errors import LabError
 
 
 class Evaluation(NamedTuple):
-    """What evaluate returns: the loss over all clips at once, and outputs (n, ...), targets (n, ...) on the CPU in the loader's order.
+    """What evaluate returns: the loss over all clips at once, and outputs (n, ...), targets (n, ...) on the CPU in the
+    loader's order.
 
     loss is a list where the loss function returns several numbers.
     """
@@ -31,7 +32,8 @@ def use_huge_pages():
 
 
 def train_epoch(model, loader, loss_function, optimizer, device="cpu"):
-    """One pass over the loader's batches (x, y, lengths); returns the mean loss per clip, the last, smaller batch counted by its size.
+    """One pass over the loader's batches (x, y, lengths); returns the mean loss per clip, the last, smaller batch
+    counted by its size.
 
     A loss function may return several numbers (k,): the first is minimised, the means of all are returned as a list.
     Raises LabError, naming step and clips, where a loss is not finite.
@@ -57,7 +59,9 @@ def train_epoch(model, loader, loss_function, optimizer, device="cpu"):
 
 @torch.inference_mode()
 def evaluate(model, loader, loss_function, device="cpu"):
-    """The model's outputs over a loader without training it: dropout off, batch norm from its running statistics. See Evaluation."""
+    """The model's outputs over a loader without training it: dropout off, batch norm from its running statistics. See
+    Evaluation.
+    """
     model.eval()
     outputs, targets = [], []
     for x, y, lengths in loader:
@@ -73,7 +77,9 @@ def mixed_precision(device):
     """The context for a forward pass: on an NVIDIA GPU bfloat16 where the chip has it, else float16; elsewhere nothing."""
     if torch.device(device).type != "cuda":
         return contextlib.nullcontext()
-    return torch.autocast("cuda", dtype=torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16)
+    return torch.autocast(
+        "cuda", dtype=torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    )
 
 
 def gradient_scaler(device):
@@ -92,7 +98,9 @@ def batch_clips(loader):
 
 
 def train_mode(model):
-    """Training mode for all but those parts of the model whose every parameter is frozen: batch norm would learn in them otherwise."""
+    """Training mode for all but those parts of the model whose every parameter is frozen: batch norm would learn in
+    them otherwise.
+    """
     model.train()
     for part in model.children():
         parameters = list(part.parameters())
@@ -103,8 +111,9 @@ def train_mode(model):
 class BestEpoch:
     """Keeps a copy of the weights of the epoch with the highest score; the first one wins a tie, and NaN never wins.
 
-    score: one number or several, compared one after the other. Until an epoch has won, the weights are those the model came with.
-    update(epoch, score, model) returns True when this epoch is the new best; restore(model) puts the best weights back.
+    score: one number or several, compared one after the other. Until an epoch has won, the weights are those the model
+    came with. update(epoch, score, model) returns True when this epoch is the new best; restore(model) puts the best
+    weights back.
     """
 
     def __init__(self, model):
@@ -120,66 +129,12 @@ class BestEpoch:
 
     def restore(self, model):
         if self.tried and self.epoch is None:
-            raise LabError(f"none of {self.tried} epochs had a finite loss in validation, so none is best; a lower --lr usually helps")
+            raise LabError(
+                f"none of {self.tried} epochs had a finite loss in validation, so none is best; a lower --lr usually helps"
+            )
         model.load_state_dict(self.weights)
 
 
 def copy_weights(model):
     """A copy on the CPU of every parameter and buffer, {name: tensor}, which training on does not change."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-
-
-OVERFIT_RATE = 1e-3  # Adam's own default; the write-up's 1e-4 for its LSTMs needs thousands of steps for one batch
-OVERFIT_CLIP = 0.1  # largest gradient norm, of a loss in units of the constant's; over 400 frames an LSTM's explodes now and then
-
-
-def overfit_batch(model, loader, loss_function, optimizer, device="cpu", steps=1000):
-    """The course's check before any long run: can the model learn one batch by heart? Prints the loss as it falls, and a verdict.
-
-    Trains on the loader's first batch alone, at most `steps` times, until its loss is a thirtieth of the constant's: of a model that
-    gives every clip the batch's class shares, or its mean. Without weight decay, at a rate of at least OVERFIT_RATE and with gradients
-    cut to OVERFIT_CLIP: the question is whether it can learn, not how a long run would.
-    Returns {"overfit": "learns" | "slow" | "stuck" | "diverges", "loss": the last loss, None where it is not finite}.
-    """
-    train_mode(model)
-    batch = [tensor.to(device) for tensor in next(iter(loader))]
-    x, y, lengths = batch
-    for group in optimizer.param_groups:
-        group["lr"], group["weight_decay"] = max(group["lr"], OVERFIT_RATE), 0.0
-    rate = optimizer.param_groups[0]["lr"]
-    print(f"overfitting one batch of {len(y)} clips for at most {steps} steps at rate {rate:g}, no weight decay, gradients cut")
-    for step in range(steps):
-        outputs = model(x, lengths)
-        loss = loss_function(outputs, y).flatten()[0]
-        if step == 0:
-            first = loss.item()
-            constant = constant_loss(loss_function, outputs.detach(), y) or first  # equal labels leave it nothing to lose
-            print(f"the best constant answer has a loss of {constant:.4g} on it")
-        optimizer.zero_grad()
-        (loss / constant).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), OVERFIT_CLIP)
-        optimizer.step()
-        loss = loss.item()
-        if step % 20 == 0:
-            print(f"step : {step} ,loss = {loss}")
-        if not math.isfinite(loss) or loss < constant / 30:
-            break
-    learnt, grown = loss < constant / 30, not loss < 2 * max(first, constant)
-    verdict = "learns" if learnt else "diverges" if grown else "stuck" if loss > 0.8 * constant else "slow"
-    advice = {
-        "learns": "the loss of one batch goes to 0: model, labels and loss fit together, a long run is worth its time",
-        "slow": "the loss falls but is not near 0 yet: try a higher --lr",
-        "stuck": "the loss stays at the constant's: try a higher --lr, then look at the labels' order and at the input's scale",
-        "diverges": "the loss grows: try a tenth of --lr",
-    }
-    print(f"verdict : {verdict}, loss {loss:.4g} after {step + 1} steps; {advice[verdict]}")
-    return {"overfit": verdict, "loss": loss if math.isfinite(loss) else None}
-
-
-def constant_loss(loss_function, outputs, y):
-    """The loss of the best answer that is the same for every clip of a batch: its class shares, or its mean; outputs: the model's."""
-    if y.is_floating_point():
-        constant = y.mean(dim=0)
-    else:
-        constant = torch.bincount(y, minlength=outputs.shape[1]).to(outputs.dtype).div(len(y)).clamp(min=1e-30).log()
-    return loss_function(constant.expand_as(outputs), y).flatten()[0].item()

@@ -1,7 +1,9 @@
-"""The write-up's figures as data, by the step that they come from: measured by its authors in 2020-21 on the lab's music.
+"""The write-up's figures as data, by the step that they come from: measured by its authors in 2020-21 on the lab's
+music.
 
-None of them is a target for other data; the steps and the report print them beside their own, and say so where the data are not the
-lab's. Shares, losses and correlations are rounded to four decimals; step 6's reports have two in the write-up itself.
+None of them is a target for other data; the steps and the report print them beside their own, and say so where the data
+are not the lab's. Shares, losses and correlations are rounded to four decimals; step 6's reports have two in the
+write-up itself.
 """
 
 # Which clips a figure of the write-up is of, in its own words or by what its figures can only be multiples of.
@@ -59,7 +61,11 @@ STEP7A_DIGITS = {  # what it shows of ConvNetJS's network on one digit of MNIST
 }  # fmt: skip
 
 STEP7_EPOCHS = 25
-STEP7_CNN = {"test_acc": 0.4435, "val_acc": 0.4697, "train_loss": 0.0146}  # 255 of 575; the rest at the last of its 25 epochs
+STEP7_CNN = {
+    "test_acc": 0.4435,
+    "val_acc": 0.4697,
+    "train_loss": 0.0146,
+}  # 255 of 575; the rest at the last of its 25 epochs
 STEP7_CONFUSION = (  # rows true, columns predicted, both in the order of CLASSES
     (3, 1, 0, 12, 5, 4, 4, 2, 8, 1),
     (0, 24, 5, 6, 0, 3, 1, 0, 0, 1),
@@ -84,7 +90,11 @@ STEP8_LOSSES = {  # last logged (training, validation): the LSTM's of epoch 14, 
 }
 
 STEP9_EPOCHS = 10
-STEP9_GENRES = {"test_acc": 0.4383, "val_acc": 0.4513, "train_loss": 0.0144}  # 9c: 252 of 575; the rest at the last of its 25 epochs
+STEP9_GENRES = {
+    "test_acc": 0.4383,
+    "val_acc": 0.4513,
+    "train_loss": 0.0144,
+}  # 9c: 252 of 575; the rest at the last of its 25 epochs
 STEP9_CONFUSION = (
     (4, 0, 1, 17, 1, 2, 4, 0, 10, 1),
     (0, 22, 4, 7, 0, 4, 1, 0, 2, 0),
@@ -101,7 +111,12 @@ STEP9_SPEARMAN = {"valence": 0.4294}  # 9d: after transfer; what it holds agains
 STEP9_LOSSES = {"valence": (0.0294, 0.0827)}
 
 STEP10_EPOCHS = 31
-STEP10_SPEARMAN = {"valence": 0.1742, "energy": 0.5486, "danceability": 0.3660, "mean": 0.3629}  # the mean is ours, of its three
+STEP10_SPEARMAN = {
+    "valence": 0.1742,
+    "energy": 0.5486,
+    "danceability": 0.3660,
+    "mean": 0.3629,
+}  # the mean is ours, of its three
 STEP10_LOSSES = (0.0117, 0.0816)  # weighted sums in training and validation at epoch 30, the last that it shows
 
 NOT_COMPARABLE = "not comparable: the write-up's figures are of the lab's 575 test clips, these data are others"

@@ -1,7 +1,9 @@
-"""What the steps compute, written again in numpy and plain PyTorch as a reader of the assignment would, importing nothing of the project.
+"""What the steps compute, written again in numpy and plain PyTorch as a reader of the assignment would, importing
+nothing of the project.
 
-The tests of tests/test_numbers_*.py compare every number that a script prints or saves with what these functions get from the data.
-Networks have the same parameter names and are made in the same order, so that a seed gives the same initial weights and a checkpoint fits.
+The tests of tests/test_numbers_*.py compare every number that a script prints or saves with what these functions get
+from the data. Networks have the same parameter names and are made in the same order, so that a seed gives the same
+initial weights and a checkpoint fits.
 """
 
 import json
@@ -33,7 +35,9 @@ class LSTM(nn.Module):
 
 
 class CNN(nn.Module):
-    """Four stages of convolution, batch norm, ReLU and pooling; frames behind a clip's end are 0 after every stage; mean over time."""
+    """Four stages of convolution, batch norm, ReLU and pooling; frames behind a clip's end are 0 after every stage;
+    mean over time.
+    """
 
     def __init__(self, bands=128, channels=(16, 32, 64, 128)):
         super().__init__()
@@ -140,7 +144,9 @@ def train(
     weight_decay=0.0,
     features="mel",
 ):
-    """Yields (training loss, {val id: output}, validation loss) of each epoch, the model being trained on; targets: {id: number or row}."""
+    """Yields (training loss, {val id: output}, validation loss) of each epoch, the model being trained on; targets:
+    {id: number or row}.
+    """
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=lr, weight_decay=weight_decay)
     for epoch in range(epochs):
@@ -203,7 +209,9 @@ def mean_and_std(mel):
 
 
 def svm_statistics(mel):
-    """(T, 128) dB -> (476,): cepstra and their steps, percentiles and changes of every fourth band, modulation, covariance."""
+    """(T, 128) dB -> (476,): cepstra and their steps, percentiles and changes of every fourth band, modulation,
+    covariance.
+    """
     band, number = np.arange(128), np.arange(40)[:, None]
     cosines = np.cos(np.pi * number * (2 * band + 1) / 256) * np.where(number == 0, np.sqrt(1 / 128), np.sqrt(2 / 128))
     cepstra, levels = mel @ cosines.T, mel[:, 0::4]

@@ -1,4 +1,6 @@
-"""The tuned recipe by hand: its networks, their training, and the kernel ridge and extra trees beside them. Nothing of the project."""
+"""The tuned recipe by hand: its networks, their training, and the kernel ridge and extra trees beside them. Nothing of
+the project.
+"""
 
 import json
 import math
@@ -59,7 +61,9 @@ class TunedCNN(nn.Module):
 
 
 class TunedLSTM(nn.Module):
-    """The CNN's stages, as many as halve `width`, and an LSTM in both directions over their frames: mean and std of its states."""
+    """The CNN's stages, as many as halve `width`, and an LSTM in both directions over their frames: mean and std of its
+    states.
+    """
 
     def __init__(self, front_end, width, dropout):
         super().__init__()
@@ -89,9 +93,9 @@ def mean_and_std_of(frames, ids, features):
     return together.mean(axis=0), together.std(axis=0)
 
 
-def tuned_network(kind, frames, ids, features, outputs, every, centred, dropout=0.2, standardised=True):
+def tuned_network(kind, frames, ids, features, outputs, every, centred, dropout=0.2):
     width = len(range(140)[COLUMNS[features]])
-    mean, std = mean_and_std_of(frames, ids, features) if standardised else (np.zeros(width), np.ones(width))
+    mean, std = mean_and_std_of(frames, ids, features)
     return Headed(kind(FrontEnd(mean, std, every, centred), width, dropout), outputs)
 
 
@@ -126,52 +130,24 @@ def emotion_loss(labels, rank_share):
     return loss
 
 
-def peak_share(epoch, epochs, fall):
-    """Of the learning rate: a tenth of the epochs up along a line, then down by `fall` along half a cosine."""
+def peak_share(epoch, epochs):
+    """Of the learning rate: a tenth of the epochs up along a line, then down to 0 along half a cosine."""
     rise = max(1, epochs // 10)
     if epoch < rise:
         return (epoch + 1) / rise
-    return 1 - fall / 2 + fall / 2 * math.cos(math.pi * (epoch - rise) / (epochs - rise))
+    return 0.5 + 0.5 * math.cos(math.pi * (epoch - rise) / (epochs - rise))
 
 
-def train_tuned(
-    model,
-    frames,
-    ids,
-    targets,
-    loss_function,
-    epochs,
-    size,
-    seed,
-    features,
-    lr=1e-3,
-    decay=0.01,
-    fall=1.0,
-    crop=1.0,
-    mixup=0.0,
-):
+def train_tuned(model, frames, ids, targets, loss_function, epochs, size, seed, features, lr=1e-3, decay=0.01):
     """Yields each epoch's training loss; targets: {id: class number or row of values}."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=decay)
-    classes = model.head.out_features
     for epoch in range(epochs):
         model.train()
-        optimizer.param_groups[0]["lr"] = lr * peak_share(epoch, epochs, fall)
+        optimizer.param_groups[0]["lr"] = lr * peak_share(epoch, epochs)
         total = 0.0
         for group in batches(ids, size, seed, epoch):
             (x, lengths), y = batch_of(frames, group, features), target_tensor(targets, group)
-            y = torch.eye(classes)[y] if y.dim() == 1 else y
-            if crop < 1:
-                left = round(crop * int(lengths.min()))
-                starts = (torch.rand(len(x)) * (lengths - left + 1)).long()
-                x = torch.stack([clip[start : start + left] for clip, start in zip(x, starts, strict=True)])
-                lengths = torch.full((len(x),), left)
-            if mixup:
-                other = torch.randperm(len(x))
-                share = torch.distributions.Beta(mixup, mixup).sample((len(x),))
-                share = torch.where(share > 0.5, share, 1 - share)
-                x = share[:, None, None] * x + (1 - share)[:, None, None] * x[other]
-                y = share[:, None] * y + (1 - share)[:, None] * y[other]
-            loss = loss_function(model(x, lengths), y)
+            loss = loss_function(model(x, lengths), torch.eye(model.head.out_features)[y] if y.dim() == 1 else y)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -218,7 +194,9 @@ def block_patterns(mel):
 
 
 def song_statistics(frames, ids, equalised=False):
-    """{family: (n, 4, k)} of clips {id: (140, T)}; equalised: the thirds through a random tilt of the spectrum each, 6 dB std."""
+    """{family: (n, 4, k)} of clips {id: (140, T)}; equalised: the thirds through a random tilt of the spectrum each, 6
+    dB std.
+    """
     rng, found = np.random.default_rng(0), []
     for ident in ids:
         clip = halved(frames[ident].T).astype(np.float64)
@@ -285,14 +263,10 @@ def cut(frames, length):
     return {i: array[:, :length] for i, array in frames.items()}
 
 
-def share_of(ids, share, seed):
-    """That many of the ids, in the order in which they were drawn."""
-    return [ids[k] for k in np.random.default_rng(seed).permutation(len(ids))[: round(share * len(ids))]]
-
-
 def long_clips(values, hidden):
-    """{split: {id: frames}} for the clips with these {id: (valence, energy, danceability)} and the hidden ones: long enough that
-    patterns of 256 frames have something to choose among."""
+    """{split: {id: frames}} for the clips with these {id: (valence, energy, danceability)} and the hidden ones: long
+    enough that patterns of 256 frames have something to choose among.
+    """
     rng = np.random.default_rng(9)
     train = {
         i: make_clip(rng, int(rng.integers(340, 420)), 25 * (d - 0.3), 12 * (e - 0.5))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from common import metrics, run
+from common import comparison, run
 from common.dataset import SpectrogramDataset
 from common.plots import png
 
@@ -24,7 +24,9 @@ def random_clip(rng, frames, brightness=0.0):
 
 
 def write_tiny_data(root, train=12, test=6, frames=40, seed=0):
-    """Writes the lab's four folders under `root`: `train` and `test` clips of every genre, and as many clips with emotions."""
+    """Writes the lab's four folders under `root`: `train` and `test` clips of every genre, and as many clips with
+    emotions.
+    """
     rng = np.random.default_rng(seed)
     root.mkdir(parents=True, exist_ok=True)
     emotions = [f"{9000 + k},{rng.uniform():.3f},{k / (2 * train):.3f},{rng.uniform():.3f}" for k in range(2 * train)]
@@ -37,7 +39,9 @@ def write_tiny_data(root, train=12, test=6, frames=40, seed=0):
             for genre_number, genre in enumerate(TINY_GENRES):
                 for k in range(count):
                     ident = 1000 * (1 + genre_number) + (0 if side == "train" else 500) + k
-                    clip = random_clip(rng, int(rng.integers(length * 3 // 4, length + 1)) or 1, brightness=genre_number - 1)
+                    clip = random_clip(
+                        rng, int(rng.integers(length * 3 // 4, length + 1)) or 1, brightness=genre_number - 1
+                    )
                     np.save(root / f"fma_genre_spectrograms{tail}" / side / f"{ident}.fused.full.npy", clip)
                     rows[side].append(f"{ident}.{word}.npy.gz\t{genre}")
         for side, count in (("train", 2 * train), ("test", test)):
@@ -54,7 +58,9 @@ def write_tiny_data(root, train=12, test=6, frames=40, seed=0):
 
 
 def contents(root):
-    """{path below root: bytes} of all files of the runs, without what a clock or the memory wrote, and without locks and earlier runs."""
+    """{path below root: bytes} of all files of the runs, without what a clock or the memory wrote, and without locks
+    and earlier runs.
+    """
     found = {}
     for path in sorted(root.rglob("*")):
         name = str(path.relative_to(root))
@@ -66,14 +72,17 @@ def contents(root):
 
 
 # intervals of few draws: what they hold is tested where they are made
-metrics.ROUNDS = 20
-# Pictures are not drawn, which takes half of a tiny run: figures have tests of their own, and steps that run as scripts draw them.
+comparison.ROUNDS = 20
+# Pictures are not drawn, which takes half of a tiny run: figures have tests of their own, and steps that run as scripts
+# draw them.
 run.png = lambda figure: b"not drawn"
 
 
 @pytest.fixture
 def tiny_data(tmp_path):
-    """The path of a tiny data folder: classes Rock and Ελληνικά, 12 + 6 clips of each, 24 + 6 clips with emotions, about 40 frames."""
+    """The path of a tiny data folder: classes Rock and Ελληνικά, 12 + 6 clips of each, 24 + 6 clips with emotions,
+    about 40 frames.
+    """
     return write_tiny_data(tmp_path / "data")
 
 

@@ -17,6 +17,7 @@ EPOCHS = 6  # so many that the epoch that is logged next after 0, the fifth, is 
 CNN_EPOCHS = 8  # the seventh is the best
 FEW, LSTM_EPOCHS = 3, 5
 PRETRAIN_EPOCHS = 8  # the sixth is the best: as accurate as those around it, with a smaller loss
+PICKED_SEED, PICKED_EPOCHS = 7, 5
 WEIGHTS = (0.5, 0.3, 0.1)
 STILL = 1e-9  # a learning rate that leaves weights where they were
 AXIS, FROZEN_AXES = "energy", ("valence", "danceability")  # of step 9
@@ -24,10 +25,14 @@ STEP7 = "runs/step7_cnn/mel_seed0/best.pt"
 PLACE = re.compile(r"\{(\w+)\}/(.*)")  # a file in the folder of another run or, {here}, of this one
 PRETRAINED = f"--pretrained {{step7}}/{STEP7}"
 RUNS = {  # script and flags
+    "step5": "step5_lstm.py --features chroma --epochs 2",
+    "step5beat": f"step5_lstm.py --features beat --loss squared-error --epochs 1 --seed {OTHER_SEED}",
     "step7": "step7_cnn.py --epochs 1",
     "lstm": f"step8_regression.py --model lstm --epochs {LSTM_EPOCHS} --seeds 2",
     "cnn": f"step8_regression.py --model cnn --axis {AXIS} --epochs {CNN_EPOCHS}",
     "transfer": f"step9_transfer.py --axis {AXIS} --epochs {FEW} --pretrain-epochs {PRETRAIN_EPOCHS}",
+    # the genre CNN whose most accurate epoch, the third, has not the smallest loss
+    "picked": f"step9_transfer.py --axis {AXIS} --epochs 1 --pretrain-epochs {PICKED_EPOCHS} --seed {PICKED_SEED}",
     "frozen": f"step9_transfer.py --axis {' '.join(FROZEN_AXES)} --epochs 1 --freeze --seeds 2 {PRETRAINED}",
     "still": f"step9_transfer.py --axis {AXIS} --epochs 1 --lr {STILL} {PRETRAINED}",
     "multitask": f"step10_multitask.py --epochs {EPOCHS} --seeds 2",
@@ -43,7 +48,7 @@ BEST = re.compile(r"^best epoch : (\d+) of 0 to (\d+), .*validation loss (\S+)$"
 MSE = re.compile(r"(\w+)(?:, \w+)?: MSE (\S+) on (\d+) test clips, (\S+) for")
 NO_BETTER = re.compile(r"MSE.*\n.*no better than .* (\d\S+)\n.*Spearman.* for (\w+) is")
 SPEARMAN = re.compile(r"^The Spearman correlation .* for (\w+) is (\S+)$", re.MULTILINE)
-MEAN = re.compile(r"^The Mean Spearman correlation .* is (\S+) %$", re.MULTILINE)
+MEAN = re.compile(r"^The Mean Spearman correlation .* is (\S+) %(?:, \w+, seed \d+)?$", re.MULTILINE)
 INTERVAL = re.compile(r"95 % .*correlation.*: (\S+) to (\S+)$", re.MULTILINE)
 
 
@@ -171,7 +176,8 @@ def spread(found, values):
 
 
 def check_training(history, trained, values=None, rel=(1e-4, 0.0), val_rel=(1e-4, 0.0)):
-    """The losses of each epoch, and the spread, as training by hand finds them; tolerances: in epoch 0, and more for every later one.
+    """The losses of each epoch, and the spread, as training by hand finds them; tolerances: in epoch 0, and more for
+    every later one.
 
     A CNN's pooling windows that are all but equal decide by the last digit, and Adam makes much of it: see CNN_REL.
     """
@@ -207,7 +213,9 @@ def check_lines(folder, every=1):
 
 
 def check_results(done, step, by_seed, first_seed=0):
-    """The RESULT lines, from [{row's words: {key: number or word}}] of each seed: 4 decimals, of several seeds means and std too."""
+    """The RESULT lines, from [{row's words: {key: number or word}}] of each seed: 4 decimals, of several seeds means
+    and std too.
+    """
     rows = [dict(row) for row in done.results]
     wanted = []
     for number, found in enumerate(by_seed):

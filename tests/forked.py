@@ -1,4 +1,6 @@
-"""A step in a forked process, so that it can be killed, starved of disk or run as another user without importing PyTorch anew."""
+"""A step in a forked process, so that it can be killed, starved of disk or run as another user without importing
+PyTorch anew.
+"""
 
 import ctypes
 import os
@@ -23,8 +25,8 @@ class Ended(NamedTuple):
 def session(step, arguments, kill_after=None, largest_file=None, powerless=False):
     """Runs a step's main in a fork of this process, which must not have trained anything itself.
 
-    kill_after: seconds until kill -9; largest_file: bytes that a file may have, as on a full disk; powerless: without what root may do
-    beside the files' modes.
+    kill_after: seconds until kill -9; largest_file: bytes that a file may have, as on a full disk; powerless: without
+    what root may do beside the files' modes.
     """
     pipes = [os.pipe(), os.pipe()]
     child = os.fork()
@@ -36,7 +38,9 @@ def session(step, arguments, kill_after=None, largest_file=None, powerless=False
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
         if powerless:
-            ctypes.CDLL(None).capset(struct.pack("Ii", 0x20080522, 0), bytes(24))  # linux/capability.h: no capability in any set
+            ctypes.CDLL(None).capset(
+                struct.pack("Ii", 0x20080522, 0), bytes(24)
+            )  # linux/capability.h: no capability in any set
         code = 0
         try:
             run_script(lambda: step.main(arguments))

@@ -1,7 +1,8 @@
-"""What the tests of the lab's 32 mistakes share; test_mistakes_*.py have one test for each, numbered as in docs/mistakes.md.
+"""What the tests of the lab's 32 mistakes share; test_mistakes_*.py have one test for each, numbered as in
+docs/mistakes.md.
 
-A check takes an implementation and asserts. Ours has to pass it, and the mistake itself, written out in a few lines, has to fail it with
-the words given, so that it fails for its own reason.
+A check takes an implementation and asserts. Ours has to pass it, and the mistake itself, written out in a few lines,
+has to fail it with the words given, so that it fails for its own reason.
 """
 
 import numpy as np
@@ -14,7 +15,9 @@ from common.dataset import make_loader
 
 
 def tell_apart(check, ours, *mistakes):
-    """Ours passes the check; each of the mistakes, (words, implementation), fails it with an AssertionError that says these words."""
+    """Ours passes the check; each of the mistakes, (words, implementation), fails it with an AssertionError that says
+    these words.
+    """
     check(ours)
     for words, mistaken in mistakes:
         with pytest.raises(AssertionError, match=words):

@@ -189,7 +189,9 @@ def genre_metrics(rows):
 
 
 def unlike(folder, rng, true, axis):
-    """Predictions of every run others: a genre is taken for the next one more often than the last; emotions as DIRECTIONS say."""
+    """Predictions of every run others: a genre is taken for the next one more often than the last; emotions as
+    DIRECTIONS say.
+    """
     if not axis:
         steps = rng.choice(3, len(true), p=(0.5, 0.35, 0.15))
         return [CLASSES[(CLASSES.index(name) + step) % 3] for name, step in zip(true, steps, strict=True)]

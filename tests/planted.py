@@ -1,10 +1,12 @@
-"""Does the suite notice wrong numbers? Plants the faults of tests/faults/ one at a time in a copy and runs the tests that belong to each.
+"""Does the suite notice wrong numbers? Plants the faults of tests/faults/ one at a time in a copy and runs the tests
+that belong to each.
 
     python tests/planted.py
     python tests/planted.py --only step7 --jobs 2
 
-Prints a line for each fault, noticed or MISSED, and a table by area. A fault whose text is no longer there, or stands there twice, is an
-error and no pass: mend its entry. Exit code 1 where a fault was missed or does not apply. Not part of make test: it takes an hour.
+Prints a line for each fault, noticed or MISSED, and a table by area. A fault whose text is no longer there, or stands
+there twice, is an error and no pass: mend its entry. Exit code 1 where a fault was missed or does not apply. Not part
+of make test: it takes an hour.
 """
 
 import argparse
@@ -29,8 +31,10 @@ LEFT = shutil.ignore_patterns(
 class Fault(NamedTuple):
     """A text in a definition, and what takes its place: a wrong number that looks right.
 
-    place: "row_scale", "BestEpoch.update" or a constant's name, wherever it is defined; "step7_cnn.py:train_and_test" in one file.
-    find: stands exactly once in the definition. tests: files below tests/, or tests in them, separated by blanks, that have to notice.
+    place: "row_scale", "BestEpoch.update" or a constant's name, wherever it is defined; "step7_cnn.py:train_and_test"
+    in one file.
+    find: stands exactly once in the definition. tests: files below tests/, or tests in them, separated by blanks, that
+    have to notice.
     """
 
     area: str
@@ -134,7 +138,9 @@ def planted_source(root, fault):
 
 
 def definitions(text, name):
-    """[(start, end)] in the text of the functions, classes, methods (Class.method) and top-level names that are called `name`."""
+    """[(start, end)] in the text of the functions, classes, methods (Class.method) and top-level names that are called
+    `name`.
+    """
     offsets = [0]
     for line in text.splitlines(keepends=True):
         offsets.append(offsets[-1] + len(line))

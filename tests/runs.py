@@ -1,4 +1,6 @@
-"""Scripts run as a user does, once for all tests that look at what they print and write. Nothing here imports the project."""
+"""Scripts run as a user does, once for all tests that look at what they print and write. Nothing here imports the
+project.
+"""
 
 import csv
 import json

@@ -1,8 +1,9 @@
 """Small data whose parts differ wherever a program could mistake one for another; everything about them is known here.
 
-Label files are in no order of ids, and beside the beat-synced clips in another one; splits have unequal shares of the classes; two
-genres are one class and one is dropped; clips differ in length, and those of the genres in brightness, so that a network learns
-something; the three axes differ in mean and spread; some clips have genre and emotions both. Nothing here imports the project.
+Label files are in no order of ids, and beside the beat-synced clips in another one; splits have unequal shares of the
+classes; two genres are one class and one is dropped; clips differ in length, and those of the genres in brightness, so
+that a network learns something; the three axes differ in mean and spread; some clips have genre and emotions both.
+Nothing here imports the project.
 """
 
 import json
@@ -31,7 +32,8 @@ SHARED = 6  # so many of the clips with emotions are training clips of the genre
 
 
 class Small(NamedTuple):
-    """What was written: paths, and what every clip is. genres[split] and emotions: {id: class}, {id: (v, e, d)} in the label file's order.
+    """What was written: paths, and what every clip is. genres[split] and emotions: {id: class}, {id: (v, e, d)} in the
+    label file's order.
 
     frames[(folder, split)]: {id: array (140, T)}, folder one of the lab's four.
     """

@@ -1,6 +1,7 @@
-"""make soak: 200 truncations and 200 flipped bytes each of a packed cache, a checkpoint and a saved state; fails where damage goes unseen.
+"""make soak: 200 truncations and 200 flipped bytes each of a cache, a checkpoint and a saved state; fails where damage
+goes unseen.
 
-    PYTHONPATH=. python tests/soak_damage.py [--times 200] [--seed 0]
+PYTHONPATH=. python tests/soak_damage.py [--times 200] [--seed 0]
 """
 
 import argparse
@@ -10,6 +11,7 @@ import random
 import sys
 import tempfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from conftest import write_tiny_data
@@ -28,20 +30,24 @@ def truncated(content, rng):
 
 def flipped(content, rng):
     """One bit in a random byte; half of the time within the last 2,000 bytes, where tables and directories are."""
-    place = rng.randrange(len(content)) if rng.random() < 0.5 else rng.randrange(max(0, len(content) - 2000), len(content))
+    place = (
+        rng.randrange(len(content)) if rng.random() < 0.5 else rng.randrange(max(0, len(content) - 2000), len(content))
+    )
     return content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :]
 
 
-def cache_case(root):
+def cache_case(root, suffix):
     """(file, what it gives, what it gave when it was whole): all clips of the training side, read through the cache."""
     files = find_spectrograms(root / "data" / "fma_genre_spectrograms" / "train")
-    path = root / "side.pack"
+    index = root / "side.json"
 
     def read():
-        clips = open_clips(files, path)
+        clips = open_clips(files, index)
         return {ident: clips[ident].tobytes() for ident in files}
 
-    return path, read, read()
+    right = read()
+    (path,) = root.glob(f"side*{suffix}")
+    return path, read, right
 
 
 def checkpoint_case(root):
@@ -92,7 +98,11 @@ def main():
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             places = ["--data", str(root / "data"), "--no-cache", "--out", str(root / "runs"), "--no-baselines"]
             step7_cnn.main([*places, "--epochs", "3"])
-        for name, case in (("cache", cache_case), ("checkpoint", checkpoint_case), ("state", state_case)):
+        cases = {
+            "cache's index": partial(cache_case, suffix=".json"),
+            "cache's array": partial(cache_case, suffix=".npy"),
+        }
+        for name, case in {**cases, "checkpoint": checkpoint_case, "state": state_case}.items():
             path, read, right = case(root)
             whole = path.read_bytes()
             for damage in (truncated, flipped):
@@ -104,7 +114,9 @@ def main():
                             found = read()
                         outcomes["right" if found == right else "WRONG"] += 1
                     except LabError as error:
-                        outcomes["refused by name" if str(path) in str(error) and "\n" not in str(error) else "UNNAMED"] += 1
+                        outcomes[
+                            "refused by name" if str(path) in str(error) and "\n" not in str(error) else "UNNAMED"
+                        ] += 1
                 wrong += outcomes["WRONG"] + outcomes["UNNAMED"]
                 print(f"{name} {damage.__name__} {args.times} times: {dict(outcomes)}", flush=True)
             path.write_bytes(whole)

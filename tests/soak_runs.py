@@ -1,6 +1,7 @@
-"""make soak: what may happen to a run from outside, many times over. Prints what was tried and what came of it, and fails where it must.
+"""make soak: what may happen to a run from outside, many times over. Prints what was tried and what came of it, and
+fails where it must.
 
-    PYTHONPATH=. python tests/soak_runs.py [--kills 50] [--disks 60] [--changes 30] [--pairs 10] [--seed 0]
+PYTHONPATH=. python tests/soak_runs.py [--kills 50] [--disks 60] [--changes 30] [--pairs 10] [--seed 0]
 """
 
 import argparse
@@ -75,19 +76,32 @@ def kills(root, count, rng):
             if done.code == -9:
                 in_this, killed = in_this - 1, killed + 1
                 lines = done.out.splitlines()
-                where["after its report" if any("RESULT" in line for line in lines) else "in a run" if lines else "before a run"] += 1
+                where[
+                    "after its report"
+                    if any("RESULT" in line for line in lines)
+                    else "in a run"
+                    if lines
+                    else "before a run"
+                ] += 1
             else:  # it was done before the moment came
                 outcomes[ends_as(root, right, printed, done)] += 1
                 shutil.rmtree(root / "runs")
         done = session(step, [*flags(root), *more, "--resume"])
         outcomes[ends_as(root, right, printed, done)] += 1
-        print(f"  {step.__name__}: {killed} kills so far, {resumed} epochs taken up, jobs so far: {dict(outcomes)}", flush=True)
-    print(f"kill -9: {killed} kills ({dict(where)}), {sum(outcomes.values())} jobs gone on with until done: {dict(outcomes)}")
+        print(
+            f"  {step.__name__}: {killed} kills so far, {resumed} epochs taken up, jobs so far: {dict(outcomes)}",
+            flush=True,
+        )
+    print(
+        f"kill -9: {killed} kills ({dict(where)}), {sum(outcomes.values())} jobs gone on with until done: {dict(outcomes)}"
+    )
     return set(outcomes) <= {"same"}
 
 
 def full_disks(root, count, rng):
-    """Files that may not grow beyond a random size: one sentence or the right result, and the right result when there is room again."""
+    """Files that may not grow beyond a random size: one sentence or the right result, and the right result when there
+    is room again.
+    """
     outcomes, step, more = Counter(), *JOBS[0]
     right, printed, _ = never_stopped(root, step, more)
     largest = max(len(content) for content in right.values() if isinstance(content, bytes))
@@ -101,7 +115,9 @@ def full_disks(root, count, rng):
         else:
             sentences = [line for line in done.err.splitlines() if line.startswith("error: ")]
             one = len(sentences) == 1 and done.code == 1 and "Traceback" not in done.err
-            name = sentences[0].partition(": it cannot")[0].partition(": the ")[0].rpartition("/")[2] if one else done.err
+            name = (
+                sentences[0].partition(": it cannot")[0].partition(": the ")[0].rpartition("/")[2] if one else done.err
+            )
             outcomes[f"one sentence on {name}"] += 1
         done = session(step, [*flags(root), *more, "--resume"])
         outcomes[f"with room again: {ends_as(root, right, printed, done)}"] += 1
@@ -114,7 +130,9 @@ def told(outcomes):
     """Prints {outcome: count}; whether each of them is an outcome that may be."""
     for outcome, times in sorted(outcomes.items()):
         print(f"  {times:4d} {outcome}")
-    return all(outcome.endswith("same") or (outcome.startswith("one sentence") and "\n" not in outcome) for outcome in outcomes)
+    return all(
+        outcome.endswith("same") or (outcome.startswith("one sentence") and "\n" not in outcome) for outcome in outcomes
+    )
 
 
 def read_only(root):
@@ -146,7 +164,9 @@ def change(path, way):
 
 
 def changed_data(root, count, rng):
-    """Clips and label files rewritten, shortened or removed while a run works: the right result on what it read, or one sentence."""
+    """Clips and label files rewritten, shortened or removed while a run works: the right result on what it read, or one
+    sentence.
+    """
     outcomes, step, more = Counter(), *JOBS[0]
     right, printed, seconds = never_stopped(root, step, more)
     kept = root / "kept"
@@ -155,14 +175,20 @@ def changed_data(root, count, rng):
         shutil.rmtree(root / "cache", ignore_errors=True)
         files = sorted(path for path in (root / "data" / "fma_genre_spectrograms").rglob("*") if path.is_file())
         victim, way = rng.choice(files), rng.choice(["removed", "shortened", "other content"])
-        changer = threading.Timer(rng.choice([0.1, 1]) * rng.uniform(0, seconds), change, (victim, way))  # reading comes first
+        changer = threading.Timer(
+            rng.choice([0.1, 1]) * rng.uniform(0, seconds), change, (victim, way)
+        )  # reading comes first
         changer.start()
         done = session(step, [*flags(root), *more])
         changer.join()
         if done.code == 0:
             outcomes[f"done: {ends_as(root, right, printed, done)}"] += 1
         else:
-            one = done.code == 1 and "Traceback" not in done.err and done.err.splitlines()[-1].startswith(f"error: {root}")
+            one = (
+                done.code == 1
+                and "Traceback" not in done.err
+                and done.err.splitlines()[-1].startswith(f"error: {root}")
+            )
             outcomes["one sentence that names the place" if one else done.err] += 1
         shutil.rmtree(root / "runs", ignore_errors=True)
         shutil.rmtree(root / "data")
@@ -182,12 +208,15 @@ def cold_caches(root, count):
         "import common.cache as p\nread, number = p.read_fused_spectrogram, 0\n"
         "def counted(path):\n    global number; number += 1; return read(path)\n"
         "p.read_fused_spectrogram = counted\n"
-        f"clips = p.open_clips({files!r}, {str(root / 'cold.pack')!r})\n"
+        f"clips = p.open_clips({files!r}, {str(root / 'cold.json')!r})\n"
         "import hashlib; print(number, hashlib.sha256(b''.join(clips[name].tobytes() for name in sorted(clips.table))).hexdigest())\n"
     )
     for _ in range(count):
-        (root / "cold.pack").unlink(missing_ok=True)
-        both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for _ in "ab"]
+        (root / "cold.json").unlink(missing_ok=True)
+        both = [
+            subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            for _ in "ab"
+        ]
         counts, values = zip(*(child.communicate()[0].split() for child in both), strict=True)
         good = sorted(counts) == ["0", str(len(files))] and len(set(values)) == 1
         outcomes["read once, values the same" if good else f"{counts} {values}"] += 1

@@ -1,4 +1,6 @@
-"""accelerate changes nothing but seconds: whatever a student edits in a network counts, before it and after it, and hooks fire."""
+"""accelerate changes nothing but seconds: whatever a student edits in a network counts, before it and after it, and
+hooks fire.
+"""
 
 import copy
 from functools import partial
@@ -148,9 +150,13 @@ EDITS = {
     "a stage of another class": other_class,
     "another stage": other_stage,
     "one more stage": added_stage,
-    "outputs changed by a hook": lambda model: stage_of(model)[0].register_forward_hook(lambda module, args, out: out.abs()),
+    "outputs changed by a hook": lambda model: stage_of(model)[0].register_forward_hook(
+        lambda module, args, out: out.abs()
+    ),
     "a hook on a stage": lambda model: stage_of(model).register_forward_hook(lambda module, args, out: 0.5 * out),
-    "a hook before a module": lambda model: stage_of(model)[2].register_forward_pre_hook(lambda module, args: (args[0] + 1,)),
+    "a hook before a module": lambda model: stage_of(model)[2].register_forward_pre_hook(
+        lambda module, args: (args[0] + 1,)
+    ),
     "gradients changed by a hook": lambda model: stage_of(model)[1].register_full_backward_hook(
         lambda module, into, out: tuple(each if each is None else 2 * each for each in into)
     ),
@@ -199,7 +205,14 @@ def test_what_is_edited_counts_before_and_after(name, training):
 
 def test_the_edits_change_something():
     unchanged = outcome(cnn(), True, batch())[0]
-    silent = {"ReLU in place", "padding by name", "norm frozen", "filters frozen", "gradients changed by a hook", "float64"}
+    silent = {
+        "ReLU in place",
+        "padding by name",
+        "norm frozen",
+        "filters frozen",
+        "gradients changed by a hook",
+        "float64",
+    }
     silent |= {"other momentum", "weight norm", "spectral norm"}  # batch norm undoes a factor
     for name, edit in EDITS.items():
         model = cnn()
@@ -297,12 +310,18 @@ def test_class_attributes_weights_and_copies_stay():
 LSTM_EDITS = {
     "as it is": lambda model: None,
     "batch second": lambda model: setattr(model.lstm, "batch_first", True),
-    "no bias": lambda model: setattr(model, "lstm", nn.LSTM(16, 5, 2, batch_first=True, bidirectional=True, bias=False)),
-    "projection": lambda model: setattr(model, "lstm", nn.LSTM(16, 5, 2, batch_first=True, bidirectional=True, proj_size=3)),
+    "no bias": lambda model: setattr(
+        model, "lstm", nn.LSTM(16, 5, 2, batch_first=True, bidirectional=True, bias=False)
+    ),
+    "projection": lambda model: setattr(
+        model, "lstm", nn.LSTM(16, 5, 2, batch_first=True, bidirectional=True, proj_size=3)
+    ),
     "a GRU": lambda model: setattr(model, "lstm", CellFree(16, 5, 2, batch_first=True, bidirectional=True)),
     "weights set": lambda model: nn.init.constant_(model.lstm.weight_hh_l0_reverse, 0.2),
     "new weights": lambda model: setattr(model.lstm, "weight_ih_l1", nn.Parameter(torch.full((20, 10), 0.05))),
-    "a hook": lambda model: model.lstm.register_forward_hook(lambda module, args, out: (out[0], (out[1][0] * 2, out[1][1]))),
+    "a hook": lambda model: model.lstm.register_forward_hook(
+        lambda module, args, out: (out[0], (out[1][0] * 2, out[1][1]))
+    ),
     "dropout": lambda model: setattr(model.lstm, "dropout", 0.5),
     "float64": lambda model: model.double(),
 }

@@ -22,7 +22,10 @@ def write_run(folder, rows, name="predictions.csv", data="here"):
 
 def genre_rows(right, clips=100):
     """A validation clip that must not count, and test clips of which this share is right."""
-    rows = [{"id": f"t{k}", "side": "test", "true": "Rock", "predicted": "Rock" if k < right * clips else "Jazz"} for k in range(clips)]
+    rows = [
+        {"id": f"t{k}", "side": "test", "true": "Rock", "predicted": "Rock" if k < right * clips else "Jazz"}
+        for k in range(clips)
+    ]
     return [{"id": "v", "side": "val", "true": "Rock", "predicted": "Jazz"}, *rows]
 
 
@@ -33,28 +36,32 @@ def table(capsys, *words):
 
 
 def test_means_deviations_and_paired_differences(tmp_path, capsys):
-    for variant, shares in (("mel", (0.5, 0.6)), ("mel_tuned", (0.7, 0.8, 0.9))):
+    for variant, shares in (("mel", (0.5, 0.6)), ("genres_cnn", (0.7, 0.8, 0.9))):
         for seed, right in enumerate(shares):
             write_run(tmp_path / "step7_cnn" / f"{variant}_seed{seed}", genre_rows(right))
     for seed in range(3):
-        write_run(tmp_path / "step7_cnn" / f"mel_tuned_seed{seed}", genre_rows(0.6), "predictions_network.csv")
+        write_run(tmp_path / "step7_cnn" / f"genres_cnn_seed{seed}", genre_rows(0.6), "predictions_networks.csv")
     write_run(tmp_path / "step7_cnn" / "mel_seed0.old-1", genre_rows(0.1))
     write_run(tmp_path / "step7_cnn" / "mel_seed0_quick", genre_rows(0.1))
     found = table(capsys, tmp_path, "--base", "mel")
     assert set(found) == {("step7_cnn", variant, members, "accuracy") for variant, members in (
-        ("mel", "-"), ("mel_tuned", "all"), ("mel_tuned", "network"),
+        ("mel", "-"), ("genres_cnn", "all"), ("genres_cnn", "networks"),
     )}  # fmt: skip
     assert found["step7_cnn", "mel", "-", "accuracy"][:3] == ["2", "0.550", "0.071"]
-    seeds, mean, deviation, drawn, gap = found["step7_cnn", "mel_tuned", "all", "accuracy"]
+    seeds, mean, deviation, drawn, gap = found["step7_cnn", "genres_cnn", "all", "accuracy"]
     low, high = map(float, drawn.split(" to "))
     assert (seeds, mean, deviation) == ("3", "0.800", "0.100") and 0.6 < low < 0.8 < high < 0.96
     assert gap.startswith("+0.200, +0.1") and gap.endswith("(2 seeds)")
-    assert found["step7_cnn", "mel_tuned", "network", "accuracy"][4].startswith("+0.050, ")
+    assert found["step7_cnn", "genres_cnn", "networks", "accuracy"][4].startswith("+0.050, ")
 
 
 def axis_rows(predicted, axes=AXES, clips=80):
     rng = np.random.default_rng(0)
-    return [{"id": k, "side": "test", "axis": axis, "true": k, "predicted": predicted(k, rng)} for k in range(clips) for axis in axes]
+    return [
+        {"id": k, "side": "test", "axis": axis, "true": k, "predicted": predicted(k, rng)}
+        for k in range(clips)
+        for axis in axes
+    ]
 
 
 def test_the_mean_of_the_axes_is_drawn_as_one(tmp_path, capsys):
@@ -62,7 +69,9 @@ def test_the_mean_of_the_axes_is_drawn_as_one(tmp_path, capsys):
     found = {key[3]: cells for key, cells in table(capsys, tmp_path).items()}
     assert float(found["mean"][1]) == pytest.approx(np.mean([float(found[axis][1]) for axis in AXES]), abs=1e-3)
     low, high = zip(*(map(float, found[axis][3].split(" to ")) for axis in (*AXES, "mean")), strict=True)
-    assert high[-1] - low[-1] < min(high[k] - low[k] for k in range(3))  # three axes together are known better than each
+    assert high[-1] - low[-1] < min(
+        high[k] - low[k] for k in range(3)
+    )  # three axes together are known better than each
 
 
 def test_a_constant_is_undefined_and_other_axes_or_clips_are_no_base(tmp_path, capsys):

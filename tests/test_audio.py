@@ -1,4 +1,6 @@
-"""Your own music: tones and clicks of known pitch and tempo through the extractor, and folders and tables of them into the lab's layout."""
+"""Your own music: tones and clicks of known pitch and tempo through the extractor, and folders and tables of them into
+the lab's layout.
+"""
 
 import csv
 import itertools
@@ -131,7 +133,14 @@ def test_what_cannot_be_used_says_why(tmp_path, name, content, said):
 def music(tmp_path):
     """Two genres of three songs each, one Greek, in several formats, beside what has to be skipped."""
     root = tmp_path / "music"
-    names = ("Ρεμπέτικο/Το τραγούδι.wav", "Ρεμπέτικο/2.flac", "Ρεμπέτικο/3.ogg", "Rock/2.mp3", "Rock/5.au", "Rock/b/6.WAV")
+    names = (
+        "Ρεμπέτικο/Το τραγούδι.wav",
+        "Ρεμπέτικο/2.flac",
+        "Ρεμπέτικο/3.ogg",
+        "Rock/2.mp3",
+        "Rock/5.au",
+        "Rock/b/6.WAV",
+    )
     for number, name in enumerate(names):
         write(root / name, tone(220 * 2 ** (number / 12), 2.5) + clicks(120, 2.5)[0])
     (root / "Rock" / "099134.mp3").write_bytes(b"")
@@ -145,10 +154,15 @@ def test_a_folder_becomes_the_labs_layout_and_is_not_extracted_twice(music, tmp_
     data = tmp_path / "data"
     found = import_audio(music, data, processes=1)
     assert found["clips"] == 6
-    assert [file for file, _ in found["skipped"]] == ["Rock/099134.mp3", "Rock/bad.mp3", "lost.wav"] and "FMA" in found["skipped"][0][1]
+    assert [file for file, _ in found["skipped"]] == ["Rock/099134.mp3", "Rock/bad.mp3", "lost.wav"] and "FMA" in found[
+        "skipped"
+    ][0][1]
     table = load_class_mapping(data)
     assert table == {"Rock": "Rock", "Ρεμπέτικο": "Ρεμπέτικο"}
-    for folder, words in ((GENRES, ("fused.full", "full.fused")), (f"{GENRES}_beat", ("beatsync.fused", "beatsync.fused"))):
+    for folder, words in (
+        (GENRES, ("fused.full", "full.fused")),
+        (f"{GENRES}_beat", ("beatsync.fused", "beatsync.fused")),
+    ):
         ids = set()
         for side, word in zip(("train", "test"), words, strict=True):
             rows = read_genre_labels(data / folder / f"{side}_labels.txt", table)
@@ -157,12 +171,17 @@ def test_a_folder_becomes_the_labs_layout_and_is_not_extracted_twice(music, tmp_
             assert f".{word}.npy.gz\t" in (data / folder / f"{side}_labels.txt").read_text(encoding="utf-8")
             assert all(read_fused_spectrogram(path).shape[1] == 140 for path in files.values())
             ids |= set(files)
-        assert len(ids) == 6 and "Το_τραγούδι" in ids and sum(ident.startswith("2-") for ident in ids) == 2  # 2.flac and 2.mp3
+        assert (
+            len(ids) == 6 and "Το_τραγούδι" in ids and sum(ident.startswith("2-") for ident in ids) == 2
+        )  # 2.flac and 2.mp3
     assert not (data / EMOTIONS).exists() and not list(data.rglob("*.part"))
 
     before = {path: path.stat().st_mtime_ns for path in data.rglob("*.npy")}
     (data / "class_mapping.json").write_text(json.dumps({"Rock": "A", "Ρεμπέτικο": "B"}), encoding="utf-8")
-    monkeypatch.setattr("extras.own_data.audio.extract_one", lambda song, **_: pytest.fail(song.file) if "bad" not in song.file else "bad")
+    monkeypatch.setattr(
+        "extras.own_data.audio.extract_one",
+        lambda song, **_: pytest.fail(song.file) if "bad" not in song.file else "bad",
+    )
     again = import_audio(music, data, processes=1)
     assert again["clips"] == 6 and again["skipped"][1] == ("Rock/bad.mp3", "bad") and len(again["skipped"]) == 3
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*.npy")} == before
@@ -224,9 +243,15 @@ def test_a_table_with_emotions_and_artists(music, tmp_path):
     assert found["clips"] == 6
     labelled = {ident: values for ident, values, _ in read_emotion_labels(data / EMOTIONS / "train_labels.txt")}
     assert len(labelled) == 5 and labelled[songs[2].ident] == (0.25, 0.2, 1.0)
-    assert all(list(find_spectrograms(data / name / "test")) == [songs[0].ident] for name in (EMOTIONS, f"{EMOTIONS}_beat"))
+    assert all(
+        list(find_spectrograms(data / name / "test")) == [songs[0].ident] for name in (EMOTIONS, f"{EMOTIONS}_beat")
+    )
     genre_ids = [set(find_spectrograms(data / GENRES / side)) for side in ("train", "test")]
-    assert len(genre_ids[0] | genre_ids[1]) == 5 and songs[1].ident not in genre_ids[0] | genre_ids[1] and not genre_ids[0] & genre_ids[1]
+    assert (
+        len(genre_ids[0] | genre_ids[1]) == 5
+        and songs[1].ident not in genre_ids[0] | genre_ids[1]
+        and not genre_ids[0] & genre_ids[1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -273,7 +298,9 @@ def test_names_that_are_long_or_no_text(tmp_path):
 
 def test_no_artist_is_on_both_sides_and_a_song_more_moves_few():
     rng = np.random.default_rng(0)
-    songs = [Song(f"{k}.mp3", str(k), "Rock" if k % 3 else "Jazz", None, f"Artist {rng.integers(40)}") for k in range(200)]
+    songs = [
+        Song(f"{k}.mp3", str(k), "Rock" if k % 3 else "Jazz", None, f"Artist {rng.integers(40)}") for k in range(200)
+    ]
     held_out = split(songs, 0.2, seed=0)
     artists = [{song.artist for song in songs if (song.ident in held_out) == side} for side in (True, False)]
     assert not artists[0] & artists[1]
@@ -298,11 +325,24 @@ def test_nothing_foreign_is_touched_and_nothing_usable_ends_with_1(music, tmp_pa
     assert [path.name for path in data.iterdir()] == ["letter.txt"]
     for path in music.rglob("*.*"):
         path.write_bytes(b"nothing")
-    command = [sys.executable, str(REPOSITORY / "step0_data.py"), "--audio", str(music), "--data", str(tmp_path / "none")]
+    command = [
+        sys.executable,
+        str(REPOSITORY / "step0_data.py"),
+        "--audio",
+        str(music),
+        "--data",
+        str(tmp_path / "none"),
+    ]
     done = subprocess.run([*command, "--out", str(tmp_path / "runs")], capture_output=True, text=True, encoding="utf-8")
-    assert done.returncode == 1 and "of 9 files none can" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 1
+        and "of 9 files none can" in done.stderr.splitlines()[-1]
+        and "Traceback" not in done.stderr
+    )
     with pytest.raises(LabError, match="all that can be read is Rock"):
-        import_audio(write_table(music / "one.csv", [["file", "genre"], ["lost.wav", "Rock"]]), tmp_path / "one", processes=1)
+        import_audio(
+            write_table(music / "one.csv", [["file", "genre"], ["lost.wav", "Rock"]]), tmp_path / "one", processes=1
+        )
 
 
 def test_without_librosa_one_sentence_names_the_file_to_install(music, tmp_path, monkeypatch):
@@ -314,7 +354,7 @@ def test_without_librosa_one_sentence_names_the_file_to_install(music, tmp_path,
 def test_step_0_takes_it_from_there(music, tmp_path, capsys):
     data = tmp_path / "data"
     choices = ["--seconds", "2", "--test-share", "0.4", "--out", str(tmp_path / "runs")]
-    result = step0_data.main(["--audio", str(music), "--data", str(data), *choices])
+    (result,) = step0_data.main(["--audio", str(music), "--data", str(data), *choices])
     lines = capsys.readouterr().out.splitlines()
     assert result["genre_clips"] == 6 and result["multitask_clips"] == 0
     assert f"your own music: 6 clips in {data}, 3 files skipped" in lines

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import random_clip
 
-from common.cache import ROW_BYTES, map_cache, open_clips, stamp
+from common.cache import map_cache, open_clips, stamp
 from common.dataset import read_clips
 from common.errors import LabError
 from common.reading import read_fused_spectrogram
@@ -32,7 +32,7 @@ def contents(clips, files):
 
 
 def test_cached_and_uncached_give_the_same_values_close_to_the_files(tmp_path, files):
-    cache = tmp_path / "cache" / "side.pack"
+    cache = tmp_path / "cache" / "side.json"
     made, mapped, read = open_clips(files, cache), open_clips(files, cache), read_clips(files)
     assert made.path == mapped.path == cache
     assert contents(made, files) == contents(mapped, files) == contents(read, files)
@@ -44,15 +44,15 @@ def test_cached_and_uncached_give_the_same_values_close_to_the_files(tmp_path, f
 
 
 def test_a_second_run_reads_no_file(tmp_path, files, monkeypatch):
-    open_clips(files, tmp_path / "side.pack")
+    open_clips(files, tmp_path / "side.json")
     monkeypatch.setattr("common.cache.read_fused_spectrogram", lambda path: pytest.fail(f"{path} was read again"))
-    again = open_clips(files, tmp_path / "side.pack")
-    fewer = open_clips({"γ": files["γ"]}, tmp_path / "side.pack")  # a dry run maps the whole side's cache
+    again = open_clips(files, tmp_path / "side.json")
+    fewer = open_clips({"γ": files["γ"]}, tmp_path / "side.json")  # a dry run maps the whole side's cache
     assert again["γ"].tobytes() == fewer["γ"].tobytes()
 
 
 def test_a_changed_file_or_a_further_one_makes_the_cache_anew(tmp_path, files):
-    cache = tmp_path / "side.pack"
+    cache = tmp_path / "side.json"
     old = contents(open_clips(files, cache), files)
     np.save(files["b"], random_clip(np.random.default_rng(9), 6))
     os.utime(files["b"], ns=(1, 1))
@@ -63,32 +63,60 @@ def test_a_changed_file_or_a_further_one_makes_the_cache_anew(tmp_path, files):
     assert open_clips(files, cache).length("d") == 4
 
 
+def files_of(cache):
+    """The cache's index and its array."""
+    (data,) = cache.parent.glob("side.*.npy")
+    return cache, data
+
+
 def test_no_truncation_is_trusted(tmp_path, files):
-    cache = tmp_path / "side.pack"
+    cache = tmp_path / "side.json"
     right = contents(open_clips(files, cache), files)
-    whole = cache.read_bytes()
-    for length in [*range(0, len(whole), 101), len(whole) - 1]:
-        cache.write_bytes(whole[:length])
-        assert map_cache(cache, stamps(files)) is None
-    assert contents(open_clips(files, cache), files) == right
+    for path in files_of(cache):
+        whole = path.read_bytes()
+        for length in [*range(0, len(whole), 101), len(whole) - 1]:
+            path.write_bytes(whole[:length])
+            clips = map_cache(cache, stamps(files))
+            assert clips is None or (
+                path == cache and length == len(whole) - 1
+            )  # the index without its last line break
+        assert contents(open_clips(files, cache), files) == right
 
 
 def test_a_flipped_byte_is_found_wherever_it_is(tmp_path, files):
-    cache = tmp_path / "side.pack"
+    cache = tmp_path / "side.json"
+    right, header = contents(open_clips(files, cache), files), 128
+    for path in files_of(cache):
+        index, whole = cache.read_bytes(), path.read_bytes()
+        for place in range(0, len(whole), 97):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+            clips = map_cache(cache, stamps(files))
+            if clips is not None and place >= header:  # then the index is whole, and the damage lies in one clip
+                assert path != cache
+                with pytest.raises(LabError, match="damaged"):
+                    contents(clips, files)
+                assert not cache.exists()
+            elif clips is not None:
+                assert contents(clips, files) == right  # a blank in the array's header
+            cache.write_bytes(index)
+            path.write_bytes(whole)
+
+
+def test_the_array_is_a_plain_npy_file_and_an_older_one_goes(tmp_path, files):
+    cache = tmp_path / "side.json"
+    clips = open_clips(files, cache)
+    _, first = files_of(cache)
+    frames = np.load(first)
+    assert frames.dtype == np.float16 and frames.shape == (sum(clips.length(ident) for ident in files), 140)
+    np.save(files["a"], random_clip(np.random.default_rng(4), 7))
+    (tmp_path / "side.pack").touch()  # of an earlier version
     open_clips(files, cache)
-    whole = cache.read_bytes()
-    for place in range(0, len(whole), 97):
-        cache.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
-        clips = map_cache(cache, stamps(files))
-        if clips is not None:  # then the table is whole, and the damage lies in one clip
-            assert place < len(clips.frames) * ROW_BYTES
-            with pytest.raises(LabError, match="damaged"):
-                contents(clips, files)
-            assert not cache.exists()
+    _, second = files_of(cache)
+    assert first != second and not (tmp_path / "side.pack").exists()
 
 
 def test_a_killed_writer_leaves_nothing_that_is_trusted(tmp_path, files):
-    cache = tmp_path / "side.pack"
+    cache = tmp_path / "side.json"
     code = (
         "import sys, time, common.cache as p\n"
         "read = p.read_fused_spectrogram\n"
@@ -101,15 +129,15 @@ def test_a_killed_writer_leaves_nothing_that_is_trusted(tmp_path, files):
     child.stdout.readline(), child.stdout.readline()
     child.kill()
     child.communicate()
-    assert not cache.exists() and cache.with_name("side.pack.part").exists()
+    assert not cache.exists() and cache.with_name("side.part").exists()
     begun = time.monotonic()
     assert contents(open_clips(files, cache), files) == contents(read_clips(files), files)
     assert time.monotonic() - begun < 30  # the dead writer's lock is not waited for
-    assert not cache.with_name("side.pack.part").exists()
+    assert not cache.with_name("side.part").exists()
 
 
 def test_two_processes_on_a_cold_cache_read_the_files_once(tmp_path, files):
-    cache = tmp_path / "side.pack"
+    cache = tmp_path / "side.json"
     code = (
         "import common.cache as p\n"
         "read = p.read_fused_spectrogram\n"
@@ -131,11 +159,11 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, files, monkey
 
     monkeypatch.setattr("common.cache.read_fused_spectrogram", touched)
     with pytest.raises(LabError, match="changed while it was being read"):
-        open_clips(files, tmp_path / "side.pack")
-    assert not list(tmp_path.glob("side.pack*[!k]"))
+        open_clips(files, tmp_path / "side.json")
+    assert {path.name for path in tmp_path.glob("side.*")} <= {"side.json.lock"}
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path, files):
     (tmp_path / "file").touch()
-    with pytest.raises(LabError, match=r"file/side\.pack.*--cache DIR"):
-        open_clips(files, tmp_path / "file" / "side.pack")
+    with pytest.raises(LabError, match=r"file/side\.json.*--cache DIR"):
+        open_clips(files, tmp_path / "file" / "side.json")

@@ -1,7 +1,9 @@
-"""The write-up's choices, written down once more, are each training step's defaults, and are used: seen from outside, in what a run leaves.
+"""The write-up's choices, written down once more, are each training step's defaults, and are used: seen from outside,
+in what a run leaves.
 
-They are of the write-up (its text, or what its logs can only mean) or, marked "here", left open by it. Each step runs once without any flag
-but where its data lie; the data are so few and short that all epochs take seconds, and enough for two batches an epoch.
+They are of the write-up (its text, or what its logs can only mean) or, marked "here", left open by it. Each step runs
+once without any flag but where its data lie; the data are so few and short that all epochs take seconds, and enough for
+two batches an epoch.
 """
 
 import json
@@ -33,6 +35,7 @@ CHANNELS, KERNEL_SIZE = (16, 32, 64, 128), 3  # four stages; here: their filters
 AXIS_WEIGHTS = [0.33, 0.33, 0.33]
 WIDTHS = {"mel": 128, "beat": 128, "chroma": 12, "fused": 140}
 VALENCE = ["valence"]
+FEATURE_SETS = ("mel", "beat", "chroma", "fused")
 
 
 def run_of(kind, epochs, val_clips, outputs, every=1, width=128):
@@ -58,12 +61,15 @@ ARGUMENTS = {  # what a run without flags says of itself in arguments.json
         "epochs": 15,
         "lr": 1e-4,
         "loss": "cross-entropy",
-        "features": None,
+        "features": list(FEATURE_SETS),
         "beat": False,
-        "recipe": "writeup",
     },
-    "step7_cnn": {"epochs": 25, "lr": 1e-3, "recipe": "writeup"},
-    "step8_regression": {"epochs": {"lstm": 15, "cnn": 50}, "lr": {"lstm": 1e-4, "cnn": 1e-3}, "model": None},
+    "step7_cnn": {"epochs": 25, "lr": 1e-3},
+    "step8_regression": {
+        "epochs": {"lstm": 15, "cnn": 50},
+        "lr": {"lstm": 1e-4, "cnn": 1e-3},
+        "model": ["lstm", "cnn"],
+    },
     "step9_transfer": {
         "epochs": 10,
         "pretrain_epochs": 25,
@@ -72,9 +78,9 @@ ARGUMENTS = {  # what a run without flags says of itself in arguments.json
         "freeze": False,
         "pretrained": None,
     },
-    "step10_multitask": {"epochs": 31, "lr": 1e-3, "weights": AXIS_WEIGHTS, "ensemble": 1, "recipe": "writeup"},
+    "step10_multitask": {"epochs": 31, "lr": 1e-3, "weights": AXIS_WEIGHTS, "ensemble": 1},
 }
-COMMON = {"batch_size": BATCH_SIZE, "seed": SEED, "seeds": 1}
+COMMON = {"batch_size": BATCH_SIZE, "seed": SEED, "seeds": [SEED]}
 SAID = {  # what --help says of the defaults of --epochs, --lr, --batch-size, and of others
     "step5_lstm": {"epochs": [15], "lr": [1e-4], "batch-size": [32]},
     "step7_cnn": {"epochs": [25], "lr": [1e-3], "batch-size": [32]},

@@ -9,11 +9,18 @@ import torch
 from torch.utils.data import TensorDataset
 
 from common.cache import cached
-from common.dataset import SpectrogramDataset, clip_ids, clip_labels, genre_sides, make_loader, torch_train_val_split
+from common.dataset import (
+    PaddingTransform,
+    SpectrogramDataset,
+    clip_ids,
+    clip_labels,
+    genre_sides,
+    make_loader,
+    torch_train_val_split,
+)
 from common.errors import LabError
 from common.labels import AXES, load_class_mapping
 from common.reading import read_chromagram, read_fused_spectrogram, read_mel_spectrogram
-from common.transforms import PaddingTransform
 
 
 @pytest.fixture

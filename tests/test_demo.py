@@ -1,4 +1,6 @@
-"""The demo music: laid out as the lab's data, in the extractor's form, the same bytes for the same seed, and never half-made."""
+"""The demo music: laid out as the lab's data, in the extractor's form, the same bytes for the same seed, and never
+half-made.
+"""
 
 import errno
 import hashlib
@@ -26,7 +28,11 @@ SMALL = {"seconds": 3.0, "scale": 0.01, "progress": False}  # two clips per genr
 
 def digests(root):
     """{path: hash} of every file under `root`."""
-    return {str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(root.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(root.rglob("*"))
+        if p.is_file()
+    }
 
 
 def siblings(root):
@@ -45,7 +51,9 @@ def few(monkeypatch, n=4):
 
     def plan(scale, seed):
         clips = whole(scale, seed)
-        groups = [[c for c in clips if (c.set, c.side) == group] for group in dict.fromkeys((c.set, c.side) for c in clips)]
+        groups = [
+            [c for c in clips if (c.set, c.side) == group] for group in dict.fromkeys((c.set, c.side) for c in clips)
+        ]
         return [clip for group in groups for clip in group[:n]]
 
     monkeypatch.setattr(demo_music, "plan_clips", plan)
@@ -89,7 +97,9 @@ def test_no_id_is_on_two_sides_and_full_and_beat_hold_the_same(demo):
 
 def test_emotions_have_three_decimals_in_range_and_differ():
     rng = np.random.default_rng(0)
-    values = np.array([demo_compose.compose_track(genre, 130, rng).emotions for genre in CLASS_MAPPING for _ in range(5)])
+    values = np.array(
+        [demo_compose.compose_track(genre, 130, rng).emotions for genre in CLASS_MAPPING for _ in range(5)]
+    )
     assert values.min() >= 0 and values.max() <= 1 and (values.std(0) > 0.12).all()
     assert np.allclose(values, values.round(3), atol=1e-12)
     correlation = np.corrcoef(values.T)
@@ -153,7 +163,9 @@ def test_workers_start_by_spawning_too(demo, tmp_path):
         "import multiprocessing, sys; multiprocessing.set_start_method('spawn'); from extras.demo.folder import compose_demo; "
         f"compose_demo(sys.argv[1], processes=2, **{SMALL})"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "data")], check=True, cwd=Path(__file__).parents[1], timeout=100)
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "data")], check=True, cwd=Path(__file__).parents[1], timeout=100
+    )
     assert digests(tmp_path / "data") == digests(demo)
 
 
@@ -163,7 +175,9 @@ def test_another_seed_is_other_music(monkeypatch, tmp_path):
     first = digests(tmp_path / "data")
     marker = demo_music.compose_demo(tmp_path / "data", **SMALL, processes=1, seed=1)
     second = digests(tmp_path / "data")
-    assert marker["seed"] == json.loads((tmp_path / "data" / "demo_music.json").read_text(encoding="utf-8"))["seed"] == 1
+    assert (
+        marker["seed"] == json.loads((tmp_path / "data" / "demo_music.json").read_text(encoding="utf-8"))["seed"] == 1
+    )
     assert not {h for p, h in first.items() if p.endswith(".npy")} & set(second.values())
     assert siblings(tmp_path / "data") == set()
 
@@ -173,7 +187,10 @@ def test_the_same_music_is_not_composed_twice(monkeypatch, tmp_path):
     calls, write = [], demo_music.write_clips
     monkeypatch.setattr(demo_music, "write_clips", lambda *args: calls.append(1) or write(*args))
     root = tmp_path / "data"
-    threads = [threading.Thread(target=demo_music.compose_demo, args=(root,), kwargs=SMALL | {"processes": 1}) for _ in range(2)]
+    threads = [
+        threading.Thread(target=demo_music.compose_demo, args=(root,), kwargs=SMALL | {"processes": 1})
+        for _ in range(2)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -183,7 +200,9 @@ def test_the_same_music_is_not_composed_twice(monkeypatch, tmp_path):
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize("error", [RuntimeError("fails halfway"), KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("fails halfway"), KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")]
+)
 def test_a_stopped_composition_leaves_what_was_there(error, monkeypatch, tmp_path):
     few(monkeypatch)
     root, save, saved = tmp_path / "data", np.save, []
@@ -261,7 +280,10 @@ def test_the_full_scale_has_the_labs_counts():
     clips = demo_music.plan_clips(demo_music.FULL_SCALE, 0)
     counts = Counter((clip.set, clip.side) for clip in clips)
     assert sorted(counts.values()) == [375, 765, 1122, 3069] and counts["multitask_dataset", "test"] == 375
-    classes = {side: Counter(CLASS_MAPPING[c.genre] for c in clips if (c.set, c.side) == (FOLDERS[0], side)) for side in ("train", "test")}
+    classes = {
+        side: Counter(CLASS_MAPPING[c.genre] for c in clips if (c.set, c.side) == (FOLDERS[0], side))
+        for side in ("train", "test")
+    }
     assert classes["train"]["Rock"] == 415 and classes["train"]["Trip-Hop"] == 137 and classes["train"][None] == 764
     assert classes["test"]["Rock"] == 103 and classes["test"]["Trip-Hop"] == 34 and classes["test"][None] == 190
     assert len({(clip.set, clip.id) for clip in clips}) == len(clips)
@@ -271,7 +293,9 @@ def test_the_full_scale_has_the_labs_counts():
 
 def test_the_mel_scale_is_slaneys():
     edges = demo_render.mel_frequencies(40)  # the table in the documentation of librosa.mel_frequencies
-    assert np.allclose(edges[[0, 1, 11, 12, 20, 38, 39]], [0, 85.317, 938.49, 1024.856, 2071.84, 10096.408, 11025], atol=1e-2)
+    assert np.allclose(
+        edges[[0, 1, 11, 12, 20, 38, 39]], [0, 85.317, 938.49, 1024.856, 2071.84, 10096.408, 11025], atol=1e-2
+    )
     centres = demo_render.mel_frequencies(130)[1:-1]
     for midi in (45, 69, 93, 117):
         loudest = demo_render.sinusoid_table()[demo_render.table_rows(midi)].argmax()

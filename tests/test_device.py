@@ -1,4 +1,6 @@
-"""The GPU's path as far as a CPU can walk it: resident clips give the loader's batches, mixed precision leaves a CPU alone."""
+"""The GPU's path as far as a CPU can walk it: resident clips give the loader's batches, mixed precision leaves a CPU
+alone.
+"""
 
 import numpy as np
 import pytest

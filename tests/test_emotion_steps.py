@@ -2,27 +2,27 @@
 
 import json
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
 
-import step7_cnn
 import step8_regression
 import step9_transfer
 import step10_multitask
-from common.checkpoints import Pretrained, copy_backbone, read_checkpoint
+from common.checkpoints import read_backbone, read_checkpoint
+from common.comparison import bootstrap, difference, interval, mean_difference
 from common.dataset import SpectrogramDataset, clip_ids, make_loader, without
 from common.errors import LabError
-from common.findings import difference, mean_difference
+from common.files import save_checkpoint
 from common.labels import AXES
-from common.metrics import axis_losses, bootstrap, interval, spearman
+from common.metrics import spearman
 from common.models import Classifier, CNNBackbone, MultitaskRegressor, Regressor
-from common.report import axis_results
-from common.run import mean_rows, result_line
+from common.report import mean_rows, print_results
 from common.submission import write_submission
-from common.training import overfit_batch, train_epoch
+from common.training import train_epoch
 
 
 @pytest.fixture
@@ -31,45 +31,34 @@ def flags(tiny_data, tmp_path):
     return [*places, "--no-baselines", "--batch-size", "8"]
 
 
-def test_a_checkpoint_of_step8_scores_as_the_run_that_made_it(flags, tmp_path):
-    (row,) = step8_regression.main([*flags, "--epochs", "1", "--model", "cnn", "--axis", "energy"])
-    best = str(tmp_path / "runs" / "step8_regression" / "cnn_energy_seed0" / "best.pt")
-    assert step8_regression.main([*flags, "--checkpoint", best]) == [row]
-    with pytest.raises(LabError, match="architecture"):
-        step8_regression.main([*flags, "--checkpoint", best, "--model", "lstm"])
+ARCHITECTURE = ["cnn", "mel", [2, 3], 3]
 
 
-def test_a_checkpoint_of_step9_scores_as_what_it_is(flags, tmp_path, capsys, monkeypatch):
-    step7_cnn.main([*flags, "--epochs", "1"])
-    genres = str(tmp_path / "runs" / "step7_cnn" / "mel_seed0" / "best.pt")
-    (trained,) = step9_transfer.main([*flags, "--epochs", "1", "--pretrained", genres, "--freeze", "--axis", "energy"])
-    for start, rho in (("transfer", trained["spearman"]), ("scratch", trained["scratch"])):
-        best = tmp_path / "runs" / "step9_transfer" / f"energy_{start}_frozen_seed0" / "best.pt"
-        assert step9_transfer.main([*flags, "--checkpoint", str(best)]) == [{"axis": "energy", "spearman": rho}]
-        scored = json.loads((best.parent.with_name(f"energy_{start}_frozen_seed0_score") / "metrics.json").read_text())
-        assert (scored["start"], scored["freeze"], scored["trained_as"]) == (start, True, best.parent.name)
-        assert set(read_checkpoint(best)[1]["seen"]) >= set(read_checkpoint(genres)[1]["seen"] if start == "transfer" else ())
-    with pytest.raises(LabError, match="axis is one of"):
-        step9_transfer.main([*flags, "--checkpoint", genres])
-    monkeypatch.setattr(step9_transfer, "overfit_batch", partial(overfit_batch, steps=2))
-    (found,) = step9_transfer.main([*flags, "--overfit-batch", "--pretrained", genres])
-    assert found["axis"] == "valence" and found["overfit"] in ("slow", "stuck")
-    with pytest.raises(SystemExit):
-        step9_transfer.main([*flags, "--checkpoint", str(best), "--pretrained", genres])
-    assert "no --pretrained was expected" in capsys.readouterr().err
+def write_classifier(path, weights):
+    facts = {
+        "step": "step7_cnn",
+        "variant": "mel_seed0",
+        "seed": 0,
+        "epoch": 1,
+        "data": "f",
+        "data_path": "/there",
+        "demo": None,
+    }
+    facts |= {"architecture": ARCHITECTURE, "classes": list("abcd"), "seen": ["7"], "class_mapping": {}}
+    save_checkpoint(path, weights, facts)
 
 
-def test_transfer_copies_weights_and_statistics_and_leaves_the_head():
-    classifier, regressor = Classifier(CNNBackbone(channels=(2, 3)), 4), Regressor(CNNBackbone(channels=(2, 3)))
+def test_transfer_takes_weights_and_statistics_below_the_head(tmp_path):
+    classifier = Classifier(CNNBackbone(channels=(2, 3)), 4)
     classifier(torch.randn(2, 8, 128), torch.tensor([8, 8]))
-    head = regressor.head.weight.clone()
-    copy_backbone(Pretrained(classifier.state_dict(), []), regressor)
-    torch.testing.assert_close(regressor.backbone.state_dict(), classifier.backbone.state_dict(), rtol=0, atol=0)
-    assert torch.equal(regressor.head.weight, head)
+    write_classifier(tmp_path / "best.pt", classifier.state_dict())
+    weights, seen = read_backbone(tmp_path / "best.pt", CNNBackbone(channels=(2, 3)), ARCHITECTURE)
+    torch.testing.assert_close(weights, dict(classifier.backbone.state_dict()), rtol=0, atol=0)
+    assert seen == ["7"]
 
 
 @pytest.mark.parametrize("damage", ["missing", "extra", "shape"])
-def test_transfer_refuses_whatever_does_not_fit(damage):
+def test_transfer_refuses_whatever_does_not_fit(damage, tmp_path):
     weights = Classifier(CNNBackbone(channels=(2, 3)), 4).state_dict()
     if damage == "missing":
         del weights["backbone.stages.0.1.running_mean"]
@@ -77,8 +66,9 @@ def test_transfer_refuses_whatever_does_not_fit(damage):
         weights["backbone.more"] = torch.zeros(1)
     else:
         weights["backbone.stages.0.0.weight"] = torch.zeros(5, 1, 3, 3)
-    with pytest.raises(LabError, match="do not fit"):
-        copy_backbone(Pretrained(weights, []), Regressor(CNNBackbone(channels=(2, 3))))
+    write_classifier(tmp_path / "best.pt", weights)
+    with pytest.raises(LabError, match=r"best\.pt: weights of the network .* differs"):
+        read_backbone(tmp_path / "best.pt", CNNBackbone(channels=(2, 3)), ARCHITECTURE)
 
 
 def test_a_checkpoint_of_another_step_is_no_start_for_transfer(flags, tmp_path):
@@ -115,7 +105,9 @@ def test_step10_submits_every_hidden_clip_under_its_id(flags, tiny_data, tmp_pat
     assert lines[0] == "Id.fused.full.npy.gz,valence,energy,danceability"
     assert [line.split(",")[0] for line in lines[1:]] == [f"{ident}.fused.full.npy.gz" for ident in range(9500, 9506)]
     folder = tmp_path / "runs" / "step10_multitask" / "cnn_ensemble2_seed0"
-    assert {"best-0.pt", "best-1.pt", "scatter_valence.png", "predictions.csv"} <= {path.name for path in folder.iterdir()}
+    assert {"best-0.pt", "best-1.pt", "scatter_valence.png", "predictions.csv"} <= {
+        path.name for path in folder.iterdir()
+    }
 
     # the two members differ, and the submission is their mean for the same id
     hidden = SpectrogramDataset(tiny_data / "multitask_dataset", None, False, features="mel", axis=AXES)
@@ -137,7 +129,7 @@ def test_step10_submits_every_hidden_clip_under_its_id(flags, tiny_data, tmp_pat
         (["--weights", "0", "0", "0"], "--weights"),
         (["--weights", "1", "-2", "1"], "--weights"),
         (["--ensemble", "0"], "--ensemble"),
-        (["--submit", "x", "--seeds", "2"], "--ensemble"),
+        (["--submit", "x", "--seeds", "2"], "no --seeds"),
         (["--submit", "x", "--quick"], "no dry run"),
         (["--submit", "x", "--overfit-batch"], "no dry run"),
     ],
@@ -167,14 +159,22 @@ def test_a_submission_can_be_asked_for_of_a_finished_run(flags, tmp_path, monkey
     metrics = tmp_path / "runs" / "step10_multitask" / "cnn_seed0" / "metrics.json"
     result = json.loads(metrics.read_text())["result"]  # which is not lost with the submission
     step10_multitask.main([*flags, "--submit", str(submission), "--submit-suffix", "", "--resume"])
-    assert json.loads(metrics.read_text())["result"] == result and submission.read_text().splitlines()[1].startswith("9500,")
+    assert json.loads(metrics.read_text())["result"] == result and submission.read_text().splitlines()[1].startswith(
+        "9500,"
+    )
 
 
 def test_a_submission_is_whole_or_not_there(tmp_path):
     path = tmp_path / "solution.txt"
     write_submission(path, ["7", "8"], [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]], "Id", "")
-    assert path.read_text() == "Id,valence,energy,danceability\n7,0.100000,0.200000,0.300000\n8,0.400000,0.500000,0.600000\n"
-    for values, said in (([[0.1, 0.2, 0.3], [0.4, float("nan"), 0.6]], "energy"), ([[0.1, 0.2, 0.3], [0.4, 0.5, 0.3]], "danceability")):
+    assert (
+        path.read_text()
+        == "Id,valence,energy,danceability\n7,0.100000,0.200000,0.300000\n8,0.400000,0.500000,0.600000\n"
+    )
+    for values, said in (
+        ([[0.1, 0.2, 0.3], [0.4, float("nan"), 0.6]], "energy"),
+        ([[0.1, 0.2, 0.3], [0.4, 0.5, 0.3]], "danceability"),
+    ):
         with pytest.raises(LabError, match=f"solution.txt.*{said}"):
             write_submission(path, ["7", "8"], values)
     with pytest.raises(LabError, match=str(tmp_path / "nowhere")):
@@ -193,8 +193,8 @@ def test_a_perfect_regressor_has_no_loss_and_one_clip_keeps_its_shape():
     model = Regressor(CNNBackbone(channels=(2,)))
     assert model(torch.zeros(1, 4, 128), torch.tensor([4])).shape == (1,)
     targets = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 0.9]])
-    assert axis_losses(targets, targets, (1, 1, 1)).tolist() == [0, 0, 0, 0]
-    losses = axis_losses(targets + torch.tensor([1.0, 2.0, 3.0]), targets, (0.5, 0, 1))
+    assert step10_multitask.axis_losses(targets, targets, (1, 1, 1)).tolist() == [0, 0, 0, 0]
+    losses = step10_multitask.axis_losses(targets + torch.tensor([1.0, 2.0, 3.0]), targets, (0.5, 0, 1))
     torch.testing.assert_close(losses, torch.tensor([9.5, 1.0, 4.0, 9.0]))
 
 
@@ -203,14 +203,13 @@ def test_a_constant_has_no_rank_correlation_and_makes_no_mean(capsys):
     assert spearman(np.array([1.0, 2, 3]), np.array([1.0, 8, 9])) == pytest.approx(1)
     true, predicted = np.random.default_rng(0).integers(0, 5, (2, 30))
     assert spearman(true, predicted) == pytest.approx(spearmanr(true, predicted).statistic)
-    rows = axis_results({"valence": {"spearman": 0.5}, "energy": {"spearman": None}, "danceability": {"spearman": 0.1}}, {})
-    assert rows[3] == {"axis": "mean", "spearman": None}
-    assert "the predicted values is undefined (a constant has no ranks) %" in capsys.readouterr().out
-
-    class Real:
-        demo = None
-
-    assert result_line("step", Real(), "full", rows[3]) == "RESULT step axis=mean spearman=undefined"
+    rows = [{"axis": axis, "spearman": rho} for axis, rho in zip(AXES, (0.5, None, 0.1), strict=True)]
+    assert print_results("step", SimpleNamespace(demo=None), "full", [0], [rows])[3] == {
+        "axis": "mean",
+        "spearman": None,
+    }
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "RESULT step axis=mean spearman=undefined"
 
 
 def test_a_seed_without_a_figure_leaves_the_mean_undefined():
@@ -255,19 +254,23 @@ def coverage(sets, sides, gaps_of):
 
 
 def mean_gap(gaps, k, rows):
-    return gaps[k][rows].mean()
+    return gaps[k][rows].mean(axis=-1)
 
 
 def test_the_bootstrap_interval_covers_about_as_often_as_it_says(monkeypatch):
-    """Two models that are right 70 % of the time, one seed: the 95 % interval of their difference holds 0 in about 95 of 100 sets."""
-    monkeypatch.setattr("common.metrics.ROUNDS", 100)
+    """Two models that are right 70 % of the time, one seed: the 95 % interval of their difference holds 0 in about 95
+    of 100 sets.
+    """
+    monkeypatch.setattr("common.comparison.ROUNDS", 100)
     held = coverage(100, [range(100)], lambda rng: [(rng.random(100) < 0.7) - (rng.random(100) < 0.7).astype(float)])
     assert 87 <= held <= 99
 
 
 def test_seeds_on_the_same_clips_are_no_new_clips(monkeypatch):
-    """What a song is worth to one model alone is shared by five seeds, whose mean then moves nearly as far as one seed's."""
-    monkeypatch.setattr("common.metrics.ROUNDS", 100)
+    """What a song is worth to one model alone is shared by five seeds, whose mean then moves nearly as far as one
+    seed's.
+    """
+    monkeypatch.setattr("common.comparison.ROUNDS", 100)
 
     def gaps_of(rng):
         song = rng.normal(size=100)
@@ -278,5 +281,7 @@ def test_seeds_on_the_same_clips_are_no_new_clips(monkeypatch):
 
 def test_seeds_that_differ_widen_the_interval(monkeypatch):
     """What a seed is worth on every song alike: of clips alone, the interval would hardly ever hold 0."""
-    monkeypatch.setattr("common.metrics.ROUNDS", 100)
-    assert coverage(60, [range(400)] * 8, lambda rng: [rng.normal() + 0.5 * rng.normal(size=400) for _ in range(8)]) >= 45
+    monkeypatch.setattr("common.comparison.ROUNDS", 100)
+    assert (
+        coverage(60, [range(400)] * 8, lambda rng: [rng.normal() + 0.5 * rng.normal(size=400) for _ in range(8)]) >= 45
+    )

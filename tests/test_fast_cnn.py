@@ -38,9 +38,13 @@ def decibels(*shape, dtype=torch.float64):
     return x
 
 
-@pytest.mark.parametrize("shape", [(5, 1, 12, 8), (2, 1, 13, 8), (3, 1, 4, 9), (1, 1, 2, 2), (4, 3, 12, 8), (3, 3, 13, 7)])
+@pytest.mark.parametrize(
+    "shape", [(5, 1, 12, 8), (2, 1, 13, 8), (3, 1, 4, 9), (1, 1, 2, 2), (4, 3, 12, 8), (3, 3, 13, 7)]
+)
 @pytest.mark.parametrize("kernel_size", [3, 5])
-@pytest.mark.parametrize("piece", [1, 1500, 10**6])  # clips one by one, by twos or threes and a smaller rest, all together
+@pytest.mark.parametrize(
+    "piece", [1, 1500, 10**6]
+)  # clips one by one, by twos or threes and a smaller rest, all together
 def test_output_gradients_and_running_statistics_are_the_plain_forms(shape, kernel_size, piece, monkeypatch):
     monkeypatch.setattr(fast_cnn, "PIECE", piece)
     monkeypatch.setattr(fast_cnn, "WINDOWS", 10)  # so that there are several parts, and a smaller one at the end
@@ -97,7 +101,9 @@ def test_results_do_not_depend_on_threads_and_their_number_is_left_alone(threads
         assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    torch.testing.assert_close(out, both(1, dtype=torch.float32)[1](decibels(7, 1, 32, 16, dtype=torch.float32)), rtol=0, atol=0)
+    torch.testing.assert_close(
+        out, both(1, dtype=torch.float32)[1](decibels(7, 1, 32, 16, dtype=torch.float32)), rtol=0, atol=0
+    )
 
 
 def test_an_error_in_one_clip_ends_the_stage():

@@ -11,19 +11,22 @@ import pytest
 import torch
 from conftest import random_clip, write_tiny_data
 
+import evaluate as evaluate_script
 import step5_lstm
 import step7_cnn
 import step8_regression
 import step9_transfer
 import step10_multitask
 from common import baselines
+from common.comparison import read_runs
 from common.dataset import SpectrogramDataset, make_loader
 from common.errors import LabError
 from common.files import write_atomically
 from common.labels import load_class_mapping
 from common.locations import find_data
 from common.models import Classifier, CNNBackbone, LSTMBackbone
-from common.run import Tee, open_run, read_runs
+from common.progress import Tee
+from common.run import open_run
 from common.submission import write_submission
 from common.training import evaluate, train_epoch
 
@@ -116,7 +119,9 @@ def relabel(data, side, keep):
 
 
 def test_a_class_with_one_clip_and_a_class_that_the_test_side_lacks(flags, tiny_data, capsys):
-    relabel(tiny_data, "train", lambda number, genre: genre == "Rock" or number == 0)  # one Greek clip: it trains or it validates
+    relabel(
+        tiny_data, "train", lambda number, genre: genre == "Rock" or number == 0
+    )  # one Greek clip: it trains or it validates
     relabel(tiny_data, "test", lambda number, genre: genre == "Rock")
     for seed in ("0", "1"):
         (row,) = step7_cnn.main([*flags, "--seed", seed])
@@ -139,9 +144,16 @@ def test_too_few_clips_to_split_are_said(flags, tiny_data):
 def test_an_axis_that_is_constant_has_no_rank_correlation_and_says_so(flags, tiny_data, capsys):
     path = tiny_data / "multitask_dataset" / "train_labels.txt"
     lines = path.read_text().splitlines()
-    path.write_text("\r\n".join([lines[0], *(",".join([line.split(",")[0], "0.5", *line.split(",")[2:]]) for line in lines[1:])]))
+    path.write_text(
+        "\r\n".join([lines[0], *(",".join([line.split(",")[0], "0.5", *line.split(",")[2:]]) for line in lines[1:])])
+    )
     rows = step8_regression.main([*flags, "--model", "cnn"])
-    assert [row["spearman"] is None for row in rows] == [True, False, False, True]  # the mean of an undefined one is undefined
+    assert [row["spearman"] is None for row in rows] == [
+        True,
+        False,
+        False,
+        True,
+    ]  # the mean of an undefined one is undefined
     step10_multitask.main(flags)
     text = capsys.readouterr().out
     assert "axis=valence spearman=undefined" in text and "axis=energy spearman=undefined" not in text
@@ -155,8 +167,8 @@ def test_greek_places_and_names_that_are_no_text(tiny_data, tmp_path, capsys):
     flags = ["--no-baselines", "--epochs", "1", "--out", str(root / "τρεξίματα"), "--cache", str(root / "κρυφή")]
     step7_cnn.main(["--data", str(data), *flags])
     best = root / "τρεξίματα" / "step7_cnn" / "mel_seed0" / "best.pt"
-    step7_cnn.main(["--data", str(data), *flags[:1], *flags[3:], "--checkpoint", str(best)])
-    assert f"checkpoint : {best}" in capsys.readouterr().out
+    evaluate_script.main([str(best), "--data", str(data), *flags[3:]])
+    assert f"Scoring {best}" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")
@@ -166,10 +178,17 @@ def test_a_folder_whose_name_is_no_text(tiny_data, tmp_path):
     flags = ["--data", data, "--no-baselines", "--epochs", "1", "--out", data + "/runs", "--cache", data + "/cache"]
     rows = step7_cnn.main(flags)
     assert step7_cnn.main([*flags, "--resume"]) == rows
-    assert json.loads((tmp_path / data / "runs" / "step7_cnn" / "mel_seed0" / "metrics.json").read_text("utf-8"))["data_path"] == data
+    assert (
+        json.loads((tmp_path / data / "runs" / "step7_cnn" / "mel_seed0" / "metrics.json").read_text("utf-8"))[
+            "data_path"
+        ]
+        == data
+    )
 
 
-@pytest.mark.parametrize("below", ["", "fma_genre_spectrograms", "multitask_dataset_beat/train", "fma_genre_spectrograms/train_labels.txt"])
+@pytest.mark.parametrize(
+    "below", ["", "fma_genre_spectrograms", "multitask_dataset_beat/train", "fma_genre_spectrograms/train_labels.txt"]
+)
 def test_the_parent_and_the_children_of_the_data_folder_are_recognised(tiny_data, below):
     assert find_data(tiny_data / below).path == tiny_data == find_data(tiny_data.parent).path
 
@@ -256,9 +275,8 @@ def test_a_submission_whose_rows_would_break_is_refused(tmp_path, ids, header):
         (step10_multitask, ["--ensemble", "0"], "--ensemble"),
         (step5_lstm, ["--features", "mfcc"], "--features"),
         (step5_lstm, ["--loss", "hinge"], "--loss"),
-        (step7_cnn, ["--resume", "--checkpoint", "x.pt"], "--checkpoint"),
-        (step7_cnn, ["--checkpoint", "x.pt", "--seeds", "2"], "--seeds"),
-        (step7_cnn, ["--checkpoint", ""], "--checkpoint"),  # else it would train anew
+        (step7_cnn, ["--resume", "--quick"], "--resume"),
+        (evaluate_script, ["x.pt", "--data", ""], "--data"),
         (step9_transfer, ["--pretrained", ""], "--pretrained"),
         (step10_multitask, ["--submit", ""], "--submit"),
         (step5_lstm, ["--data", ""], "--data"),
@@ -274,9 +292,9 @@ def test_impossible_choices_are_refused_before_any_work(step, arguments, said, c
 
 
 def test_a_run_that_fails_gives_its_folder_free(tiny_data, tmp_path):
-    args, data = SimpleNamespace(out=str(tmp_path), mode="full", seed=0), find_data(tiny_data)
+    facts = {"mode": "full", **find_data(tiny_data).facts()}
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="broken"), open_run(args, "s", "v", data):
+        with pytest.raises(RuntimeError, match="broken"), open_run(tmp_path / "s" / "v", facts, {}):
             raise RuntimeError("broken")
     assert not (tmp_path / "s" / "v").exists()
 

@@ -23,7 +23,10 @@ LAB = {
     "multitask_dataset_beat/train": 1122,
     "multitask_dataset_beat/test": 375,
 }
-TINY = {key: {"t": 36, "s": 18}["st"[key.endswith("train")]] if "fma" in key else 24 if key.endswith("train") else 6 for key in LAB}
+TINY = {
+    key: {"t": 36, "s": 18}["st"[key.endswith("train")]] if "fma" in key else 24 if key.endswith("train") else 6
+    for key in LAB
+}
 
 
 @pytest.fixture
@@ -87,7 +90,11 @@ def test_links_passwords_repetitions_and_foreign_zips_are_refused(archive, tmp_p
     with zipfile.ZipFile(other, "w") as out:
         out.writestr("holiday/1.jpg", b"")
     absent = tmp_path / "none.zip"
-    for path, said in ((other, "the lab's folders was expected"), (absent, "there is no such file"), (__file__, "a whole zip")):
+    for path, said in (
+        (other, "the lab's folders was expected"),
+        (absent, "there is no such file"),
+        (__file__, "a whole zip"),
+    ):
         with pytest.raises(LabError, match=said):
             unpack(path, tmp_path / "root")
     protected = bytearray(whole)
@@ -136,7 +143,7 @@ def brought(flags, tmp_path, capsys):
     """(result or None, error or None, lines printed) of step 0 with these flags."""
     result = error = None
     try:
-        result = step0_data.main([*flags, "--headers", "--out", str(tmp_path / "runs")])
+        (result,) = step0_data.main([*flags, "--headers", "--out", str(tmp_path / "runs")])
     except LabError as raised:
         error = str(raised)
     return result, error, capsys.readouterr().out.splitlines()
@@ -150,7 +157,9 @@ def keep_to_the_labs_genres(archive):
     with zipfile.ZipFile(archive, "w") as new:
         for info, content in entries:
             for genre, name in names.items():
-                content = content.replace(genre.encode(), name.encode()) if info.filename.endswith("_labels.txt") else content
+                content = (
+                    content.replace(genre.encode(), name.encode()) if info.filename.endswith("_labels.txt") else content
+                )
             new.writestr(info.filename, content)
 
 
@@ -163,12 +172,17 @@ def test_step_0_unpacks_checks_the_counts_and_says_what_next(archive, tmp_path, 
     monkeypatch.setattr("extras.own_data.kaggle.known_counts", lambda: TINY)
     result, error, lines = brought(flags, tmp_path, capsys)
     assert error is None and result["missing"] == 0
-    assert lines[-2] == f"next          : python step7_cnn.py --data {tmp_path / 'root'}" and lines[-1].startswith("RESULT step0_data")
+    assert lines[-2] == f"next          : python step7_cnn.py --data {tmp_path / 'root'}" and lines[-1].startswith(
+        "RESULT step0_data"
+    )
 
 
 def test_counts_are_compared_side_by_side(tiny_data):
     differences = compare_counts(survey_data(find_data(tiny_data), headers_only=True)["sides"])
-    assert len(differences) == 8 and "fma_genre_spectrograms/train: 3069 files were expected, but there are 36" in differences
+    assert (
+        len(differences) == 8
+        and "fma_genre_spectrograms/train: 3069 files were expected, but there are 36" in differences
+    )
     assert compare_counts({key: {"ids": range(count)} for key, count in LAB.items()}) == []
 
 
@@ -195,4 +209,6 @@ def test_kagglehub_fetches_where_it_is_installed_and_is_named_where_not(tiny_dat
     monkeypatch.setitem(sys.modules, "kagglehub", SimpleNamespace(dataset_download=refused))
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10**9))
-    assert "8.1 GB free were expected, but only 1.0 are; KAGGLEHUB_CACHE=DIR" in brought(["--kaggle"], tmp_path, capsys)[1]
+    assert (
+        "8.1 GB free were expected, but only 1.0 are; KAGGLEHUB_CACHE=DIR" in brought(["--kaggle"], tmp_path, capsys)[1]
+    )

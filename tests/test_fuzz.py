@@ -1,7 +1,8 @@
-"""Whatever stands in a file or on the command line: the right result or the project's own error with the file's name, nothing else.
+"""Whatever stands in a file or on the command line: the right result or the project's own error with the file's name,
+nothing else.
 
-2,000 mutated inputs in the suite, the same ones every time; FUZZ_EXAMPLES in the environment asks for so many of each kind, drawn anew
-(make soak). With -s the last lines count what came out.
+2,000 mutated inputs in the suite, the same ones every time; FUZZ_EXAMPLES in the environment asks for so many of each
+kind, drawn anew (make soak). With -s the last lines count what came out.
 """
 
 import gzip
@@ -23,14 +24,15 @@ import step8_regression
 import step9_transfer
 import step10_multitask
 from common.cache import open_clips
-from common.checkpoints import read_checkpoint, save_checkpoint
+from common.checkpoints import read_checkpoint
+from common.comparison import read_runs
 from common.dataset import read_clips
 from common.errors import LabError
 from common.features import N_ROWS
+from common.files import save_checkpoint
 from common.labels import AXES, CLASS_MAPPING, load_class_mapping, read_emotion_labels, read_genre_labels
 from common.reading import read_fused_spectrogram
 from common.resume import read_states
-from common.run import read_runs
 from common.submission import write_submission
 from extras.inside.digits import read_idx
 
@@ -40,8 +42,36 @@ mutate = settings(max_examples=int(EXAMPLES or 200), derandomize=not EXAMPLES, d
 OUTCOMES = Counter()
 
 # What a hand, a disk or an enemy does to a file: pieces that mean something to one of the formats, put at any place.
-PIECES = [b"", b"\0", b"\xff", b"\n", b"\r", b"\t", b",", b".", b'"', b"{", b"]", b"nan", b"1e999", b"-1", b"null", b"[[", b"\xef\xbb\xbf"]
-PIECES += [b"'<f8'", b"'|O'", b"(140, 0)", b"999999999999", b"cos\nsystem\n", b"PK\x03\x04", "Ρεμπέτικο".encode(), b"\xcc\x81", b"\x1b[31m"]
+PIECES = [
+    b"",
+    b"\0",
+    b"\xff",
+    b"\n",
+    b"\r",
+    b"\t",
+    b",",
+    b".",
+    b'"',
+    b"{",
+    b"]",
+    b"nan",
+    b"1e999",
+    b"-1",
+    b"null",
+    b"[[",
+    b"\xef\xbb\xbf",
+]
+PIECES += [
+    b"'<f8'",
+    b"'|O'",
+    b"(140, 0)",
+    b"999999999999",
+    b"cos\nsystem\n",
+    b"PK\x03\x04",
+    "Ρεμπέτικο".encode(),
+    b"\xcc\x81",
+    b"\x1b[31m",
+]
 EDITS = st.lists(
     st.tuples(
         st.sampled_from(["flip", "insert", "delete", "truncate", "repeat", "overwrite"]),
@@ -73,7 +103,9 @@ def edited(content, edits):
 
 
 def outcome(kind, path, read):
-    """What read() returns; None, and counted as refused, where it raises the project's error with the file's name, on one line."""
+    """What read() returns; None, and counted as refused, where it raises the project's error with the file's name, on
+    one line.
+    """
     try:
         found = read()
     except LabError as error:
@@ -88,7 +120,10 @@ def outcome(kind, path, read):
 def counts():
     yield
     for kind in sorted({kind for kind, _ in OUTCOMES}):
-        print(f"\n{kind}: {OUTCOMES[kind, 'refused']} refused by name, {OUTCOMES[kind, 'read']} read, 0 tracebacks", end="")
+        print(
+            f"\n{kind}: {OUTCOMES[kind, 'refused']} refused by name, {OUTCOMES[kind, 'read']} read, 0 tracebacks",
+            end="",
+        )
 
 
 @pytest.fixture(scope="module")
@@ -114,17 +149,23 @@ def test_genre_labels(folder, edits, table):
 @given(edits=EDITS)
 def test_emotion_labels(folder, edits):
     path = folder / "emotions.txt"
-    path.write_bytes(edited(b"Id,valence,energy,danceability\n1004,0.578,0.973,0.873\r\n1005\t0\t1\t.5\n7,0.1,0.2,0.3\n", edits))
+    path.write_bytes(
+        edited(b"Id,valence,energy,danceability\n1004,0.578,0.973,0.873\r\n1005\t0\t1\t.5\n7,0.1,0.2,0.3\n", edits)
+    )
     rows = outcome("emotion labels", path, lambda: read_emotion_labels(path))
     if rows is not None:
-        assert rows and all(ident and len(values) == 3 and all(0 <= value <= 1 for value in values) for ident, values, _ in rows)
+        assert rows and all(
+            ident and len(values) == 3 and all(0 <= value <= 1 for value in values) for ident, values, _ in rows
+        )
 
 
 @mutate
 @given(edits=EDITS)
 def test_class_tables(folder, edits):
     path = folder / "class_mapping.json"
-    path.write_bytes(edited('{"Rock": "Rock", "Ρεμπέτικο": "Ελληνικά", "Chiptune": null, "Pop": "Rock"}'.encode(), edits))
+    path.write_bytes(
+        edited('{"Rock": "Rock", "Ρεμπέτικο": "Ελληνικά", "Chiptune": null, "Pop": "Rock"}'.encode(), edits)
+    )
     table = outcome("class tables", path, lambda: load_class_mapping(folder))
     if table is not None:
         assert len(set(table.values()) - {None}) >= 2
@@ -137,14 +178,22 @@ def spectrogram(frames=4):
 
 
 def is_a_clip(clip):
-    return clip.dtype == np.float32 and clip.ndim == 2 and clip.shape[1] == N_ROWS and len(clip) and np.isfinite(clip).all()
+    return (
+        clip.dtype == np.float32
+        and clip.ndim == 2
+        and clip.shape[1] == N_ROWS
+        and len(clip)
+        and np.isfinite(clip).all()
+    )
 
 
 @mutate
 @given(edits=EDITS, in_header=st.booleans())
 def test_npy_files(folder, edits, in_header):
     whole, path = spectrogram(), folder / "1.npy"
-    path.write_bytes(edited(whole[:128], edits) + whole[128:] if in_header else whole[:128] + edited(whole[128:], edits))
+    path.write_bytes(
+        edited(whole[:128], edits) + whole[128:] if in_header else whole[:128] + edited(whole[128:], edits)
+    )
     clip = outcome("npy files", path, lambda: read_fused_spectrogram(path))
     assert clip is None or is_a_clip(clip)
 
@@ -154,7 +203,9 @@ def test_npy_files(folder, edits, in_header):
 def test_gzipped_files(folder, edits, inside):
     path, right = folder / "2.npy.gz", np.load(io.BytesIO(spectrogram())).T.astype(np.float32)
     whole = spectrogram()
-    path.write_bytes(gzip.compress(edited(whole, edits), mtime=0) if inside else edited(gzip.compress(whole, mtime=0), edits))
+    path.write_bytes(
+        gzip.compress(edited(whole, edits), mtime=0) if inside else edited(gzip.compress(whole, mtime=0), edits)
+    )
     clip = outcome("gzipped files", path, lambda: read_fused_spectrogram(path))
     assert clip is None or is_a_clip(clip)
     assert clip is None or inside or np.array_equal(clip, right)  # gzip has a checksum of its own
@@ -163,7 +214,11 @@ def test_gzipped_files(folder, edits, inside):
 @mutate
 @given(edits=EDITS)
 def test_checkpoints(folder, edits):
-    path, weights, facts = folder / "best.pt", {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(3)}, {"classes": ["Rock", "Ελληνικά"]}
+    path, weights, facts = (
+        folder / "best.pt",
+        {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(3)},
+        {"classes": ["Rock", "Ελληνικά"]},
+    )
     save_checkpoint(path, weights, facts)
     path.write_bytes(edited(path.read_bytes(), edits))
     found = outcome("checkpoints", path, lambda: read_checkpoint(path))
@@ -179,7 +234,11 @@ def test_saved_states(folder, edits, both):
     at.mkdir(exist_ok=True)
     for name, epoch in (("state.before.pt", 3), ("state.pt", 4)):
         state = {"items": [["weights", {"tensor": "0"}]]}
-        save_checkpoint(at / name, {"0": torch.full((4,), float(epoch))}, {"arguments": {}, "data": "d", "epoch": epoch, "state": state})
+        save_checkpoint(
+            at / name,
+            {"0": torch.full((4,), float(epoch))},
+            {"arguments": {}, "data": "d", "epoch": epoch, "state": state},
+        )
         if both or epoch == 4:
             (at / name).write_bytes(edited((at / name).read_bytes(), edits))
     found = read_states(at, {}, "d")
@@ -190,22 +249,26 @@ def test_saved_states(folder, edits, both):
 
 
 @mutate
-@given(edits=EDITS)
-def test_packed_caches(folder, edits):
-    files, cache = {}, folder / "cache" / "side.pack"
+@given(edits=EDITS, suffix=st.sampled_from([".json", ".npy"]))
+def test_caches(folder, edits, suffix):
+    files, cache = {}, folder / "cache" / "side.json"
     for ident in ("a", "γ"):
         files[ident] = folder / f"{ident}.npy"
         if not files[ident].exists():
             files[ident].write_bytes(spectrogram(3 + (ident == "a")))
     right = {ident: clip.tobytes() for ident, clip in ((ident, read_clips(files)[ident]) for ident in files)}
     open_clips(files, cache)
-    cache.write_bytes(edited(cache.read_bytes(), edits))
+    (part,) = cache.parent.glob(f"side*{suffix}")
+    whole = part.read_bytes()
+    part.write_bytes(edited(whole, edits))
 
     def read():
         clips = open_clips(files, cache)
         return {ident: clips[ident].tobytes() for ident in files}
 
-    assert outcome("packed caches", cache, read) in (None, right)
+    assert outcome("caches", part, read) in (None, right)
+    if part.exists():
+        part.write_bytes(whole)  # an array is made anew by its index alone
 
 
 @mutate
@@ -214,7 +277,9 @@ def test_metrics_and_digits(folder, edits, name):
     path = folder / "step" / "variant" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     if name == "metrics.json":
-        path.write_bytes(edited(json.dumps({"data": "d", "result": {"test_acc": 0.5}, "metrics": None}).encode(), edits))
+        path.write_bytes(
+            edited(json.dumps({"data": "d", "result": {"test_acc": 0.5}, "metrics": None}).encode(), edits)
+        )
         runs = outcome("metrics files", path, lambda: read_runs(folder, "step", SimpleNamespace(fingerprint="d")))
         assert runs is None or all(run["data"] == "d" for run in runs)
         path.unlink()
@@ -224,9 +289,38 @@ def test_metrics_and_digits(folder, edits, name):
         assert digits is None or digits.dtype == np.uint8
 
 
-WORDS = ["0", "-1", "2", "1e-3", "nan", "inf", "1e400", "", "mel", "valence", "cnn", "x.pt", "--", "-", "Ρεμπέτικο", "4294967296", "%s"]
-FLAGS = ["--epochs", "--batch-size", "--lr", "--seed", "--seeds", "--device", "--quick", "--overfit-batch", "--checkpoint", "--resume"]
-FLAGS += ["--features", "--beat", "--loss", "--model", "--axis", "--weights", "--ensemble", "--submit", "--freeze", "--pretrain-epochs"]
+WORDS = [
+    "0",
+    "-1",
+    "2",
+    "1e-3",
+    "nan",
+    "inf",
+    "1e400",
+    "",
+    "mel",
+    "valence",
+    "cnn",
+    "x.pt",
+    "--",
+    "-",
+    "Ρεμπέτικο",
+    "4294967296",
+    "%s",
+]
+FLAGS = ["--epochs", "--batch-size", "--lr", "--seed", "--seeds", "--device", "--quick", "--overfit-batch", "--resume"]
+FLAGS += [
+    "--features",
+    "--beat",
+    "--loss",
+    "--model",
+    "--axis",
+    "--weights",
+    "--ensemble",
+    "--submit",
+    "--freeze",
+    "--pretrain-epochs",
+]
 
 
 @mutate
@@ -258,7 +352,9 @@ def test_arguments(step, words):
 
 
 @mutate
-@given(rows=st.dictionaries(st.text(min_size=1, max_size=5), st.tuples(*[st.floats(width=32)] * 3), min_size=1, max_size=5))
+@given(
+    rows=st.dictionaries(st.text(min_size=1, max_size=5), st.tuples(*[st.floats(width=32)] * 3), min_size=1, max_size=5)
+)
 def test_submissions(folder, rows):
     path = folder / "solution.txt"
     path.unlink(missing_ok=True)

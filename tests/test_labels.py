@@ -28,7 +28,9 @@ def test_the_labs_table_merges_twenty_genres_to_ten_classes():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["1042.fused.full.npy.gz", "1042.beatsync.fused.npy", "1042.full.fused.npy.gz", "1042", " 1042 "])
+@pytest.mark.parametrize(
+    "name", ["1042.fused.full.npy.gz", "1042.beatsync.fused.npy", "1042.full.fused.npy.gz", "1042", " 1042 "]
+)
 def test_every_form_of_a_name_is_the_same_clip(name):
     assert clip_id(name) == "1042"
 
@@ -40,7 +42,14 @@ def test_an_accent_written_in_two_ways_is_one_name():
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("separator", ["\t", ","])
 def test_genre_labels_in_every_form(tmp_path, end, separator):
-    lines = [f"Id{separator}Genre", f"1042.fused.full.npy.gz{separator}Blues", "", f"7.beatsync.fused.npy{separator} Rock ", "", "  "]
+    lines = [
+        f"Id{separator}Genre",
+        f"1042.fused.full.npy.gz{separator}Blues",
+        "",
+        f"7.beatsync.fused.npy{separator} Rock ",
+        "",
+        "  ",
+    ]
     path = write(tmp_path / "train_labels.txt", "\ufeff" + end.join(lines))
     assert read_genre_labels(path, CLASS_MAPPING) == [("1042", "Blues", 2), ("7", "Rock", 4)]
 
@@ -83,7 +92,9 @@ def test_a_broken_genre_line_is_named(tmp_path, text, line, word):
     assert str(caught.value).startswith(f"{path}, line {line}:") and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("row", ["1,0,0", "1,0,0,1.01", "1,-0.1,0,0", "1,nan,0,0", "1,inf,0,0", "1,a,0,0", ",0,0,0", "1,0,0,0,0"])
+@pytest.mark.parametrize(
+    "row", ["1,0,0", "1,0,0,1.01", "1,-0.1,0,0", "1,nan,0,0", "1,inf,0,0", "1,a,0,0", ",0,0,0", "1,0,0,0,0"]
+)
 def test_a_broken_emotion_line_is_named(tmp_path, row):
     path = write(tmp_path / "train_labels.txt", f"Id,valence,energy,danceability\n7,0.1,0.2,0.3\n{row}\n")
     with pytest.raises(LabError, match=r"line 3: .* within 0\.\.1"):
@@ -105,7 +116,9 @@ def test_a_data_folder_brings_its_own_table(tmp_path):
     assert load_class_mapping(tmp_path) == table
 
 
-@pytest.mark.parametrize("text", ["[]", "{", '{"a": 1}', '{"a": "x"}', '{"a": "x", "b": null}', '{"a": "", "b": "x"}', "[" * 100000])
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"a": 1}', '{"a": "x"}', '{"a": "x", "b": null}', '{"a": "", "b": "x"}', "[" * 100000]
+)
 def test_a_table_that_is_none_is_refused_by_name(tmp_path, text):
     path = write(tmp_path / "class_mapping.json", text)
     with pytest.raises(LabError, match=str(path)):

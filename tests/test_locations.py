@@ -8,13 +8,15 @@ import pytest
 import common.locations as locations
 from common.errors import LabError
 from common.locations import find_data
-from common.run import result_line
+from common.report import result_line
 from extras.demo.folder import MARKER
 
 FACTS = {"format": 1, "notice": "demo", "seed": 0}
 
 
-@pytest.mark.parametrize("place", [".", "..", "fma_genre_spectrograms", "multitask_dataset_beat", "fma_genre_spectrograms/train"])
+@pytest.mark.parametrize(
+    "place", [".", "..", "fma_genre_spectrograms", "multitask_dataset_beat", "fma_genre_spectrograms/train"]
+)
 def test_the_folder_its_parent_and_its_children_are_recognised(tiny_data, place):
     found = find_data(tiny_data / place)
     assert found.path == tiny_data.resolve() and found.own_table and found.demo is None

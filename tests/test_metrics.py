@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.comparison import score_interval, share_right
 from common.metrics import (
     accuracy,
     classification_metrics,
@@ -11,8 +12,6 @@ from common.metrics import (
     prior_losses,
     rank_correlation,
     report_table,
-    score_interval,
-    share_right,
     squared_error_loss,
 )
 
@@ -36,7 +35,9 @@ def test_reference_losses_are_what_such_models_lose():
     cross_entropy, squared = prior_losses(labels, 3)["class shares"]
     logits = torch.tensor([0.75, 0.25, 1e-30]).log().repeat(4, 1)
     assert squared == pytest.approx(squared_error_loss(logits, torch.tensor(labels)).item(), abs=1e-6)
-    assert cross_entropy == pytest.approx(torch.nn.functional.cross_entropy(logits, torch.tensor(labels)).item(), abs=1e-6)
+    assert cross_entropy == pytest.approx(
+        torch.nn.functional.cross_entropy(logits, torch.tensor(labels)).item(), abs=1e-6
+    )
 
 
 def test_majority_class_is_taken_from_the_training_side():
@@ -48,13 +49,20 @@ def test_classification_metrics_by_hand():
     metrics = classification_metrics(true, predicted, ["a", "b", "c"])
     assert metrics["confusion"] == [[2, 1, 0], [1, 1, 0], [1, 0, 0]]  # rows are the truth
     assert metrics["accuracy"] == metrics["micro"]["precision"] == metrics["micro"]["f1"] == 0.5
-    assert metrics["classes"]["a"] == {"precision": 0.5, "recall": pytest.approx(2 / 3), "f1": pytest.approx(4 / 7), "support": 3}
+    assert metrics["classes"]["a"] == {
+        "precision": 0.5,
+        "recall": pytest.approx(2 / 3),
+        "f1": pytest.approx(4 / 7),
+        "support": 3,
+    }
     assert metrics["classes"]["c"] == {"precision": 0, "recall": 0, "f1": 0, "support": 1}
     assert metrics["macro"]["recall"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
 
 
 def test_the_report_reproduces_the_write_ups_third_lstm():
-    """Everything called Rock: the write-up's accuracy .18, macro F1 .03 and weighted F1 .05 on the lab's 575 test clips."""
+    """Everything called Rock: the write-up's accuracy .18, macro F1 .03 and weighted F1 .05 on the lab's 575 test
+    clips.
+    """
     names = ["Blues", "Classical", "Electronic", "Folk", "Hip-Hop", "Jazz", "Metal", "Pop", "Rock", "Trip-Hop"]
     true = np.repeat(range(10), [40, 40, 80, 80, 40, 40, 78, 40, 103, 34])
     text = report_table(classification_metrics(true, np.full(575, 8), names))
@@ -70,7 +78,7 @@ def test_accuracy():
 
 
 def test_an_interval_is_as_wide_as_a_proportions_and_knows_no_rank_of_a_constant(monkeypatch):
-    monkeypatch.setattr("common.metrics.ROUNDS", 1000)
+    monkeypatch.setattr("common.comparison.ROUNDS", 1000)
     true = np.zeros(400)
     predicted = (np.arange(400) % 4 == 0).astype(float)  # three of four are right
     low, high = score_interval(true, predicted, share_right)

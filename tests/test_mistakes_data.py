@@ -9,20 +9,32 @@ from conftest import random_clip
 from mistakes import noise, tell_apart
 from torch import nn
 
-from common.dataset import SpectrogramDataset, clip_ids, clip_labels, emotion_slices, genre_sides, make_loader, torch_train_val_split
+from common.dataset import (
+    PaddingTransform,
+    SpectrogramDataset,
+    clip_ids,
+    clip_labels,
+    emotion_slices,
+    genre_sides,
+    make_loader,
+    torch_train_val_split,
+)
 from common.labels import AXES, CLASS_MAPPING, clip_id, load_class_mapping, read_emotion_labels, read_genre_labels
 from common.metrics import classification_metrics
 from common.models import CNNBackbone, LSTMBackbone, Regressor
 from common.plots import new_figure
 from common.spectrogram_plots import histograms_figure
-from common.transforms import PaddingTransform
 
 pytestmark = pytest.mark.usefixtures("same_weights_in_every_run")
 
 LAB_GENRES = {  # training clips of each genre of the lab's set
     **dict.fromkeys(CLASS_MAPPING, 160), "Metal": 153, "Trip-Hop": 137, "Soundtrack": 124, "Post-Rock": 95,
 }  # fmt: skip
-LAB_EMOTIONS = {"valence": (0.578, 0.839, 0.587), "energy": (0.973, 0.782, 0.956), "danceability": (0.873, 0.655, 0.204)}  # first rows
+LAB_EMOTIONS = {
+    "valence": (0.578, 0.839, 0.587),
+    "energy": (0.973, 0.782, 0.956),
+    "danceability": (0.873, 0.655, 0.204),
+}  # first rows
 LAB_ROWS = [f"{1004 + k},{','.join(map(str, row))}" for k, row in enumerate(zip(*LAB_EMOTIONS.values(), strict=True))]
 
 
@@ -46,7 +58,9 @@ def lab_emotions(tmp_path):
     (tmp_path / "multitask_dataset" / "train").mkdir(parents=True)
     for row in LAB_ROWS:
         np.save(tmp_path / "multitask_dataset" / "train" / f"{row.split(',')[0]}.fused.full.npy", np.zeros((140, 3)))
-    (tmp_path / "multitask_dataset" / "train_labels.txt").write_text("\n".join(["Id,valence,energy,danceability", *LAB_ROWS]) + "\n")
+    (tmp_path / "multitask_dataset" / "train_labels.txt").write_text(
+        "\n".join(["Id,valence,energy,danceability", *LAB_ROWS]) + "\n"
+    )
     return tmp_path / "multitask_dataset"
 
 
@@ -82,12 +96,16 @@ def test_12_slices_drawn_from_all_clips_overlap(emotions):
         assert set(counts.values()) == {1}, "clips stand in two slices"
 
     words = "clips stand in two slices"
-    tell_apart(check, lambda dataset: emotion_slices(dataset, 4, seed=0), (words, validation_from_all), (words, test_on_all))
+    tell_apart(
+        check, lambda dataset: emotion_slices(dataset, 4, seed=0), (words, validation_from_all), (words, test_on_all)
+    )
 
 
 def test_17_axis_off_by_one(lab_emotions):
     def column(index_of):
-        return lambda axis: [float(row.split(",")[index_of(axis)]) for row in LAB_ROWS]  # id, valence, energy, danceability
+        return lambda axis: [
+            float(row.split(",")[index_of(axis)]) for row in LAB_ROWS
+        ]  # id, valence, energy, danceability
 
     def check(labels_of):
         for axis, values in LAB_EMOTIONS.items():
@@ -130,7 +148,9 @@ def test_24_clips_cut_short_padded_with_the_loudest_value_or_of_another_length_i
         def forward(self, x, lengths):
             return super().forward(x, torch.full_like(lengths, x.shape[1]))
 
-    folder = write_genres(tmp_path / "genres", {"train": [("Rock", 200), ("Blues", 160)], "test": [("Rock", 90), ("Blues", 120)]})
+    folder = write_genres(
+        tmp_path / "genres", {"train": [("Rock", 200), ("Blues", 160)], "test": [("Rock", 90), ("Blues", 120)]}
+    )
 
     def open_both(**options):
         train = SpectrogramDataset(folder, CLASS_MAPPING, **options)
@@ -186,7 +206,11 @@ def test_27_as_many_classes_as_the_table_has_genres(tmp_path):
         assert set(range(number)) == set(dataset.labels.tolist()), f"{number} classes, some of them without a clip"
         assert number == 10
 
-    tell_apart(check, lambda dataset: len(dataset.label_transformer.classes_), ("20 classes, some", lambda dataset: len(CLASS_MAPPING)))
+    tell_apart(
+        check,
+        lambda dataset: len(dataset.label_transformer.classes_),
+        ("20 classes, some", lambda dataset: len(CLASS_MAPPING)),
+    )
 
 
 def test_28_histogram_with_default_bins():
@@ -207,11 +231,15 @@ def test_28_histogram_with_default_bins():
 
 def test_30_label_files_split_at_the_wrong_sign_or_read_with_their_header(lab_emotions, tmp_path):
     genres = tmp_path / "train_labels.txt"
-    genres.write_text("Id\tGenre\n1042.fused.full.npy.gz\tBlues\n14780.beatsync.fused.npy\tElectronic\n123.full.fused.npy.gz\tRock\n")
+    genres.write_text(
+        "Id\tGenre\n1042.fused.full.npy.gz\tBlues\n14780.beatsync.fused.npy\tElectronic\n123.full.fused.npy.gz\tRock\n"
+    )
     emotions = lab_emotions / "train_labels.txt"
 
     def at_tabs(path):
-        return [(line.split("\t")[0], tuple(map(float, line.split("\t")[1:]))) for line in path.read_text().splitlines()[1:]]
+        return [
+            (line.split("\t")[0], tuple(map(float, line.split("\t")[1:]))) for line in path.read_text().splitlines()[1:]
+        ]
 
     def with_header(path):
         return [(line.split("\t")[0].split(".")[0], line.split("\t")[1]) for line in path.read_text().splitlines()]
@@ -229,8 +257,14 @@ def test_30_label_files_split_at_the_wrong_sign_or_read_with_their_header(lab_em
         assert id_of("1042.fused.full.npy.gz") == "1042"
         assert id_of("gaida7.fused.full.npy.gz") == "gaida7", "letters of the id are gone"
 
-    tell_apart(check_emotions, lambda path: [row[:2] for row in read_emotion_labels(path)], ("rows are others", at_tabs))
-    tell_apart(check_genres, lambda path: [row[:2] for row in read_genre_labels(path, CLASS_MAPPING)], ("header is a genre", with_header))
+    tell_apart(
+        check_emotions, lambda path: [row[:2] for row in read_emotion_labels(path)], ("rows are others", at_tabs)
+    )
+    tell_apart(
+        check_genres,
+        lambda path: [row[:2] for row in read_genre_labels(path, CLASS_MAPPING)],
+        ("header is a genre", with_header),
+    )
     tell_apart(check_id, clip_id, ("letters of the id are gone", lambda name: name.strip(".gz").split(".")[0]))
 
 
@@ -238,7 +272,11 @@ def test_31_float64_batches_or_a_model_in_double(emotions):
     class AsStored(SpectrogramDataset):
         def __getitem__(self, item):
             clip = np.load(self.files[item]).T
-            return np.vstack([clip, np.zeros((self.max_length - len(clip), 140))]), self.labels[item], int(self.lengths[item])
+            return (
+                np.vstack([clip, np.zeros((self.max_length - len(clip), 140))]),
+                self.labels[item],
+                int(self.lengths[item]),
+            )
 
     def check(implementation):
         dataset, model = implementation

@@ -31,7 +31,9 @@ def test_07_batch_norm_that_is_made_in_forward_or_keeps_no_statistics():
         def __init__(self, *options, **more):
             super().__init__(*options, **more)
             for number, (conv, norm, pool, relu) in enumerate(self.stages):
-                self.stages[number] = nn.Sequential(conv, nn.BatchNorm2d(norm.num_features, track_running_stats=False), pool, relu)
+                self.stages[number] = nn.Sequential(
+                    conv, nn.BatchNorm2d(norm.num_features, track_running_stats=False), pool, relu
+                )
 
     def check_mates(backbone):
         model = backbone(channels=(2, 2)).eval()
@@ -61,7 +63,9 @@ def test_10_ten_class_head_kept_for_regression():
         one, other = noise(8, 3, 4, seed=1), noise(8, 3, 4, seed=2)
         assert model(one, lengths).shape == (8,), "not one value for each clip"
         between = (model(one, lengths) + model(other, lengths)) / 2
-        assert torch.allclose(model((one + other) / 2, lengths), between, atol=1e-5), "the value is picked from several outputs"
+        assert torch.allclose(model((one + other) / 2, lengths), between, atol=1e-5), (
+            "the value is picked from several outputs"
+        )
 
     tell_apart(
         check,
@@ -92,9 +96,13 @@ def test_21_second_direction_asked_for_but_not_there():
         result = model(x, lengths)
         assert result.shape == (1, model.feature_size) == (1, 8)
         assert not torch.allclose(result[:, :4], model(other_end, lengths)[:, :4])
-        assert not torch.allclose(result[:, 4:], model(other_start, lengths)[:, 4:]), "backwards it has not read the clip"
+        assert not torch.allclose(result[:, 4:], model(other_start, lengths)[:, 4:]), (
+            "backwards it has not read the clip"
+        )
 
-    tell_apart(check, LSTMBackbone, ("has one direction", FlagForTheHeadAlone), ("has not read the clip", LastFrameOfBoth))
+    tell_apart(
+        check, LSTMBackbone, ("has one direction", FlagForTheHeadAlone), ("has not read the clip", LastFrameOfBoth)
+    )
 
 
 def test_22_batch_first_left_out():
@@ -124,10 +132,16 @@ def test_23_last_step_read_in_the_padding_or_among_the_logits():
     class HalvesOfTheLogits(nn.Module):
         def __init__(self, backbone, num_classes):
             super().__init__()
-            self.backbone, self.head, self.half = backbone, nn.Linear(backbone.feature_size, num_classes), num_classes // 2
+            self.backbone, self.head, self.half = (
+                backbone,
+                nn.Linear(backbone.feature_size, num_classes),
+                num_classes // 2,
+            )
 
         def forward(self, x, lengths):
-            logits = self.head(bidirectional_lstm(self.backbone.lstm, x, lengths))  # (B, T, classes), then the helper meant for states
+            logits = self.head(
+                bidirectional_lstm(self.backbone.lstm, x, lengths)
+            )  # (B, T, classes), then the helper meant for states
             return torch.cat([last_frame(logits[:, :, : self.half], lengths), logits[:, 0, self.half :]], dim=1)
 
     def check_padding(backbone):
@@ -135,7 +149,9 @@ def test_23_last_step_read_in_the_padding_or_among_the_logits():
             model, x, lengths = backbone(3, 4, 1, bidirectional), noise(2, 6, 3), torch.tensor([6, 4])
             x[1, 4:] = 0
             longer = model(nn.functional.pad(x, (0, 0, 0, 20)), lengths)
-            assert torch.allclose(model(x, lengths), longer, atol=1e-6), f"padding changes the result, two directions: {bidirectional}"
+            assert torch.allclose(model(x, lengths), longer, atol=1e-6), (
+                f"padding changes the result, two directions: {bidirectional}"
+            )
 
     def check_numbering(classifier):
         model, x, lengths = classifier(LSTMBackbone(3, 4, bidirectional=True), 10), noise(2, 6, 3), torch.tensor([6, 4])
@@ -144,7 +160,9 @@ def test_23_last_step_read_in_the_padding_or_among_the_logits():
         with torch.no_grad():
             model.head.weight.copy_(model.head.weight[backwards].clone())
             model.head.bias.copy_(model.head.bias[backwards].clone())
-        assert torch.allclose(model(x, lengths), before[:, backwards], atol=1e-6), "classes are read at different frames"
+        assert torch.allclose(model(x, lengths), before[:, backwards], atol=1e-6), (
+            "classes are read at different frames"
+        )
 
     tell_apart(
         check_padding,
@@ -169,8 +187,12 @@ def test_25_bare_squeeze_with_a_last_batch_of_one():
         backbone, regressor = implementation
         summarised = backbone(3, 4)
         for x, _, lengths in make_loader(Clips(noise(5, 6, 3), np.zeros(5, dtype=np.float32)), 2):
-            assert summarised(x, lengths).shape == (len(x), 4), f"a batch of {len(x)} has lost its batch axis in the backbone"
-            assert regressor(summarised)(x, lengths).shape == (len(x),), f"a batch of {len(x)} has lost its batch axis in the head"
+            assert summarised(x, lengths).shape == (len(x), 4), (
+                f"a batch of {len(x)} has lost its batch axis in the backbone"
+            )
+            assert regressor(summarised)(x, lengths).shape == (len(x),), (
+                f"a batch of {len(x)} has lost its batch axis in the head"
+            )
 
     tell_apart(
         check,

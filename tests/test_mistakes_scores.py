@@ -54,13 +54,17 @@ def test_02_squared_error_or_a_second_softmax_in_place_of_cross_entropy():
 
     def check(implementation):
         classifier, loss_function = implementation
-        guess = evaluate(classifier(LSTMBackbone(12, 16), 10), make_loader(Clips(noise(20, 5, 12), np.arange(20) % 10), 8), loss_function)
+        guess = evaluate(
+            classifier(LSTMBackbone(12, 16), 10),
+            make_loader(Clips(noise(20, 5, 12), np.arange(20) % 10), 8),
+            loss_function,
+        )
         assert guess.loss == pytest.approx(math.log(10), abs=0.2), "a new network does not lose ln 10"
         certain = with_head(classifier(FirstFrame(10), 10), 20 * torch.eye(10))
         right = evaluate(certain, make_loader(Clips(np.eye(10)[:, None], np.arange(10)), 4), loss_function)
         assert right.loss < 0.01, "being right with certainty still costs"
 
-    ours = step5_lstm.LOSSES[step5_lstm.parser().get_default("loss")]
+    ours = step5_lstm.LOSSES["cross-entropy"]
     tell_apart(
         check,
         (Classifier, ours),
@@ -79,7 +83,11 @@ def test_15_class_names_in_the_order_of_a_set():
         support = {name: row["support"] for name, row in metrics["classes"].items()}
         assert support == Counter(labels), "names stand at other classes' rows"
 
-    tell_apart(check, lambda labels, transformer: transformer.classes_, ("other classes' rows", lambda labels, _: list(set(labels))))
+    tell_apart(
+        check,
+        lambda labels, transformer: transformer.classes_,
+        ("other classes' rows", lambda labels, _: list(set(labels))),
+    )
 
 
 def test_16_true_and_predicted_swapped_in_the_report():
@@ -89,7 +97,9 @@ def test_16_true_and_predicted_swapped_in_the_report():
     def check(metrics_of):
         true, predicted = [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 0, 0]
         metrics = metrics_of(true, predicted, ["a", "b", "c"])
-        assert [row["support"] for row in metrics["classes"].values()] == [3, 2, 1], "support does not count the true labels"
+        assert [row["support"] for row in metrics["classes"].values()] == [3, 2, 1], (
+            "support does not count the true labels"
+        )
         assert [sum(row) for row in metrics["confusion"]] == [3, 2, 1]
 
     tell_apart(check, classification_metrics, ("does not count the true labels", swapped))
@@ -185,7 +195,9 @@ def test_29_predictions_joined_to_ids_by_position(data, tmp_path):
         return evaluate(model, make_loader(hidden, 4, **options), nn.MSELoss()).outputs.tolist()
 
     def listed_again():
-        names = sorted(os.listdir(data / "multitask_dataset_beat" / "test"), reverse=True)  # os.listdir promises no order
+        names = sorted(
+            os.listdir(data / "multitask_dataset_beat" / "test"), reverse=True
+        )  # os.listdir promises no order
         return [clip_id(name) for name in names]
 
     def check(ids_and_values):

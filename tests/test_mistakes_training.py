@@ -10,11 +10,12 @@ from mistakes import Clips, Constant, noise, numbers_loader, tell_apart
 from torch import nn
 
 import step8_regression
-from common.checkpoints import Pretrained, copy_backbone, read_checkpoint
+from common.checkpoints import read_checkpoint
 from common.dataset import clip_ids, emotion_slices, make_loader
 from common.models import Classifier, CNNBackbone, LSTMBackbone, Regressor
 from common.run import Run
-from common.training import BestEpoch, Evaluation, copy_weights, evaluate, overfit_batch, train_epoch
+from common.training import BestEpoch, Evaluation, copy_weights, evaluate, train_epoch
+from common.verdicts import overfit_batch
 
 pytestmark = pytest.mark.usefixtures("same_weights_in_every_run")
 
@@ -25,7 +26,18 @@ def run_step8(data, out, *mode, **replaced):
         patch.setattr(Run, "save_figure", lambda *ignored: None)
         for name, value in replaced.items():
             patch.setattr(step8_regression, name, value)
-        flags = ["--data", str(data), "--no-cache", "--out", str(out), "--no-baselines", "--model", "lstm", "--axis", "energy"]
+        flags = [
+            "--data",
+            str(data),
+            "--no-cache",
+            "--out",
+            str(out),
+            "--no-baselines",
+            "--model",
+            "lstm",
+            "--axis",
+            "energy",
+        ]
         step8_regression.main([*flags, *(mode or ("--epochs", "6"))])
     folder = out / "step8_regression" / "lstm_energy_seed0"
     if mode:
@@ -116,7 +128,9 @@ def test_05_epochs_compared_with_the_one_before_in_place_of_the_best():
     def check(keeper):
         model = Constant()
         best = keeper(model)
-        for epoch, loss in enumerate([1.0, 0.5, 0.9, 0.6, 0.8, 0.55]):  # zigzag: every second epoch beats the one before it
+        for epoch, loss in enumerate(
+            [1.0, 0.5, 0.9, 0.6, 0.8, 0.55]
+        ):  # zigzag: every second epoch beats the one before it
             best.update(epoch, -loss, model)
         assert best.epoch == 1, f"epoch {best.epoch} counts as the best"
 
@@ -168,23 +182,26 @@ def test_08_frozen_backbone_whose_batch_norm_still_learns():
 
 
 def test_09_transfer_that_transfers_nothing():
-    def backbone_keys_into_a_bare_backbone(pretrained, model):
-        model.backbone.load_state_dict(pretrained.weights, strict=False)  # every key begins with "backbone.", so none fits
+    def backbone_keys_into_a_bare_backbone(weights, model):
+        model.backbone.load_state_dict(weights, strict=False)  # every key begins with "backbone.", so none fits
 
-    def into_a_model_of_its_own(pretrained, model):
-        model = Regressor(CNNBackbone(channels=(2, 2)))
-        copy_backbone(pretrained, model)
+    def below_the_head(weights, model):  # as step 9 does it
+        given = {name: tensor for name, tensor in weights.items() if name.startswith("backbone.")}
+        model.backbone.load_state_dict({name.removeprefix("backbone."): tensor for name, tensor in given.items()})
+
+    def into_a_model_of_its_own(weights, model):
+        below_the_head(weights, Regressor(CNNBackbone(channels=(2, 2))))
 
     def check(transfer):
         classifier, model = Classifier(CNNBackbone(channels=(2, 2)), 5), Regressor(CNNBackbone(channels=(2, 2)))
         head = model.head.weight.clone()
-        transfer(Pretrained(copy_weights(classifier), []), model)
+        transfer(copy_weights(classifier), model)
         for name, tensor in classifier.backbone.state_dict().items():
             assert torch.equal(model.backbone.state_dict()[name], tensor), f"{name} is not the pretrained one"
         assert torch.equal(model.head.weight, head)
 
     words = "stages.0.0.weight is not the pretrained one"
-    tell_apart(check, copy_backbone, (words, backbone_keys_into_a_bare_backbone), (words, into_a_model_of_its_own))
+    tell_apart(check, below_the_head, (words, backbone_keys_into_a_bare_backbone), (words, into_a_model_of_its_own))
 
 
 def test_13_clips_that_picked_the_epoch_reported_as_test(data, tmp_path):

@@ -36,7 +36,9 @@ def sound_in_three_parts(rng, seconds, level):
 
 
 def test_own_audio_becomes_features_of_its_middle(shared_folder):
-    """Mel and chroma as librosa's at the course's parameters, full and as medians between beats; an artist in one split."""
+    """Mel and chroma as librosa's at the course's parameters, full and as medians between beats; an artist in one
+    split.
+    """
     librosa, soundfile = pytest.importorskip("librosa"), pytest.importorskip("soundfile")
     songs = {f"{genre}/{k}.wav": sound_in_three_parts(np.random.default_rng([k, level]), 12, level)
              for level, genre in enumerate(("Ροκ", "Jazz")) for k in range(10 * level, 10 * level + 2 + (level == 0))}  # fmt: skip
@@ -44,7 +46,10 @@ def test_own_audio_becomes_features_of_its_middle(shared_folder):
     def make(folder):
         for name, sound in songs.items():
             (folder / "music" / name).parent.mkdir(parents=True, exist_ok=True)
-            stereo = np.stack([1.2 * sound, 0.8 * sound], axis=1)
+            other = np.random.default_rng(1).normal(
+                0, sound.std(), len(sound)
+            )  # in the channels alone, not in their mean
+            stereo = np.stack([sound + other, sound - other], axis=1)
             soundfile.write(folder / "music" / name, stereo, RATE, subtype="FLOAT")
         table = [
             "file,genre,artist",

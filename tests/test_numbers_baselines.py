@@ -1,4 +1,6 @@
-"""The linear model and the SVM beside each network: their scores recomputed, and the sentence that compares them with the network's."""
+"""The linear model and the SVM beside each network: their scores recomputed, and the sentence that compares them with
+the network's.
+"""
 
 import functools
 import json
@@ -26,8 +28,6 @@ KEPT = "baselines/*.json"  # below --out: the scores that a run keeps for the ne
 LINE = "without a network"
 SCORE = re.compile(r"(the [^,;:]*?) (-?\d\.\d{4})")
 FLAGS = ["--epochs", 1, "--batch-size", 32]
-SHARE = 0.4
-TUNED = ["--recipe", "tuned", "--change", "networks=1"]
 
 
 # Data: hard to tell apart, and the clips to test are longer than those to fit
@@ -92,7 +92,9 @@ def changed_labels(labels):
 
 
 def scores(train, targets, test, true):
-    """[linear model's, SVM's] score on the test clips: accuracy of names, Spearman's of numbers. train, test: lists of (T, 128)."""
+    """[linear model's, SVM's] score on the test clips: accuracy of names, Spearman's of numbers. train, test: lists of
+    (T, 128).
+    """
     of_names = isinstance(targets[0], str)
     if not of_names:
         targets = (np.array(targets) - np.mean(targets)) / np.std(targets)
@@ -132,13 +134,11 @@ def genre_scores(folder, changed=False):
 
 
 @functools.cache
-def axis_scores(folder, axis, seed, share=1):
+def axis_scores(folder, axis, seed):
     frames, labels = make_data()
     values = {i: row[AXES.index(axis)] for i, row in labels[folder, "train"].items()}
     test = emotion_split(list(values), seed)[2]
     train = [i for i in values if i not in test]
-    if share < 1:
-        train = [train[k] for k in np.random.default_rng(seed).permutation(len(train))[: round(share * len(train))]]
     mels = [mel_of(frames[folder, "train"], ids) for ids in (train, test)]
     return scores(mels[0], [values[i] for i in train], mels[1], [values[i] for i in test])
 
@@ -157,7 +157,7 @@ def each(done):
 
 @pytest.fixture(scope="session")
 def genres(shared_folder):
-    """Step 7; again with kept scores that were changed by hand; step 5; its tuned recipe; step 7 with other labels."""
+    """Step 7; again with kept scores that were changed by hand; step 5; step 7 with other labels."""
 
     def make(folder):
         def run(script, *more, out="runs"):
@@ -185,7 +185,6 @@ def genres(shared_folder):
         kept.write_text(text, encoding="utf-8")
         done += [
             run("step5_lstm.py", "--features", "beat", "chroma"),
-            run("step5_lstm.py", "--features", "fused", *TUNED),
         ]
         labels = make_data()[1][GENRES, "train"]
         write_labels(folder / "data", GENRES, "train", changed_labels(labels))
@@ -198,7 +197,7 @@ def genres(shared_folder):
 
 @pytest.fixture(scope="session")
 def emotions(shared_folder):
-    """Step 10; step 8, one of the kept scores changed by hand; step 9; step 8 with another seed; tuned."""
+    """Step 10; step 8, one of the kept scores changed by hand; step 9; step 8 with another seed."""
 
     def make(folder):
         def run(script, seed, *more):
@@ -224,7 +223,6 @@ def emotions(shared_folder):
         kept.write_text(text, encoding="utf-8")
         done += [run("step9_transfer.py", SEED, "--axis", "valence", "--pretrain-epochs", 1)]
         done += [run("step8_regression.py", OTHER_SEED, "--model", "cnn", "--axis", "danceability")]
-        done += [run("step10_multitask.py", SEED, *TUNED, f"clips={SHARE}")]
         return together(done, folder)
 
     return each(shared_run(shared_folder, "baselines_emotions", make))
@@ -237,7 +235,9 @@ def said(done):
 
 
 def check(line, baselines, expected, own):
-    """A line and its {model: score} in metrics.json hold the expected scores, and the sentence compares them with the network's own."""
+    """A line and its {model: score} in metrics.json hold the expected scores, and the sentence compares them with the
+    network's own.
+    """
     models, sentence = line
     assert list(baselines.values()) == pytest.approx(expected, abs=1e-9)
     assert [score for _, score in models] == pytest.approx(expected, abs=6e-5)
@@ -279,16 +279,11 @@ def test_kept_scores_are_read_and_a_tie_is_not_above(genres):
     check(*said(genres[1]), baselines_in(folder), [own, own - 0.05], own)
 
 
-def test_tuned_genres_stand_beside_the_same_models(genres):
-    (folder,) = genres[3].folder("step5_lstm").glob("fused*tuned*")
-    check(*said(genres[3]), baselines_in(folder), genre_scores(GENRES), own_accuracy(folder))
-
-
 def test_changed_labels_give_new_scores(genres):
     changed = genre_scores(GENRES, changed=True)
     assert changed != genre_scores(GENRES)
-    folder = genres[4].folder("step7_cnn", f"mel_seed{SEED}")
-    check(*said(genres[4]), baselines_in(folder), changed, own_accuracy(folder))
+    folder = genres[3].folder("step7_cnn", f"mel_seed{SEED}")
+    check(*said(genres[3]), baselines_in(folder), changed, own_accuracy(folder))
 
 
 def test_three_axes(emotions):
@@ -322,12 +317,3 @@ def test_one_axis(emotions):
     new = axis_scores(EMOTIONS, "danceability", OTHER_SEED)
     assert new != axis_scores(EMOTIONS, "danceability", SEED)
     check(*said(other), baselines_in(folder), new, own_spearman(folder, "danceability"))
-
-
-def test_tuned_axes_stand_beside_the_same_models(emotions):
-    """Fitted on the share of the clips that the networks are trained on."""
-    (folder,) = emotions[4].folder("step10_multitask").glob("cnn_tuned*")
-    metrics = read_json(folder / "metrics.json")["metrics"]["members"]["network"]
-    for axis, line in zip(AXES, said(emotions[4]), strict=True):
-        own = own_spearman(folder, axis, "predictions_network.csv")
-        check(line, metrics[axis]["baselines"], axis_scores(EMOTIONS, axis, SEED, SHARE), own)

@@ -109,7 +109,7 @@ def test_the_cache_gives_the_numbers_of_the_files(done, small, tmp_path):
     ]
     warm_script("step7_cnn.py", *flags, root=tmp_path / "runs")
     one, other = (root / "step7_cnn" / "mel_seed0" for root in (done.root, tmp_path / "runs"))
-    assert list(done.root.parent.glob("cache/*.pack"))
+    assert list(done.root.parent.glob("cache/*.npy"))
     assert read_json(one / "history.json") == read_json(other / "history.json")
     assert (one / "predictions.csv").read_bytes() == (other / "predictions.csv").read_bytes()
 
@@ -120,7 +120,7 @@ def test_the_cache_follows_a_file_that_is_replaced(done, small, tmp_path):
     shutil.copytree(small.path / GENRES, data / GENRES)
     shutil.copy(small.path / "class_mapping.json", data)
     best = done.root / "step7_cnn" / "mel_seed0" / "best.pt"
-    flags = ["--data", data, "--cache", tmp_path / "cache", "--out", runs, "--no-baselines", "--checkpoint", best]
+    flags = [best, "--data", data, "--cache", tmp_path / "cache", "--out", runs]
     frames = dict(small.frames[GENRES, "test"])
     labels = small.genres[GENRES, "test"]
     weights = network(best, Headed(CNN(), len(CLASSES)))
@@ -131,10 +131,8 @@ def test_the_cache_follows_a_file_that_is_replaced(done, small, tmp_path):
             frames[ident] = np.vstack([frames[ident][127::-1], frames[ident][:127:-1]])  # bands upside down
             np.save(path, frames[ident])
             assert path.stat().st_size == size
-        warm_script("step7_cnn.py", *flags, root=runs)
-        (folder,) = (
-            path.parent for path in runs.glob("step7_cnn/*/predictions.csv") if ".old-" not in path.parent.name
-        )
+        warm_script("evaluate.py", *flags, root=runs)
+        (folder,) = (path.parent for path in runs.glob("evaluate/*/predictions.csv"))
         check_chances(told_chances(folder), chances(weights, frames, list(labels)))
         shutil.rmtree(runs)
     before, after = (chances(weights, each, [ident])[ident] for each in (small.frames[GENRES, "test"], frames))

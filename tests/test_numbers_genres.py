@@ -1,4 +1,6 @@
-"""The numbers of steps 5 and 7, recomputed from labels, spectrogram files and saved weights: the genre LSTMs and the genre CNN."""
+"""The numbers of steps 5 and 7, recomputed from labels, spectrogram files and saved weights: the genre LSTMs and the
+genre CNN.
+"""
 
 import math
 import re
@@ -84,7 +86,9 @@ def genre_data(small, features, seed):
 
 
 def check_run(folder, small, step, features, seed, loss="cross-entropy"):
-    """All numbers of a run that follow from data and saved weights; returns its (history, kept epoch, {key: number} of its RESULT line)."""
+    """All numbers of a run that follow from data and saved weights; returns its (history, kept epoch, {key: number} of
+    its RESULT line).
+    """
     columns, frames, numbered, train_ids, val_ids, test_ids = genre_data(small, features, seed)
     log = (folder / "log.txt").read_text(encoding="utf-8")
     weights, facts = read_weights(folder / "best.pt")
@@ -150,7 +154,9 @@ def check_predictions(rows, found, numbered):
 
 
 def check_metrics(metrics, log, rows, test, numbered, is_printed):
-    """metrics.json and the printed report against predictions.csv by scikit-learn; is_printed: the write-up's matrix is in the log."""
+    """metrics.json and the printed report against predictions.csv by scikit-learn; is_printed: the write-up's matrix is
+    in the log.
+    """
     true, predicted = ([row[key] for row in rows] for key in ("true", "predicted"))
     share, table = sk.accuracy_score(true, predicted), log[: log.index("\n", log.index(TABLE_END))].splitlines()
     printed = {line[: line.rindex(name) + len(name)].strip(): numbers(line.replace(name, "")) for line in table[-9:] for name in
@@ -294,22 +300,3 @@ def test_where_nothing_changes_step_5_keeps_the_first_epoch_of_the_seeds_own_wei
     log = (folder / "log.txt").read_text(encoding="utf-8")
     (prior,) = re.findall(REFERENCE.format("class shares"), log, re.MULTILINE)
     assert AT_PRIOR.findall(log) == [prior[1]] and (COLLAPSED in log) == (history[0]["spread"] == 1)
-
-
-@pytest.mark.parametrize(
-    ("key", "step", "variant", "name"),
-    [("cnn", STEP7, f"mel_seed{SEEDS[1]}", "mel"), ("squared", STEP5, f"mel_squared-error_seed{FIRST}", "mel")],
-)
-def test_a_given_checkpoint_scores_as_its_run_did(key, step, variant, name, shared_folder, small):
-    folder = genre_run(shared_folder, small, key).folder(step, variant)
-    done = genre_run(shared_folder, small, f"score-{key}", step, "--checkpoint", folder / "best.pt", "--epochs", 0)
-    scored = done.folder(step, f"{variant}_score")
-    before, after = (read_json(each / "metrics.json")["metrics"] for each in (folder, scored))
-    epoch = read_weights(folder / "best.pt")[1]["epoch"]
-    assert GIVEN.findall((scored / "log.txt").read_text(encoding="utf-8")) == [(str(epoch), step, variant)]
-    assert after == {name: value for name, value in before.items() if name not in ("val_loss", "val_accuracy")}
-    assert predictions(scored) == predictions(folder) and not predictions(scored, "val")
-    (row,) = done.results
-    words = {"features": name, "loss": "squared-error"} if step == STEP5 else {}
-    figures = {"test_acc": f"{before['accuracy']:.4f}", "test_f1_macro": f"{before['macro']['f1']:.4f}"}
-    assert row == {"step": step, **words, **figures, "mode": "score"}

@@ -1,6 +1,7 @@
 """build_report.py: every number of its tables, from runs whose saved numbers are written anew so that no two are alike.
 
-The runs are copies of real ones of every step; the page takes their data for the lab's, so it compares with the write-up.
+The runs are copies of real ones of every step; the page takes their data for the lab's, so it compares with the
+write-up.
 """
 
 import re

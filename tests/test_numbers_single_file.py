@@ -1,7 +1,6 @@
 """The single file of each step, run alone in an empty folder, against the step itself: losses, best epoch,
-clips, scores, weights and submission; and on label files and folders that are not as the lab's."""
+clips, scores and weights; with two seeds, as a dry run, and on label files and folders that are not as the lab's."""
 
-import csv
 import json
 import re
 import shutil
@@ -15,7 +14,7 @@ from scipy.stats import spearmanr
 from small_data import AXES, CLASSES, EMOTIONS, GENRES
 from warm import warm_script
 
-MAKE_SINGLE_FILE = ("-m extras.single_file.bundle", "{step}", "-o", "{file}")
+MAKE_SINGLE_FILE = ("-m extras.single_file", "{step}", "-o", "{file}")
 CLIPS = re.compile(r"^(?:clips|classes|parameters|left out) *: (.*)$", re.MULTILINE)
 BEST_EPOCH = re.compile(r"^best epoch : (\d+) of 0 to (\d+)", re.MULTILINE)
 SEEN = re.compile(r"ids the genre CNN has seen: (\d+)$", re.MULTILINE)
@@ -45,8 +44,6 @@ CASES = {  # flags with which the best epoch is neither the first nor the last
         0.5,
         0.1,
         0.3,
-        "--submit",
-        "solution.txt",
         "--seed",
         3,
     ),
@@ -99,9 +96,8 @@ def runs_of(done):
 
 
 def history_of(folder):
-    """[{epoch, train_loss, ...}]: beside the metrics in a step's run, within them in a single file's."""
-    path = folder / "history.json"
-    return read_json(path) if path.exists() else read_json(folder / "metrics.json")["history"]
+    """[{epoch, train_loss, ...}] of a run."""
+    return read_json(folder / "history.json")
 
 
 @BY_STEP
@@ -172,8 +168,7 @@ def test_a_genre_score_is_that_of_the_best_epochs_weights(both, small, step, fea
     where = GENRES + "_beat" * (features == "beat")
     answers = outputs(model, small.frames[where, "test"], small.genres[where, "test"], features=columns)
     expected = accuracy(answers, numbered(small, where, "test"))
-    found = read_json(folder / "metrics.json")
-    history = found["history"]
+    found, history = read_json(folder / "metrics.json"), history_of(folder)
     assert facts["epoch"] == max(range(len(history)), key=lambda k: (history[k]["val_acc"], -history[k]["val_loss"]))
     assert found["result"]["test_acc"] == pytest.approx(expected)
     assert found["metrics"]["accuracy"] == pytest.approx(expected)
@@ -244,32 +239,27 @@ def test_a_frozen_backbone_is_the_genre_networks(both, small, tmp_path):
     } == set()
 
 
-def test_a_submission_is_the_members_mean_for_the_clip_of_each_row(both, small):
-    done, single = both("step10_multitask.py")
-    found, theirs = (
-        [row for row in csv.reader((each.root.parent / "solution.txt").read_text().splitlines())]
-        for each in (single, done)
-    )
-    assert [row[0] for row in found] == [row[0] for row in theirs] and found[0] == theirs[0]
-    assert {row[0].split(".")[0] for row in found[1:]} == set(small.hidden)
-    hidden, test = [], []
+def test_the_ensembles_correlations_are_those_of_its_members_mean(both, small):
+    single, members = both("step10_multitask.py")[1], []
     (folder,) = runs_of(single).values()
     for member in range(2):
         model = Headed(CNN(), 3)
         model.load_state_dict(read_weights(folder / f"best-{member}.pt")[0])
-        hidden.append(outputs(model, small.frames[EMOTIONS, "test"], small.hidden))
-        test.append(outputs(model, small.frames[EMOTIONS, "train"], emotion_test_ids(small, False, 3)))
-    for ident, *values in found[1:]:
-        assert [float(value) for value in values] == pytest.approx(
-            np.mean([each[ident.split(".")[0]] for each in hidden], axis=0), abs=2e-5
-        )
-    for number, axis in enumerate(AXES):
-        true = [small.emotions[EMOTIONS][ident][number] for ident in test[0]]
-        rho = spearmanr(true, [np.mean([each[ident][number] for each in test]) for ident in test[0]]).statistic
-        assert (
-            float(single.results[number]["spearman"]) == pytest.approx(rho, abs=6e-5)
-            and single.results[number]["axis"] == axis
-        )
+        members.append(outputs(model, small.frames[EMOTIONS, "train"], emotion_test_ids(small, False, 3)))
+    for number, (axis, row) in enumerate(zip(AXES, single.results, strict=False)):
+        true = [small.emotions[EMOTIONS][ident][number] for ident in members[0]]
+        rho = spearmanr(true, [np.mean([each[ident][number] for each in members]) for ident in members[0]]).statistic
+        assert float(row["spearman"]) == pytest.approx(rho, abs=6e-5) and row["axis"] == axis
+
+
+def test_two_seeds_and_a_dry_run_as_the_step(both, small, tmp_path):
+    for number, more in enumerate((["--seeds", 2, "--epochs", 1, "--lr", 0.01, "--batch-size", 16], ["--quick"])):
+        flags = ["--data", small.path, "--features", "beat", *more]
+        done = the_step("step5_lstm.py", tmp_path / f"step{number}", *flags)
+        made = both("step5_lstm.py")[1]
+        single = single_file("step5_lstm.py", tmp_path / f"single{number}", *flags, made=made)
+        assert single.results == done.results and len(done.results) == (3, 1)[number]
+        assert CLIPS.findall(single.out) == CLIPS.findall(done.out)
 
 
 def test_step_1_prints_the_same_numbers(small, tmp_path):

@@ -1,4 +1,6 @@
-"""Step 10's numbers, recomputed from labels, spectrogram files and saved weights: one CNN or two for three axes, and the submission."""
+"""Step 10's numbers, recomputed from labels, spectrogram files and saved weights: one CNN or two for three axes, and
+the submission.
+"""
 
 import re
 
@@ -164,32 +166,6 @@ def check_rows(rows, wanted, suffix):
     assert list(names) == [f"{ident}{suffix}" for ident in sorted(wanted)]
     values = np.array(columns, dtype=float).T
     assert values == pytest.approx(np.stack([wanted[ident] for ident in sorted(wanted)]), abs=2e-5)
-
-
-def test_a_checkpoint_scores_and_submits_as_it_was_saved(shared_folder, small):
-    folder = emotion_run(shared_folder, small, "multitask").folder(STEP, f"cnn_seed{OTHER_SEED}")
-    flags = [
-        "--checkpoint",
-        folder / "best.pt",
-        "--submit",
-        "{here}/solution.txt",
-        "--submit-header",
-        "Id",
-        "--submit-suffix",
-        ".x",
-    ]
-    done = emotion_run(shared_folder, small, "", "step10_multitask.py", *flags, name="score")
-    saved = {axis: result["spearman"] for axis, result in read_json(folder / "metrics.json")["result"].items()}
-    saved["mean"] = float(np.mean(list(saved.values())))
-    assert done.results == [
-        {"step": STEP, "axis": axis, "spearman": f"{rho:.4f}", "mode": "score"} for axis, rho in saved.items()
-    ]
-    assert predictions(next(done.folder(STEP).glob("cnn*"))) == predictions(folder)
-    header, *rows = (done.root.parent / "solution.txt").read_text(encoding="utf-8").splitlines()
-    model = make()
-    model.load_state_dict(read_weights(folder / "best.pt")[0])
-    assert header == ",".join(["Id", *AXES])
-    check_rows(rows, outputs(model, small.frames[EMOTIONS, "test"], small.hidden), ".x")
 
 
 def test_steps_8_to_10_hold_out_the_same_clips(shared_folder, small):

@@ -82,17 +82,6 @@ def test_the_cnns_losses_of_each_epoch(shared_folder, small):
     assert_no_decay(read_weights(folder / "best.pt")[0], fresh(SEED, lambda: make("cnn")).state_dict())
 
 
-def test_a_checkpoint_scores_as_the_run_that_made_it(shared_folder, small):
-    folder = emotion_run(shared_folder, small, "lstm").folder(STEP, f"lstm_{AXIS}_seed{OTHER_SEED}")
-    done = emotion_run(
-        shared_folder, small, "", "step8_regression.py", "--checkpoint", folder / "best.pt", name="step8-score"
-    )
-    (row,) = done.results
-    rho = read_json(folder / "metrics.json")["result"]["spearman"]
-    assert row == {"step": STEP, "model": "lstm", "axis": AXIS, "spearman": f"{rho:.4f}", "mode": "score"}
-    assert predictions(next(done.folder(STEP).glob("lstm*"))) == predictions(folder)
-
-
 def test_two_seeds_hold_out_other_clips(shared_folder, small):
     done = emotion_run(shared_folder, small, "lstm")
     held_out = [
@@ -104,5 +93,7 @@ def test_two_seeds_hold_out_other_clips(shared_folder, small):
 def test_the_lstm_and_the_cnn_hold_out_the_same_clips(shared_folder, small):
     done = emotion_run(shared_folder, small, "lstm"), emotion_run(shared_folder, small, "cnn")
     names = f"lstm_{AXIS}_seed{SEED}", f"cnn_{AXIS}_seed{SEED}"
-    lstm, cnn = ([row["id"] for row in predictions(run.folder(STEP, name))] for run, name in zip(done, names, strict=True))
+    lstm, cnn = (
+        [row["id"] for row in predictions(run.folder(STEP, name))] for run, name in zip(done, names, strict=True)
+    )
     assert lstm == cnn and list(small.emotions[EMOTIONS]) != list(small.emotions[f"{EMOTIONS}_beat"])

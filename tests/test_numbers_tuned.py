@@ -1,4 +1,6 @@
-"""Every number of the tuned recipe, recomputed: training of each network, the ensemble, kernel ridge and trees, the submission."""
+"""Every number of compete.py, recomputed: training of each network, the ensemble, kernel ridge and trees, the
+submission.
+"""
 
 import csv
 import re
@@ -23,12 +25,11 @@ from by_hand_tuned import (
     mean_and_std_of,
     restored,
     saved_value,
-    share_of,
     smoothed_cross_entropy,
     train_tuned,
     tuned_network,
 )
-from runs import numbers, predictions, read_json, shared_run
+from runs import REPOSITORY, numbers, predictions, read_json, shared_run
 from scipy.special import log_softmax, softmax
 from scipy.stats import spearmanr
 from sklearn import metrics as sk
@@ -36,24 +37,21 @@ from small_data import AXES, CLASSES, EMOTIONS, GENRES, write_clips
 from warm import warm_script
 
 BATCH, SEED, EPOCHS, LEFT = 16, 1, 3, 35  # LEFT: frames of the longest training clip after averaging, about
-LONG_LEFT, SHARE, MACHINE, RANK = 21, 0.5, 0.3, 0.7
-# Command lines
-CNN_RUN = ("step7_cnn.py", ["--epochs", EPOCHS, "--change", f"frames={LONG_LEFT}"])
-LSTM_CHANGES = [
-    "clips=0.6",
-    "crop=0.7",
-    "mixup=1.0",
-    "weight_decay=200",
-    "dropout=0.3",
-    "label_smoothing=0.05",
-    "cycle=0.8",
-]
-LSTM_CHANGES += ["centred=0.5", "networks=1", f"lstm_frames={LEFT}"]
-LSTM_RUN = ("step5_lstm.py", ["--features", "chroma", "--change", *LSTM_CHANGES])
-AXES_CHANGES = [f"clips={SHARE}", f"machine={MACHINE}", f"rank_loss={RANK}", f"frames={LONG_LEFT}"]
-AXES_RUN = ("step10_multitask.py", ["--epochs", 2, "--lr", 2e-3, "--change", *AXES_CHANGES, "--members", "network"])
+LONG_LEFT, MACHINE, RANK = 21, 0.3, 0.7
+# (flags, other numbers in the recipe: so that networks are small, and that it counts which of them is used)
+CNN_RUN = (["genres", "--epochs", EPOCHS], {"frames": LONG_LEFT})
+LSTM_CHANGES = {"weight_decay": 200.0, "dropout": 0.3, "label_smoothing": 0.05, "centred": 0.5, "networks": 1}
+LSTM_RUN = (["genres", "--network", "lstm"], {**LSTM_CHANGES, "lstm_frames": LEFT})
+AXES_CHANGES = {"machine": MACHINE, "rank_loss": RANK, "frames": LONG_LEFT}
+AXES_RUN = (["emotions", "--epochs", 2, "--lr", 2e-3, "--members", "networks"], AXES_CHANGES)
+WITH_CHANGES = """import runpy, sys
+sys.path.insert(0, {repository!r})
+from extras.tuned.train import RECIPE
+RECIPE.update({changes!r})
+runpy.run_path({repository!r} + "/compete.py", run_name="__main__")
+"""
 EPOCH = re.compile(r"epoch : (\d+) ,training loss = (\S+)")
-BY_NETWORKS = "predictions_network.csv"  # beside predictions.csv, which is of networks, kernel ridge and trees
+BY_NETWORKS = "predictions_networks.csv"  # beside predictions.csv, which is of networks, kernel ridge and trees
 SUFFIX = ".fused.full.npy.gz"  # of an id in a submission
 # Relative, epoch by epoch: the CPU's fast stage adds in another order, and Adam amplifies that
 LOSSES = (2e-3, 1e-2, 2e-2)
@@ -62,7 +60,9 @@ LSTM_LOSSES = (1e-3, 2e-3, 4e-3, 5e-3, 5e-3, 5e-3)
 
 @pytest.fixture(scope="session")
 def run(shared_folder, small):
-    """run(command line, {(folder, split): clips in place of the small data's}, submit?) -> Done, made once."""
+    """run((flags, changes), {(folder, split): clips in place of the small data's}, submit?) -> Done of compete.py, made
+    once.
+    """
 
     def run(command, other_clips=None, submit=False):
         def make(folder):
@@ -78,19 +78,21 @@ def run(shared_folder, small):
                 "--out",
                 folder / "runs",
                 "--no-baselines",
-                *command[1],
+                *command[0],
             ]
-            flags += ["--seed", SEED, "--batch-size", BATCH, "--recipe", "tuned"]
+            flags += ["--seed", SEED, "--batch-size", BATCH]
             flags += ["--submit", folder / "submission.csv"] if submit else []
-            return warm_script(command[0], *flags, root=folder / "runs")
+            script = folder / "compete_with_changes.py"
+            script.write_text(WITH_CHANGES.format(repository=str(REPOSITORY), changes=command[1]), encoding="utf-8")
+            return warm_script(script, *flags, root=folder / "runs")
 
-        return shared_run(shared_folder, f"tuned_{command[0]}", make)
+        return shared_run(shared_folder, "tuned_" + "_".join(map(str, command[0][:3])), make)
 
     return run
 
 
 def folder_of(done):
-    (folder,) = done.root.glob("*/*tuned*/")
+    (folder,) = done.root.glob("compete/*/")
     return folder
 
 
@@ -117,7 +119,9 @@ def check_training(
 
 
 class Genres(NamedTuple):
-    """Clips by (folder, split), {id: class number} of both splits, the ids to train on, and the test clips as the networks get them."""
+    """Clips by (folder, split), {id: class number} of both splits, the ids to train on, and the test clips as the
+    networks get them.
+    """
 
     clips: dict
     numbers: dict
@@ -223,39 +227,40 @@ def test_genre_results(run, genres):
     done = run(CNN_RUN, genres.clips)
     folder, saved = folder_of(done), read_json(folder_of(done) / "metrics.json")
     network, together = done.results
-    assert (network["members"], together["members"]) == ("network", "all")
-    check_genre_scores(saved["metrics"]["members"]["network"], network, predictions(folder, name=BY_NETWORKS))
+    assert (network["members"], together["members"], network["task"]) == ("networks", "all", "genres")
+    check_genre_scores(saved["metrics"]["members"]["networks"], network, predictions(folder, name=BY_NETWORKS))
     check_genre_scores(saved["metrics"]["members"]["all"], together, predictions(folder))
-    check_genre_scores(saved["metrics"], together, predictions(folder))
     assert f"{saved['result']['test_acc']:.4f}" == together["test_acc"] != network["test_acc"]
-    assert network["change"] == f"frames={LONG_LEFT}"
 
 
 def test_lstm_with_other_choices(run, small):
-    """20 epochs of 1e-3 at the peak are the default; a share of the clips, pieces of them, mixtures, strong weight decay."""
+    """20 epochs of 1e-3 at the peak are the default; strong weight decay, one network alone."""
     done = run(LSTM_RUN)
     folder, (clips, targets, ids, hidden) = folder_of(done), genres_of(small, small.frames)
     frames = clips[GENRES, "train"]
-    every, ids = round(longest(frames, ids) / LEFT), share_of(ids, 0.6, SEED)
     torch.manual_seed(SEED)
-    model = tuned_network(TunedLSTM, frames, ids, "chroma", 3, every, 0.5, dropout=0.3)
+    model = tuned_network(
+        TunedLSTM, frames, ids, "mel", 3, max(1, round(longest(frames, ids) / LEFT)), 0.5, dropout=0.3
+    )
     (printed,) = losses(done)
     assert len(printed) == 20
-    choices = {"features": "chroma", "tolerances": LSTM_LOSSES, "decay": 200, "fall": 0.8, "crop": 0.7, "mixup": 1.0}
-    check_training(printed, model, SEED, frames, ids, targets, smoothed_cross_entropy(0.05), 20, **choices)
-    assert saved_value(folder / "state-0.pt", "lr") == pytest.approx(2e-4)
+    loss = smoothed_cross_entropy(0.05)
+    check_training(printed, model, SEED, frames, ids, targets, loss, 20, tolerances=LSTM_LOSSES, decay=200)
+    assert saved_value(folder / "state-0.pt", "lr") == pytest.approx(0, abs=1e-9)
     assert read_weights(folder / "best-0.pt")[1]["seen"] == ids
-    found = restored(folder / "best-0.pt", model, hidden, hidden, "chroma")
-    check_genre_rows(predictions(folder), {i: softmax(each.astype(float)) for i, each in found.items()}, targets, 1e-5)
+    found = restored(folder / "best-0.pt", model, hidden, hidden)
+    rows = predictions(folder, name=BY_NETWORKS)
+    check_genre_rows(rows, {i: softmax(each.astype(float)) for i, each in found.items()}, targets, 1e-5)
     (result,) = done.results
-    check_genre_scores(read_json(folder / "metrics.json")["metrics"], result, predictions(folder))
+    assert result["network"] == "lstm"
+    check_genre_scores(read_json(folder / "metrics.json")["metrics"]["members"]["networks"], result, rows)
 
 
 # Emotions
 
 
 class Emotions(NamedTuple):
-    """Clips by (folder, split), {id: values}, the labelled ids to train on and to test, and all of them: a share of those is trained on."""
+    """Clips by (folder, split), {id: values}, the labelled ids to train on and to test, and all of them."""
 
     clips: dict
     values: dict
@@ -268,9 +273,9 @@ class Emotions(NamedTuple):
 def emotions(small):
     values = small.emotions[EMOTIONS]
     test = emotion_split(list(values), SEED)[2]
-    known = share_of([i for i in values if i not in test], SHARE, SEED)
+    known = [i for i in values if i not in test]
     clips = {(EMOTIONS, split): clips for split, clips in long_clips(values, small.hidden).items()}
-    return Emotions(clips, values, known, test, share_of(list(values), SHARE, SEED))
+    return Emotions(clips, values, known, test, list(values))
 
 
 def labels_of(emotions, ids):
@@ -333,7 +338,7 @@ def test_axes_of_the_networks_and_of_all_together(run, emotions):
 
 
 def test_submission_of_the_networks(run, emotions):
-    """Fitted on every labelled clip (this run: on a share), those that the test needed too."""
+    """Fitted on every labelled clip, those that the test needed too."""
     done = run(AXES_RUN, emotions.clips, submit=True)
     hidden, ids = emotions.clips[EMOTIONS, "test"], emotions.every
     expected = mean_values(folder_of(done), "submit", emotions, ids, hidden, list(hidden))
@@ -350,18 +355,18 @@ def test_axes_results(run, emotions):
     done = run(AXES_RUN, emotions.clips, submit=True)
     folder, saved = folder_of(done), read_json(folder_of(done) / "metrics.json")
     true, train = labels_of(emotions, emotions.test).numpy(), labels_of(emotions, emotions.known).numpy()
-    mse_lines = [numbers(line.partition("MSE")[2]) for line in done.lines if "MSE" in line]
+    mse_lines = [numbers(line.partition("MSE")[2]) for line in done.lines if "MSE" in line and "test clips" in line]
     means = [numbers(line)[-1] for line in done.lines if line.startswith("The Mean Spearman")]
-    for part, (members, name) in enumerate((("network", BY_NETWORKS), ("all", "predictions.csv"))):
+    for part, (members, name) in enumerate((("networks", BY_NETWORKS), ("all", "predictions.csv"))):
         predicted, rhos = rows_to_array(folder, emotions, name), []
         results = {row["axis"]: row["spearman"] for row in done.results if row["members"] == members}
         for k, axis in enumerate(AXES):
             rhos.append(spearmanr(true[:, k], predicted[:, k]).statistic)
             errors = [np.mean((true[:, k] - guess) ** 2) for guess in (predicted[:, k], train[:, k].mean())]
-            for metrics in [saved["metrics"]["members"][members][axis]] + [saved["metrics"][axis]] * part:
-                assert (metrics["spearman"], metrics["mse"], metrics["mse_constant"]) == pytest.approx(
-                    (rhos[-1], *errors), rel=1e-4
-                )
+            metrics = saved["metrics"]["members"][members][axis]
+            assert [metrics[key] for key in ("spearman", "mse", "mse_constant")] == pytest.approx(
+                [rhos[-1], *errors], rel=1e-4
+            )
             assert results[axis] == f"{rhos[-1]:.4f}"
             printed = mse_lines[3 * part + k]
             assert printed[0] == pytest.approx(errors[0], abs=6e-5) and printed[2] == pytest.approx(errors[1], abs=6e-5)

@@ -1,15 +1,16 @@
 """The report's page, from run folders made by hand in the form that steps leave them."""
 
-import argparse
 import json
 import re
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import build_report
 from common import writeup
+from common.comparison import save_predictions
 from common.errors import LabError
 from common.files import write_atomically
 from common.labels import AXES
@@ -20,6 +21,8 @@ from extras.demo.folder import MARKER
 
 LOG = "clips      : 20 to train on, 10 to validate with (they pick the epoch), 8 to test\n"
 ODD = ("<script>alert(1)</script>", "Ρεμπέτικο|`*_")  # classes whose names mean something to HTML and to Markdown
+
+
 def write_labels(root, table=None, counts=None, emotions=4):
     """A data folder of label files alone: `counts` test clips of each class, the same to train on."""
     genres, multitask = root / "fma_genre_spectrograms", root / "multitask_dataset"
@@ -47,17 +50,21 @@ def picture(width=40, height=10):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-def write_run(root, data, step, variant, result, seed=0, mode="full", metrics=None, epochs=0, pictures=(), rows=(), **facts):
-    args = argparse.Namespace(data=None, out=str(root), seed=seed, mode=mode, device="cpu")
+def write_run(
+    root, data, step, variant, result, seed=0, mode="full", metrics=None, epochs=0, pictures=(), rows=(), **facts
+):
     rng = np.random.default_rng([seed, len(variant)])
-    with open_run(args, step, f"{variant}_seed{seed}", data) as run:
+    facts = {"mode": mode, "seed": seed, **data.facts(), **facts}
+    with open_run(Path(root) / step / f"{variant}_seed{seed}", facts, {"seed": seed, "device": "cpu"}) as run:
         print(f"{step} <{variant}>\n{LOG}step 1a: two clips\nstep 2a: steps\nstep 3: notes\nstep 4a: the dataset")
-        run.facts |= facts
         for name in pictures:
             write_atomically(run.folder / f"{name}.png", picture())
         if rows:
-            run.save_predictions(rows)
-        history = [dict(zip(("train_loss", "val_loss", "val_acc"), rng.uniform(size=3), strict=True), epoch=k) for k in range(epochs)]
+            save_predictions(run, rows, "")
+        history = [
+            dict(zip(("train_loss", "val_loss", "val_acc"), rng.uniform(size=3), strict=True), epoch=k)
+            for k in range(epochs)
+        ]
         run.finish(result, metrics, history)
     return run.folder
 
@@ -68,7 +75,8 @@ def write_classifier(root, data, step, variant, classes, seed=0, **facts):
     predicted = np.where(rng.uniform(size=8) < 0.6, true, 0)
     metrics = classification_metrics(true, predicted, list(classes))
     rows = [
-        {"id": k, "side": "test", "true": classes[t], "predicted": classes[p]} for k, (t, p) in enumerate(zip(true, predicted, strict=True))
+        {"id": k, "side": "test", "true": classes[t], "predicted": classes[p]}
+        for k, (t, p) in enumerate(zip(true, predicted, strict=True))
     ]
     result = {"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}
     write_run(root, data, step, variant, result, seed, "full", metrics, 2, ("curves", "confusion"), rows, **facts)
@@ -76,7 +84,11 @@ def write_classifier(root, data, step, variant, classes, seed=0, **facts):
 
 def write_regressor(root, data, step, variant, axes, result, seed=0, metrics=None, **facts):
     rng = np.random.default_rng([seed, len(variant)])
-    rows = [{"id": k, "side": "test", "axis": axis, "true": k / 8, "predicted": rng.uniform()} for k in range(8) for axis in axes]
+    rows = [
+        {"id": k, "side": "test", "axis": axis, "true": k / 8, "predicted": rng.uniform()}
+        for k in range(8)
+        for axis in axes
+    ]
     pictures = [f"scatter_{axis}" for axis in axes]
     write_run(root, data, step, variant, result, seed, "full", metrics, 2, pictures, rows, **facts)
 
@@ -86,11 +98,29 @@ def write_all(root, data, classes, seeds=(0, 1)):
     counts = dict.fromkeys(data.class_mapping, 4)
     imbalance = {"clips_per_genre": counts, "imbalance": [1.5, 3.0]}
     result = {"ids": "1000,1001", "frames": "40,44", "beats": "4,8"}
-    write_run(root, data, "step1_visualize", "clips", result, metrics=imbalance, pictures=["step1_mel", "step2_mel_beat"])
+    write_run(
+        root, data, "step1_visualize", "clips", result, metrics=imbalance, pictures=["step1_mel", "step2_mel_beat"]
+    )
     digits = {"conv1": ["conv (24x24x8)", "parameters: 8x5x5x1+8 = 208"], "relu1": ["relu (24x24x8)"]}
-    layers = [{"layer": "stage 1 conv", "role": "finds patterns", "output": "40x128x16", "parameters": "16x3x3x1+16 = 160", "count": 160}]
+    layers = [
+        {
+            "layer": "stage 1 conv",
+            "role": "finds patterns",
+            "output": "40x128x16",
+            "parameters": "16x3x3x1+16 = 160",
+            "count": 160,
+        }
+    ]
     metrics = {"digits": digits, "genre": {"layers": layers}}
-    write_run(root, data, "step7a_look_inside", "digits", {"digits_acc": 0.98765, "true": classes[0]}, metrics=metrics, pictures=["layers"])
+    write_run(
+        root,
+        data,
+        "step7a_look_inside",
+        "digits",
+        {"digits_acc": 0.98765, "true": classes[0]},
+        metrics=metrics,
+        pictures=["layers"],
+    )
     for seed in seeds:
         for features in ("mel", "beat"):
             facts = {"features": features, "loss": "cross-entropy"}
@@ -102,10 +132,14 @@ def write_all(root, data, classes, seeds=(0, 1)):
                 rho = None if (model, axis) == ("lstm", "valence") else 0.1 * number + 0.01234 * seed
                 metrics = {"spearman": rho, "mse": 0.06 + 0.01 * seed, "mse_constant": 0.05}
                 facts = {"model": model, "axis": axis}
-                write_regressor(root, data, "step8_regression", f"{model}_{axis}", [axis], {"spearman": rho}, seed, metrics, **facts)
+                write_regressor(
+                    root, data, "step8_regression", f"{model}_{axis}", [axis], {"spearman": rho}, seed, metrics, **facts
+                )
         for start in ("transfer", "scratch"):
             facts = {"axis": "valence", "start": start, "freeze": False}
-            write_regressor(root, data, "step9_transfer", f"valence_{start}", ["valence"], {"spearman": 0.4321}, seed, **facts)
+            write_regressor(
+                root, data, "step9_transfer", f"valence_{start}", ["valence"], {"spearman": 0.4321}, seed, **facts
+            )
         result = {axis: {"spearman": 0.2 + 0.1 * number + seed / 100} for number, axis in enumerate(AXES)}
         write_regressor(root, data, "step10_multitask", "cnn", AXES, result, seed, weights=[0.33] * 3, ensemble=1)
 
@@ -117,7 +151,9 @@ def build(data, root, *flags):
 
 
 def table_rows(markdown):
-    """{first cell: [other cells]} of all rows of the tables, the last one of a name; every table has as many cells in each row."""
+    """{first cell: [other cells]} of all rows of the tables, the last one of a name; every table has as many cells in
+    each row.
+    """
     text = re.sub(r"(?ms)^(`{3,})$.*?^\1$", "", markdown)
     rows = {}
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
@@ -131,7 +167,9 @@ def table_rows(markdown):
 @pytest.fixture
 def odd(tmp_path):
     """Data with a table of their own, and every step's runs of two seeds; (data, root)."""
-    data = write_labels(tmp_path / "data", {**{name: name for name in ODD}, "Chiptune": None}, {ODD[0]: 5, ODD[1]: 3, "Chiptune": 2})
+    data = write_labels(
+        tmp_path / "data", {**{name: name for name in ODD}, "Chiptune": None}, {ODD[0]: 5, ODD[1]: 3, "Chiptune": 2}
+    )
     write_all(tmp_path / "runs", data, sorted(ODD))
     return data, tmp_path / "runs"
 
@@ -155,16 +193,26 @@ def test_every_figure_on_the_page_is_that_of_the_runs(odd):
         accuracy = of("step5_lstm", name, "result", "test_acc")
         expected = [accuracy, "test, 8 clips", theirs, "test, 575 clips", "not comparable"]
         assert (
-            rows[f"LSTM on {features} by cross-entropy, accuracy"] == rows[f"6: LSTM on {features} by cross-entropy, accuracy"] == expected
+            rows[f"LSTM on {features} by cross-entropy, accuracy"]
+            == rows[f"6: LSTM on {features} by cross-entropy, accuracy"]
+            == expected
         )
-        assert rows[f"LSTM on {features} by cross-entropy, macro F1"][0] == of("step5_lstm", name, "result", "test_f1_macro")
+        assert rows[f"LSTM on {features} by cross-entropy, macro F1"][0] == of(
+            "step5_lstm", name, "result", "test_f1_macro"
+        )
         last = of("step5_lstm", name, -1, "val_acc", file="history.json")
         theirs = str(writeup.STEP5_LSTM[features]["val_acc"])
         expected = [last, "validation, 10 clips", theirs, "validation, 760 clips", "not comparable"]
         assert rows[f"{features} by cross-entropy"] == expected
-        assert rows[f"{features} by cross-entropy, training loss"][0] == of("step5_lstm", name, -1, "train_loss", file="history.json")
+        assert rows[f"{features} by cross-entropy, training loss"][0] == of(
+            "step5_lstm", name, -1, "train_loss", file="history.json"
+        )
     assert rows["CNN on mel, accuracy"][0] == of("step7_cnn", "mel", "result", "test_acc")
-    assert rows["CNN to be transferred, accuracy"][:3] == [of("step9_transfer", "genres", "result", "test_acc"), "test, 8 clips", "0.4383"]
+    assert rows["CNN to be transferred, accuracy"][:3] == [
+        of("step9_transfer", "genres", "result", "test_acc"),
+        "test, 8 clips",
+        "0.4383",
+    ]
     assert rows["LSTM, valence"][0] == "0.0650 ± 0.0071"  # the squared error, the last table with such a row
     assert rows["CNN, mean"] == ["0.1062 ± 0.0087", "test, 8 clips", "0.4080", "not said", "not comparable"]
     assert rows["LSTM, mean"][0] == "undefined in 2 of 2 seeds"
@@ -176,9 +224,17 @@ def test_every_figure_on_the_page_is_that_of_the_runs(odd):
         "not comparable",
     ]
     assert rows["multitask cnn, danceability"][:3] == ["0.4050 ± 0.0071", "test, 8 clips", "0.3660"]
-    assert rows["largest / smallest, after it"] == ["3.00", "training side", "3.03", "test, 575 clips (step 6)", "not comparable"]
+    assert rows["largest / smallest, after it"] == [
+        "3.00",
+        "training side",
+        "3.03",
+        "test, 575 clips (step 6)",
+        "not comparable",
+    ]
     assert rows["frames"][0] == "44" and rows["beats"] == ["8", "clip 1001", "63", "clip 14780", "not comparable"]
-    assert rows["conv1"][0] == "conv (24x24x8); parameters: 8x5x5x1+8 = 208" and rows["conv1"][1].endswith("8x5x5x1+8 = 208")
+    assert rows["conv1"][0] == "conv (24x24x8); parameters: 8x5x5x1+8 = 208" and rows["conv1"][1].endswith(
+        "8x5x5x1+8 = 208"
+    )
     assert rows["relu1"][1:] == ["-", "-"] and "digits_acc 0.9877" in markdown
     assert rows["stage 1 conv"] == ["finds patterns", "40x128x16", "16x3x3x1+16 = 160"]
     assert rows["step8_regression.py"][:4] == ["6", "0, 1", "2", "15, 50"]
@@ -186,9 +242,16 @@ def test_every_figure_on_the_page_is_that_of_the_runs(odd):
 
 def test_html_stands_alone_and_names_are_text(odd):
     html, markdown = build(*odd)
-    assert "<script" not in html and "http" not in re.sub(r"base64,[\w+/=]+", "", html) and "<link" not in html and "url(" not in html
+    assert (
+        "<script" not in html
+        and "http" not in re.sub(r"base64,[\w+/=]+", "", html)
+        and "<link" not in html
+        and "url(" not in html
+    )
     sources = re.findall(r'src="([^"]*)"', html)
-    assert len(sources) == 2 + 2 * 2 + 1 + 2 + 2 + 6 + 2 + 3 and all(source.startswith("data:image/png;base64,iVBOR") for source in sources)
+    assert len(sources) == 2 + 2 * 2 + 1 + 2 + 2 + 6 + 2 + 3 and all(
+        source.startswith("data:image/png;base64,iVBOR") for source in sources
+    )
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html and "Ρεμπέτικο" in html
     assert "\\<script\\>alert(1)\\</script\\>" in markdown and "Ρεμπέτικο\\|\\`\\*\\_" in markdown
     links = re.findall(r"^!\[.*\]\((.*)\)$", markdown, re.MULTILINE)
@@ -209,14 +272,31 @@ def test_the_same_runs_make_the_same_bytes(odd, capsys):
 def test_steps_that_have_not_run_are_shown_with_their_command(tmp_path):
     data = write_labels(tmp_path / "data", counts={"Rock": 3, "Folk": 2})
     folder = write_run(
-        tmp_path / "runs", data, "step0_data", "headers", {"genre_clips": 10, "multitask_clips": 4, "missing": 0, "unreadable": 1}
+        tmp_path / "runs",
+        data,
+        "step0_data",
+        "headers",
+        {"genre_clips": 10, "multitask_clips": 4, "missing": 0, "unreadable": 1},
     )
     (folder / "log.txt").unlink()
     html, markdown = build(data, tmp_path / "runs")
-    for script, times in (("step1_visualize.py", 4), ("step5_lstm.py", 2), ("step7_cnn.py", 1), ("step10_multitask.py", 1)):
-        assert markdown.count(f"not run: `python {script} --data ") == html.count(f"not run: <code>python {script} --data ") == times
+    for script, times in (
+        ("step1_visualize.py", 4),
+        ("step5_lstm.py", 2),
+        ("step7_cnn.py", 1),
+        ("step10_multitask.py", 1),
+    ):
+        assert (
+            markdown.count(f"not run: `python {script} --data ")
+            == html.count(f"not run: <code>python {script} --data ")
+            == times
+        )
     rows = table_rows(markdown)
-    assert rows["clips of the genre set"][:1] == ["10"] and rows["genres"][0] == "-" and rows["files that cannot be read"][0] == "1"
+    assert (
+        rows["clips of the genre set"][:1] == ["10"]
+        and rows["genres"][0] == "-"
+        and rows["files that cannot be read"][0] == "1"
+    )
     assert "(log.txt is not there)" in html and "not comparable" in rows["clips of the multitask set"]
 
 
@@ -252,7 +332,9 @@ def test_on_the_labs_own_clips_the_difference_is_shown(tmp_path):
     write_classifier(tmp_path / "runs", data, "step7_cnn", "mel", writeup.CLASSES)
     facts = {"model": "cnn", "axis": "energy"}
     metrics = {"mse": 0.1, "mse_constant": 0.2}
-    write_regressor(tmp_path / "runs", data, "step8_regression", "cnn_energy", ["energy"], {"spearman": 0.5}, 0, metrics, **facts)
+    write_regressor(
+        tmp_path / "runs", data, "step8_regression", "cnn_energy", ["energy"], {"spearman": 0.5}, 0, metrics, **facts
+    )
     html, markdown = build(data, tmp_path / "runs")
     row = table_rows(markdown)["CNN on mel, accuracy"]
     assert float(row[-1]) == pytest.approx(float(row[0]) - 0.4435, abs=1e-4)
@@ -261,12 +343,17 @@ def test_on_the_labs_own_clips_the_difference_is_shown(tmp_path):
 
 
 def test_the_write_ups_figures_agree_with_each_other():
-    for matrix, figures in ((writeup.STEP7_CONFUSION, writeup.STEP7_CNN), (writeup.STEP9_CONFUSION, writeup.STEP9_GENRES)):
+    for matrix, figures in (
+        (writeup.STEP7_CONFUSION, writeup.STEP7_CNN),
+        (writeup.STEP9_CONFUSION, writeup.STEP9_GENRES),
+    ):
         assert tuple(map(sum, matrix)) == writeup.SUPPORT
         assert np.trace(matrix) / 575 == pytest.approx(figures["test_acc"], abs=5e-5)
     for features, rows in writeup.STEP6_CLASSES.items():
         recalls = np.array([row[1] for row in rows])
-        assert np.average(recalls, weights=writeup.SUPPORT) == pytest.approx(writeup.STEP5_LSTM[features]["test_acc"], abs=0.011)
+        assert np.average(recalls, weights=writeup.SUPPORT) == pytest.approx(
+            writeup.STEP5_LSTM[features]["test_acc"], abs=0.011
+        )
         assert np.mean(rows, axis=0) == pytest.approx(writeup.STEP6_AVERAGES[features]["macro"], abs=0.011)
     for figures in (*writeup.STEP8_SPEARMAN.values(), writeup.STEP10_SPEARMAN):
         assert np.mean([figures[axis] for axis in AXES]) == pytest.approx(figures["mean"], abs=1e-4)

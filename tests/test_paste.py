@@ -8,7 +8,8 @@ from types import CodeType
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# Name: how many other functions or classes of the project it may take (constants and LabError are not counted), and what it does then.
+# Name: how many other functions or classes of the project it may take (constants and LabError are not counted), and
+# what it does then.
 CASES = {
     "SpectrogramDataset": (
         12,
@@ -22,11 +23,23 @@ CASES = {
         "assert sorted(int(y) for loader in (train, val) for _, ys, _ in loader for y in ys) == list(range(10)) and len(val) == 1",
     ),
     "PaddingTransform": (3, "assert PaddingTransform(3, -1)(np.ones((2, 1))).tolist() == [[1], [1], [-1]]"),
-    "LabelTransformer": (3, "t = LabelTransformer()\nassert t.fit_transform(['b', 'a']) == [1, 0] and t.inverse([0]) == ['a']"),
-    "LSTMBackbone": (3, "assert LSTMBackbone(5, 4, 2, bidirectional=True)(torch.ones(2, 6, 5), torch.tensor([6, 3])).shape == (2, 8)"),
+    "LabelTransformer": (
+        3,
+        "t = LabelTransformer()\nassert t.fit_transform(['b', 'a']) == [1, 0] and t.inverse([0]) == ['a']",
+    ),
+    "LSTMBackbone": (
+        3,
+        "assert LSTMBackbone(5, 4, 2, bidirectional=True)(torch.ones(2, 6, 5), torch.tensor([6, 3])).shape == (2, 8)",
+    ),
     "CNNBackbone": (3, "assert CNNBackbone(16, (2, 3))(torch.ones(2, 9, 16), torch.tensor([9, 4])).shape == (2, 12)"),
-    "Classifier": (3, "m = Classifier(mean_over_time(5), 3)\nassert m(torch.ones(2, 6, 5), torch.tensor([6, 3])).shape == (2, 3)"),
-    "Regressor": (3, "m = Regressor(mean_over_time(5))\nassert m(torch.ones(2, 6, 5), torch.tensor([6, 3])).shape == (2,)"),
+    "Classifier": (
+        3,
+        "m = Classifier(mean_over_time(5), 3)\nassert m(torch.ones(2, 6, 5), torch.tensor([6, 3])).shape == (2, 3)",
+    ),
+    "Regressor": (
+        3,
+        "m = Regressor(mean_over_time(5))\nassert m(torch.ones(2, 6, 5), torch.tensor([6, 3])).shape == (2,)",
+    ),
     "MultitaskRegressor": (
         3,
         "m = MultitaskRegressor(mean_over_time(5))\nassert m(torch.ones(2, 6, 5), torch.tensor([6, 3])).shape == (2, 3)",
@@ -37,7 +50,10 @@ CASES = {
         "loss = train_epoch(m, batches, nn.CrossEntropyLoss(), torch.optim.SGD(m.parameters(), 0.1))\n"
         "assert loss > 0 and not torch.equal(m.linear.weight, before)",
     ),
-    "evaluate": (5, "e = evaluate(linear(2, 3), batches, nn.CrossEntropyLoss())\nassert e.outputs.shape == (7, 3) and e.loss > 0"),
+    "evaluate": (
+        5,
+        "e = evaluate(linear(2, 3), batches, nn.CrossEntropyLoss())\nassert e.outputs.shape == (7, 3) and e.loss > 0",
+    ),
     "BestEpoch": (
         3,
         "m = linear(2, 3)\nbest = BestEpoch(m)\nassert best.update(0, 0.5, m)\nkept = m.linear.weight.clone()\n"
@@ -48,7 +64,10 @@ CASES = {
         "m = linear(2, 3)\nfound = overfit_batch(m, batches, nn.CrossEntropyLoss(), torch.optim.Adam(m.parameters()), steps=3)\n"
         "assert found['overfit'] in ('learns', 'slow', 'stuck', 'diverges')",
     ),
-    "classification_metrics": (3, "assert classification_metrics([0, 1, 1], [0, 1, 0], ['a', 'b'])['confusion'] == [[1, 0], [1, 1]]"),
+    "classification_metrics": (
+        3,
+        "assert classification_metrics([0, 1, 1], [0, 1, 0], ['a', 'b'])['confusion'] == [[1, 0], [1, 1]]",
+    ),
     "spearman": (3, "assert spearman([1, 2, 3], [2, 4, 9]) == 1"),
     "confusion_figure": (3, "assert confusion_figure([[1, 0], [2, 3]], ['a', 'b'], 'title').axes"),
     "curves_figure": (
@@ -99,7 +118,9 @@ def modules():
 
 
 def definitions(trees):
-    """{name: (source, module's path, whether it is a function or class)} of everything that common/ defines at top level."""
+    """{name: (source, module's path, whether it is a function or class)} of everything that common/ defines at top
+    level.
+    """
     found = {}
     for path, tree in trees.items():
         for node in tree.body:
@@ -113,13 +134,17 @@ def definitions(trees):
 
 
 def looked_up(code, operations=("LOAD_GLOBAL",)):
-    """The global names that a code object's functions look up when they run; with LOAD_NAME, those of bases and defaults too."""
+    """The global names that a code object's functions look up when they run; with LOAD_NAME, those of bases and
+    defaults too.
+    """
     names = {step.argval for step in dis.get_instructions(code) if step.opname in operations}
     return names.union(*(looked_up(inner, operations) for inner in code.co_consts if isinstance(inner, CodeType)))
 
 
 def pasted(name):
-    """(the source of a definition of common/ with all that it needs of common/, the other functions and classes among these)."""
+    """(the source of a definition of common/ with all that it needs of common/, the other functions and classes among
+    these).
+    """
     trees = modules()
     home, needed, waiting = definitions(trees), {}, [name]
     while waiting:
@@ -132,7 +157,8 @@ def pasted(name):
         ast.unparse(node)
         for path in {path for _, path, _ in needed.values()}
         for node in trees[path].body
-        if isinstance(node, (ast.Import, ast.ImportFrom)) and not (getattr(node, "module", None) or "").startswith("common")
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        and not (getattr(node, "module", None) or "").startswith("common")
     ]
     # constants first, in the order of the files; then classes and functions, whose order only matters for bases
     order = sorted(needed, key=lambda each: (needed[each][2], list(home).index(each)))

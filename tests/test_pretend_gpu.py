@@ -16,6 +16,8 @@ from conftest import contents
 from small_data import MAPPING
 from torch import nn
 
+import compete
+import evaluate as evaluate_script
 import step5_lstm
 import step7_cnn
 import step8_regression
@@ -27,12 +29,12 @@ from common.dataset import SpectrogramDataset, make_loader, torch_train_val_spli
 from common.errors import LabError
 from common.labels import AXES
 from common.models import Classifier, CNNBackbone, LSTMBackbone, MultitaskRegressor
-from common.training import BestEpoch, evaluate, overfit_batch, train_epoch
+from common.training import BestEpoch, evaluate, train_epoch
+from common.verdicts import overfit_batch
 from extras.speed.accelerate import accelerate
 from extras.speed.resident import ResidentLoader, resident
-from extras.tuned.augment import Augment
 from extras.tuned.networks import tuned_backbone
-from extras.tuned.train import concordance_loss
+from extras.tuned.train import error_and_correlation_loss
 
 if not pretend_gpu.is_supported():
     pytest.skip(
@@ -50,7 +52,7 @@ STEPS = {
     "step 8": (step8_regression, ["--axis", "energy", "--epochs", "1"]),
     "step 9": (step9_transfer, ["--epochs", "1", "--pretrain-epochs", "1"]),
     "step 10": (step10_multitask, ["--epochs", "2", "--ensemble", "2"]),
-    "step 10, tuned": (step10_multitask, ["--recipe", "tuned", "--quick"]),
+    "compete": (compete, ["emotions", "--quick"]),
 }
 
 
@@ -164,7 +166,7 @@ def test_a_step_ends_on_a_gpu_with_the_cpus_numbers(name, ran):
         assert names == [] and on_gpu.rows[0]["overfit"] == "learns"
     else:
         assert any("predictions" in path for path in expected) and any(each.startswith("best") for each in names)
-        assert any(each.startswith("state") for each in names) == ("tuned" not in name)  # a dry run saves no states
+        assert any(each.startswith("state") for each in names) == (name != "compete")  # a dry run saves no states
     assert ("solution.txt" in expected) == (name == "step 10")
 
 
@@ -200,9 +202,10 @@ def test_a_run_that_is_killed_between_epochs_goes_on_from_its_saved_state(
 def test_a_checkpoint_of_one_device_scores_the_same_on_the_other(name, trained, scored, ran, small, tmp_path):
     run = ran(name, trained)
     checkpoint = best_file(run.folder)
-    again = run_step(STEPS[name][0], ["--checkpoint", str(checkpoint), "--epochs", "0"], small, tmp_path, scored)
-    assert again.devices == {scored}
-    assert_alike([row["test_acc"] for row in again.rows], [row["test_acc"] for row in run.rows])
+    cache = str(small.path.parent / "gpu-cache")
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        rows = evaluate_script.main([str(checkpoint), "--cache", cache, "--out", str(tmp_path), "--device", scored])
+    assert_alike([row["test_acc"] for row in rows], [row["test_acc"] for row in run.rows])
     one, other = (next(predictions(folder)) for folder in (tmp_path, run.folder))
     tested = [row for row in other if "test" in row]
     assert len(tested) == 17
@@ -285,7 +288,7 @@ def test_multitask_losses_on_the_device(step, small):
     for device in ("cpu", "gpu"):
         torch.manual_seed(0)
         model = MultitaskRegressor(LSTMBackbone(128, 8)).to(device)
-        loader, loss = make_loader(labelled, 8), partial(concordance_loss, scale=scale, share=0.5)
+        loader, loss = make_loader(labelled, 8), partial(error_and_correlation_loss, scale=scale, share=0.5)
         last = torch.optim.Adam(model.parameters()) if step is train_epoch else None
         done = step(model, loader, loss, *[last] * (last is not None), device)
         found.append(done if last else done.loss)
@@ -339,16 +342,6 @@ def test_padding_changes_no_result():
         more = torch.nn.functional.pad(x.double(), (0, 0, 0, 4), value=7.0)
         found = backbone.to("gpu")(more.to("gpu"), lengths.to("gpu"))
         torch.testing.assert_close(found.cpu(), expected, rtol=1e-6, atol=1e-9)
-
-
-def test_augmentation_works_on_batches_of_the_device():
-    torch.manual_seed(0)
-    x, y, lengths = torch.randn(4, 9, 16), torch.tensor([0, 1, 2, 1]), torch.tensor([9, 5, 8, 7])
-    found = []
-    for device in ("cpu", "gpu"):
-        torch.manual_seed(1)
-        found.append([tensor.cpu() for tensor in Augment(0.8, 0.4, 3)(x.to(device), y.to(device), lengths.to(device))])
-    torch.testing.assert_close(*found)
 
 
 def test_a_mask_that_forgets_the_device_is_caught_in_a_step(small, tmp_path, monkeypatch):

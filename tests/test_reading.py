@@ -78,7 +78,9 @@ def test_a_file_that_is_no_clip_is_refused_by_name(tmp_path, kind):
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b"x" + raw[1:], lambda raw: raw[:-6] + b"\0" + raw[-5:]])
+@pytest.mark.parametrize(
+    "damage", [lambda raw: raw[: len(raw) // 2], lambda raw: b"x" + raw[1:], lambda raw: raw[:-6] + b"\0" + raw[-5:]]
+)
 def test_damaged_gzip_is_refused_by_name(tmp_path, clip, damage):
     path = save(tmp_path / "1.npy.gz", clip)
     path.write_bytes(damage(path.read_bytes()))
@@ -92,7 +94,15 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_files_are_found_by_id_whatever_they_are_called(tmp_path):
-    for name in ("1.fused.full.npy", "1.other.npy", "2.beatsync.fused.npy.gz", "Ω.npy", "._3.fused.full.npy", "4.txt", "5.npy.part"):
+    for name in (
+        "1.fused.full.npy",
+        "1.other.npy",
+        "2.beatsync.fused.npy.gz",
+        "Ω.npy",
+        "._3.fused.full.npy",
+        "4.txt",
+        "5.npy.part",
+    ):
         (tmp_path / name).touch()
     found = find_spectrograms(tmp_path)
     assert {ident: path.name for ident, path in found.items()} == {

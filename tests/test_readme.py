@@ -39,4 +39,6 @@ WRITTEN = {"metrics.json", "history.json", "arguments.json", "class_mapping.json
 
 def test_every_function_of_the_index_exists():
     for path, name in re.findall(r"`((?:common|extras/\w+)/\w+\.py): (\w+)`", TEXT):
-        assert re.search(rf"^(def|class) {name}\b|^{name} =", (REPOSITORY / path).read_text(encoding="utf-8"), re.MULTILINE), name
+        assert re.search(
+            rf"^(def|class) {name}\b|^{name} =", (REPOSITORY / path).read_text(encoding="utf-8"), re.MULTILINE
+        ), name

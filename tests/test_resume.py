@@ -1,4 +1,6 @@
-"""A run that is stopped anywhere and goes on with --resume ends as one that was never stopped: weights, logs, figures, RESULT."""
+"""A run that is stopped anywhere and goes on with --resume ends as one that was never stopped: weights, logs, figures,
+RESULT.
+"""
 
 import errno
 import os
@@ -63,7 +65,9 @@ def stop_at(monkeypatch, count):
         (step10_multitask, ["--epochs", "3", "--ensemble", "2"]),
     ],
 )
-def test_a_step_that_is_stopped_again_and_again_ends_as_if_it_had_not_been(flags, tmp_path, capsys, monkeypatch, step, more):
+def test_a_step_that_is_stopped_again_and_again_ends_as_if_it_had_not_been(
+    flags, tmp_path, capsys, monkeypatch, step, more
+):
     rows = step.main([*flags, *more])
     printed, right = capsys.readouterr().out, contents(tmp_path / "runs")
     (tmp_path / "runs").rename(tmp_path / "never stopped")
@@ -129,7 +133,9 @@ def test_a_damaged_state_falls_back_to_the_one_before_and_says_so(flags, tmp_pat
     said = capsys.readouterr()
     assert said.out == printed and contents(tmp_path / "runs") == right
     assert all(f"{name}: a checkpoint of this project was expected" in said.err for name in damaged)
-    assert ("resumed after epoch" in said.err) == (after is not None) and f"resumed after epoch {after}" * (after or 0) in said.err
+    assert ("resumed after epoch" in said.err) == (after is not None) and f"resumed after epoch {after}" * (
+        after or 0
+    ) in said.err
 
 
 def test_a_kill_between_the_two_renames_loses_one_epoch_at_most(flags, tmp_path, capsys):
@@ -142,7 +148,8 @@ def test_a_kill_between_the_two_renames_loses_one_epoch_at_most(flags, tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("more", "flag"), [(["--epochs", "3"], "--epochs 3"), (["--lr", "0.5"], "--lr 0.5"), (["--batch-size", "4"], "--batch-size 4")]
+    ("more", "flag"),
+    [(["--epochs", "3"], "--epochs 3"), (["--lr", "0.5"], "--lr 0.5"), (["--batch-size", "4"], "--batch-size 4")],
 )
 def test_other_arguments_are_refused_and_the_run_is_left_alone(flags, tmp_path, more, flag):
     step7_cnn.main([*flags, "--epochs", "2"])
@@ -236,7 +243,9 @@ class Noisy(nn.Module):
 
 
 def trained(folder, stop=None):
-    """Four epochs with dropout and a falling rate, left after `stop` of them as a killed process leaves them: the weights, the order."""
+    """Four epochs with dropout and a falling rate, left after `stop` of them as a killed process leaves them: the
+    weights, the order.
+    """
     model = Noisy()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
@@ -291,11 +300,13 @@ def test_a_state_of_another_network_and_a_file_that_is_none_are_refused(tmp_path
     "error",
     [
         torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
+        ),
         MemoryError(),
     ],
 )
 def test_a_memory_that_is_full_says_which_flag_to_lower(tiny_data, tmp_path, error):
-    args = SimpleNamespace(out=str(tmp_path / "runs"), mode="full", seed=0, batch_size=512)
-    with pytest.raises(LabError, match=r"^--batch-size 512: .* the memory is full"), open_run(args, "s", "v", find_data(tiny_data)):
+    given = tmp_path / "s" / "v", {"mode": "full", **find_data(tiny_data).facts()}, {"batch_size": 512}
+    with pytest.raises(LabError, match=r"^--batch-size 512: .* the memory is full"), open_run(*given):
         raise error

@@ -21,12 +21,14 @@ WHOLE = {"genre_clips": 54, "multitask_clips": 30, "missing": 0, "unreadable": 0
 
 @pytest.fixture
 def survey(tiny_data, tmp_path, capsys):
-    """survey(*flags) -> (result or None, error sentence or None, what was printed, survey.json) of step 0 on the tiny data."""
+    """survey(*flags) -> (result or None, error sentence or None, what was printed, survey.json) of step 0 on the tiny
+    data.
+    """
 
     def call(*flags):
         result = error = None
         try:
-            result = step0_data.main(["--data", str(tiny_data), "--out", str(tmp_path / "runs"), *flags])
+            (result,) = step0_data.main(["--data", str(tiny_data), "--out", str(tmp_path / "runs"), *flags])
         except LabError as raised:
             error = str(raised)
         folder = tmp_path / "runs" / "step0_data" / ("headers_seed0" if "--headers" in flags else "values_seed0")
@@ -76,8 +78,12 @@ def test_every_missing_unlabelled_and_unreadable_file_is_named(survey, tiny_data
     assert f"missing       : {gone} (train_labels.txt, line 2)" in lines
     assert f"unlabelled    : {gone.with_name('77.fused.full.npy')}" in lines
     unreadable = [line for line in lines if line.startswith("unreadable    : ")]
-    assert len(unreadable) == 4 and all(any(str(path) in line for line in unreadable) for path in (cut, pickled, turned, empty))
-    assert any(line.startswith("note") and "clips lie there or in" in line for line in lines)  # the beat-synced folder still has it
+    assert len(unreadable) == 4 and all(
+        any(str(path) in line for line in unreadable) for path in (cut, pickled, turned, empty)
+    )
+    assert any(
+        line.startswith("note") and "clips lie there or in" in line for line in lines
+    )  # the beat-synced folder still has it
 
 
 def test_values_that_are_not_finite_are_found_by_reading_alone(survey, tiny_data):
@@ -87,7 +93,11 @@ def test_values_that_are_not_finite_are_found_by_reading_alone(survey, tiny_data
     np.save(path, array)
     assert survey("--headers")[0] == WHOLE
     result, error, printed, _ = survey()
-    assert result is None and "1 unreadable files" in error and f"unreadable    : {path}: finite values were expected" in printed
+    assert (
+        result is None
+        and "1 unreadable files" in error
+        and f"unreadable    : {path}: finite values were expected" in printed
+    )
 
 
 def test_a_broken_label_file_or_an_absent_folder_ends_nothing_else(survey, tiny_data):
@@ -101,12 +111,18 @@ def test_a_broken_label_file_or_an_absent_folder_ends_nothing_else(survey, tiny_
     assert "genre 'Polka' is not one of" in printed and "line 2: an id and a number within 0..1" in printed
     assert f"error         : {tiny_data / f'{EMOTIONS}_beat'}: each of the lab's four folders was expected" in printed
     assert "Polka          12      0  ? (not in the table)" in printed.splitlines()
-    assert saved["sides"][f"{GENRES}/test"]["labelled"] == 18 and saved["genres"]["Rock"] == {"class": "Rock", "train": 12, "test": 6}
+    assert saved["sides"][f"{GENRES}/test"]["labelled"] == 18 and saved["genres"]["Rock"] == {
+        "class": "Rock",
+        "train": 12,
+        "test": 6,
+    }
 
 
 def test_labels_and_sides_that_disagree_are_noted(survey, tiny_data):
     labels = tiny_data / f"{GENRES}_beat" / "train_labels.txt"
-    labels.write_bytes(labels.read_bytes().replace(b"1000.beatsync.fused.npy.gz\tRock", b"1000.beatsync.fused.npy.gz\tChiptune"))
+    labels.write_bytes(
+        labels.read_bytes().replace(b"1000.beatsync.fused.npy.gz\tRock", b"1000.beatsync.fused.npy.gz\tChiptune")
+    )
     clip = clip_path(tiny_data, GENRES)
     shutil.copy(clip, tiny_data / GENRES / "test")
     shutil.copy(clip, tiny_data / EMOTIONS / "test")
@@ -136,8 +152,18 @@ def test_headers_of_gzipped_and_damaged_files(tmp_path):
 
 
 def test_demo_music_is_composed_and_said_to_be_that(tmp_path, capsys):
-    flags = ["--demo", "--data", str(tmp_path / "demo"), "--seconds", "2", "--scale", "0.01", "--out", str(tmp_path / "runs")]
-    result = step0_data.main(flags)
+    flags = [
+        "--demo",
+        "--data",
+        str(tmp_path / "demo"),
+        "--seconds",
+        "2",
+        "--scale",
+        "0.01",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
+    (result,) = step0_data.main(flags)
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("data       : DEMO MUSIC") and lines[-1].endswith("missing=0 unreadable=0 data=demo")
     assert result["genre_clips"] >= 80 and result["multitask_clips"] >= 4
@@ -145,7 +171,15 @@ def test_demo_music_is_composed_and_said_to_be_that(tmp_path, capsys):
 
 def test_from_the_command_line(tiny_data, tmp_path):
     clip_path(tiny_data).unlink()
-    command = [sys.executable, str(REPOSITORY / "step0_data.py"), "--data", str(tiny_data), "--headers", "--out", str(tmp_path / "runs")]
+    command = [
+        sys.executable,
+        str(REPOSITORY / "step0_data.py"),
+        "--data",
+        str(tiny_data),
+        "--headers",
+        "--out",
+        str(tmp_path / "runs"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 1 and done.stdout.splitlines()[-1].endswith("missing=1 unreadable=0")
     assert done.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr

@@ -1,4 +1,6 @@
-"""Step 7a: parameters, gradients and occlusion against what is known, the idx files, and the script with and without a checkpoint."""
+"""Step 7a: parameters, gradients and occlusion against what is known, the idx files, and the script with and without a
+checkpoint.
+"""
 
 import gzip
 import json
@@ -14,8 +16,9 @@ from torch import nn
 import step7_cnn
 import step7a_look_inside
 from common import run
-from common.checkpoints import read_checkpoint, save_checkpoint
+from common.checkpoints import read_checkpoint
 from common.errors import LabError
+from common.files import save_checkpoint
 from common.models import Classifier, CNNBackbone
 from common.plots import png
 from common.spectrogram_plots import mel_band_of
@@ -54,7 +57,7 @@ def undrawn(monkeypatch):
 
 
 def look(flags, *more):
-    return step7a_look_inside.main([*flags, "--digit-epochs", "1", *map(str, more)])
+    return step7a_look_inside.main([*flags, "--digit-epochs", "1", *map(str, more)])[0]
 
 
 def test_parameters_written_out():
@@ -68,7 +71,8 @@ def test_parameters_written_out():
 
 def test_a_layer_in_the_write_ups_words():
     inside = Inside(
-        torch.tensor([3.16037, -3.72928]).expand(8, 24, 12, 2).reshape(8, 24, 24), torch.linspace(-0.0059, 0.00348, 4608).view(8, 24, 24)
+        torch.tensor([3.16037, -3.72928]).expand(8, 24, 12, 2).reshape(8, 24, 24),
+        torch.linspace(-0.0059, 0.00348, 4608).view(8, 24, 24),
     )
     assert layer_lines("conv", inside, digits_network().conv1) == [
         "conv (24x24x8)",
@@ -83,17 +87,28 @@ def test_a_layer_in_the_write_ups_words():
         "max activation: 0.98764, min: 0.00001",
         "max gradient: 0, min: 0",
     ]
-    assert [number_text(value) for value in (0.0, -0.0, 1.0, 100.0, -2.1e-7, 0.000006)] == ["0", "0", "1", "100", "-2.1e-07", "0.00001"]
+    assert [number_text(value) for value in (0.0, -0.0, 1.0, 100.0, -2.1e-7, 0.000006)] == [
+        "0",
+        "0",
+        "1",
+        "100",
+        "-2.1e-07",
+        "0.00001",
+    ]
     assert shape_text((16, 430, 128)) == "430x128x16" and shape_text((10,)) == "1x1x10"
 
 
 def test_gradients_against_finite_differences():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)).double()
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)
+    ).double()
     x, true = torch.randn(1, 1, 4, 4, dtype=torch.float64), 1
     logits, layers = look_inside(model, {"tanh": model[1], "linear": model[4]}, true, x)
     assert list(layers) == ["input", "tanh", "linear"] and torch.equal(layers["linear"].activation, logits)
-    torch.testing.assert_close(layers["linear"].gradient, logits.softmax(dim=0) - nn.functional.one_hot(torch.tensor(true), 3))
+    torch.testing.assert_close(
+        layers["linear"].gradient, logits.softmax(dim=0) - nn.functional.one_hot(torch.tensor(true), 3)
+    )
 
     def loss(rest, values):
         return nn.functional.cross_entropy(rest(values[None]), torch.tensor([true])).item()
@@ -103,12 +118,19 @@ def test_gradients_against_finite_differences():
         for place in np.ndindex(*values.shape):
             step = torch.zeros_like(values)
             step[place] = 1e-5
-            assert (loss(rest, values + step) - loss(rest, values - step)) / 2e-5 == pytest.approx(gradient[place].item(), abs=tolerance)
+            assert (loss(rest, values + step) - loss(rest, values - step)) / 2e-5 == pytest.approx(
+                gradient[place].item(), abs=tolerance
+            )
     step = torch.zeros_like(model[0].weight)
     step[1, 0, 2, 1] = 1e-5
     with torch.no_grad():
         changed = [
-            loss(lambda v, w=model[0].weight + sign * step: model[1:](nn.functional.conv2d(v, w, model[0].bias, padding=1)), x[0])
+            loss(
+                lambda v, w=model[0].weight + sign * step: model[1:](
+                    nn.functional.conv2d(v, w, model[0].bias, padding=1)
+                ),
+                x[0],
+            )
             for sign in (1, -1)
         ]
     assert (changed[0] - changed[1]) / 2e-5 == pytest.approx(model[0].weight.grad[1, 0, 2, 1].item(), abs=1e-7)
@@ -124,14 +146,23 @@ def test_the_table_of_layers_counts_every_parameter():
         "mean over time",
         "linear head",
     ]
-    assert [row["output"] for row in rows] == ["41x128x4"] * 2 + ["20x64x4"] * 2 + ["20x64x6"] * 2 + ["10x32x6"] * 2 + ["1x1x192", "1x1x5"]
-    assert rows[0]["parameters"] == "4x3x3x1+4 = 40" and rows[1]["parameters"] == "4+4 = 8" and rows[-1]["parameters"] == "5x192+5 = 965"
+    assert [row["output"] for row in rows] == ["41x128x4"] * 2 + ["20x64x4"] * 2 + ["20x64x6"] * 2 + ["10x32x6"] * 2 + [
+        "1x1x192",
+        "1x1x5",
+    ]
+    assert (
+        rows[0]["parameters"] == "4x3x3x1+4 = 40"
+        and rows[1]["parameters"] == "4+4 = 8"
+        and rows[-1]["parameters"] == "5x192+5 = 965"
+    )
     assert not any(module._forward_hooks for module in model.modules())
     stages = {f"stage {number}": stage for number, stage in enumerate(model.backbone.stages, start=1)}
     logits, layers = look_inside(model, stages, 3, x, lengths)
     torch.testing.assert_close(logits, logits_of(model, x, lengths)[0])
     assert [tuple(inside.activation.shape) for inside in layers.values()] == [(41, 128), (4, 20, 64), (6, 10, 32)]
-    assert all(inside.gradient.abs().max() > 0 for inside in layers.values()) and layers["stage 2"].activation.min() == 0
+    assert (
+        all(inside.gradient.abs().max() > 0 for inside in layers.values()) and layers["stage 2"].activation.min() == 0
+    )
 
 
 class Bell(nn.Module):
@@ -151,7 +182,9 @@ def test_occlusion_finds_a_planted_region():
     most = max(regions, key=lambda region: region.drop)
     assert (most.frames, most.bands) == (slice(60, 70), slice(16, 32))
     # the window holds the whole of it, and leaves each band's mean over the clip, 0.4
-    assert most.drop == pytest.approx(torch.tensor([4.0, 0.0]).log_softmax(0)[0].item() - torch.tensor([0.4, 0.0]).log_softmax(0)[0].item())
+    assert most.drop == pytest.approx(
+        torch.tensor([4.0, 0.0]).log_softmax(0)[0].item() - torch.tensor([0.4, 0.0]).log_softmax(0)[0].item()
+    )
     drops = occlusion_map(regions)
     assert drops.shape == (100, 128) and drops[60:70, 20:30].min() > 0 and drops[:50].abs().max() == 0
     assert occlusion(Bell(), clip, 1, (10, 8))[regions.index(most)].drop < 0
@@ -170,7 +203,12 @@ def test_bands_to_hertz_and_back():
 
 
 def write_idx(path, array):
-    content = b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
+    content = (
+        b"\0\0\x08"
+        + bytes([array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.astype(np.uint8).tobytes()
+    )
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
@@ -192,7 +230,11 @@ def test_idx_files_there_and_back(tmp_path):
         np.testing.assert_array_equal(read_idx(tmp_path / name), array)
     digits = mnist_digits(write_mnist(tmp_path / "mnist"))
     assert digits.train_images.shape == (80, 28, 28) and digits.held_labels.shape == (20,)
-    assert digits.train_images.dtype == np.float32 and 0.9 < digits.train_images.max() <= 1 and digits.train_labels.dtype == np.int64
+    assert (
+        digits.train_images.dtype == np.float32
+        and 0.9 < digits.train_images.max() <= 1
+        and digits.train_labels.dtype == np.int64
+    )
 
 
 def test_damaged_idx_files_are_refused_by_name(tmp_path):
@@ -226,12 +268,18 @@ def test_damaged_idx_files_are_refused_by_name(tmp_path):
 def test_digits_are_split_by_seed_and_cropped():
     digits, other = small_digits(0), small_digits(1)
     assert len(digits.train_labels) == 1438 and len(digits.held_labels) == 359
-    assert digits.train_images.min() == 0 and digits.train_images.max() == 1 and digits.train_images.shape[1:] == (28, 28)
-    assert not np.array_equal(digits.held_labels, other.held_labels) and np.array_equal(digits.held_labels, small_digits(0).held_labels)
+    assert (
+        digits.train_images.min() == 0 and digits.train_images.max() == 1 and digits.train_images.shape[1:] == (28, 28)
+    )
+    assert not np.array_equal(digits.held_labels, other.held_labels) and np.array_equal(
+        digits.held_labels, small_digits(0).held_labels
+    )
     images = np.arange(2 * 28 * 28).reshape(2, 28, 28)
     np.testing.assert_array_equal(centre_crops(images, 24), images[:, 2:26, 2:26])
     rng = np.random.default_rng(0)
-    corners = {(int(crop[0, 0]) // 28, int(crop[0, 0]) % 28) for crop in random_crops(images[:1].repeat(500, axis=0), 24, rng)}
+    corners = {
+        (int(crop[0, 0]) // 28, int(crop[0, 0]) % 28) for crop in random_crops(images[:1].repeat(500, axis=0), 24, rng)
+    }
     assert corners == {(down, across) for down in range(5) for across in range(5)}
 
 
@@ -240,7 +288,10 @@ def test_figures_name_their_axes():
     _, layers = look_inside(model, {"conv2": model.conv2, "fc": model.fc}, 3, torch.rand(1, 1, 24, 24))
     figure = layers_figure(layers)
     panels = [ax for ax in figure.axes if ax.get_title()]
-    assert [ax.get_title() for ax in panels[2:4]] == ["conv2 (12x12x16): activations", "conv2 (12x12x16): activation gradients"]
+    assert [ax.get_title() for ax in panels[2:4]] == [
+        "conv2 (12x12x16): activations",
+        "conv2 (12x12x16): activation gradients",
+    ]
     assert [label.get_text() for label in panels[2].get_yticklabels()] == ["0", "8"]
     low, high = panels[3].images[0].get_clim()
     assert low == -high and high == pytest.approx(layers["conv2"].gradient.abs().max().item())
@@ -254,11 +305,15 @@ def test_figures_name_their_axes():
     first = nn.Conv2d(1, 16, 3)
     first.weight.grad = torch.zeros_like(first.weight)
     tiles = filter_tiles("stage 1", first, spectrogram=True)
-    assert tiles[1].shape == (2, 8, 3, 3) and tiles[1][1, 2, 0, 1] == first.weight[10, 0, 1, 2]  # the highest band stands on top
+    assert (
+        tiles[1].shape == (2, 8, 3, 3) and tiles[1][1, 2, 0, 1] == first.weight[10, 0, 1, 2]
+    )  # the highest band stands on top
     assert weights_figure([tiles]).axes[0].get_xlabel().startswith("filter")
 
     clip = np.random.default_rng(0).uniform(-80, 0, (80, 128)).astype(np.float32)
-    figure = stages_figure(clip, [("stage 1", np.ones((3, 40, 64))), ("stage 2", np.zeros((5, 20, 32)))], 2, "a $title$ with $")
+    figure = stages_figure(
+        clip, [("stage 1", np.ones((3, 40, 64))), ("stage 2", np.zeros((5, 20, 32)))], 2, "a $title$ with $"
+    )
     assert [ax.get_xlabel() for ax in figure.axes if ax.images] == ["time (s)"] * 5 and len(png(figure)) > 5000
     regions = occlusion(Bell(), torch.from_numpy(clip), 0, (10, 8))
     figure = occlusion_figure(clip, regions, regions[3], "$ock", "title")
@@ -267,7 +322,7 @@ def test_figures_name_their_axes():
 
 
 def test_held_out_digits_reach_97_percent_and_part_2_waits_for_step_7(flags, tmp_path, capsys, undrawn):
-    result = step7a_look_inside.main(flags)
+    (result,) = step7a_look_inside.main(flags)
     printed = capsys.readouterr().out
     assert result["digits_acc"] >= 0.97 and set(result) == {"digits_acc"}
     assert "step7_cnn.py has to run first" in printed
@@ -297,11 +352,15 @@ def test_a_clip_through_the_genre_cnn(flags, trained, tiny_data, tmp_path, capsy
     result = look(flags, "--seed", "3")  # no run of that seed: the newest one of another
     printed = capsys.readouterr().out
     total = sum(
-        tensor.numel() for name, tensor in read_checkpoint(trained)[0].items() if "running" not in name and "num_batches" not in name
+        tensor.numel()
+        for name, tensor in read_checkpoint(trained)[0].items()
+        if "running" not in name and "num_batches" not in name
     )
     assert f"parameters in total: {total}\n" in printed and "16x3x3x1+16 = 160" in printed and "stage 4 (" in printed
     assert str(trained) in printed and "occlusion  : " in printed and " s, " in printed and result["clip"] in printed
-    assert printed.splitlines()[-1].endswith(f" clip={result['clip']} true={result['true']} predicted={result['predicted']}")
+    assert printed.splitlines()[-1].endswith(
+        f" clip={result['clip']} true={result['true']} predicted={result['predicted']}"
+    )
     folder = tmp_path / "runs" / "step7a_look_inside" / "digits_seed3"
     assert {path.name for path in folder.glob("*.png")} == FIGURES | GENRE_FIGURES
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
@@ -327,8 +386,8 @@ def test_errors_are_one_sentence_and_come_before_training(flags, trained, tiny_d
     for arguments, words in (
         (["--clip", "77"], "--clip 77: a clip of the genre test side was expected"),
         (["--clip", "1000"], "--clip 1000"),  # of the training side
-        (["--checkpoint", lstm], r"lstm\.pt: a checkpoint of step7_cnn.py"),
-        (["--checkpoint", others], r"others\.pt: a checkpoint with classes"),
+        (["--checkpoint", lstm], r"lstm\.pt: weights of the network"),
+        (["--checkpoint", others], r"others\.pt: a network for Rock, Ελληνικά was expected"),
         (["--checkpoint", tmp_path / "half.pt"], r"half\.pt: a checkpoint"),
         (["--checkpoint", tmp_path / "none.pt"], r"none\.pt: a checkpoint was expected"),
         (["--mnist", tmp_path / "none"], "none: MNIST's file train-images"),

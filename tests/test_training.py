@@ -10,7 +10,8 @@ from common.errors import LabError
 from common.labels import load_class_mapping
 from common.metrics import squared_error_loss
 from common.models import Classifier, CNNBackbone
-from common.training import BestEpoch, constant_loss, evaluate, overfit_batch, train_epoch
+from common.training import BestEpoch, evaluate, train_epoch
+from common.verdicts import constant_loss, overfit_batch
 
 
 class Items(torch.utils.data.Dataset):
@@ -37,7 +38,9 @@ def test_mean_losses_count_every_clip_once(batch_size):
     expected = np.mean([(0.25 - item % 2) ** 2 for item in range(5)])
     loader, model = make_loader(Items(), batch_size), Constant()
     assert evaluate(model, loader, nn.MSELoss()).loss == pytest.approx(expected)
-    assert train_epoch(model, loader, nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=0.0)) == pytest.approx(expected)
+    assert train_epoch(model, loader, nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=0.0)) == pytest.approx(
+        expected
+    )
 
 
 def test_evaluation_keeps_the_order_and_leaves_the_model_alone(tiny_data):
@@ -66,7 +69,9 @@ def test_training_sets_train_mode_again_after_evaluation():
 def test_the_best_epoch_is_kept_by_value_and_nan_never_wins():
     model = Constant()
     best = BestEpoch(model)
-    for epoch, (value, score) in enumerate([(1.0, math.nan), (2.0, 0.5), (3.0, 0.4), (4.0, 0.5), (5.0, math.nan), (6.0, 0.45)]):
+    for epoch, (value, score) in enumerate(
+        [(1.0, math.nan), (2.0, 0.5), (3.0, 0.4), (4.0, 0.5), (5.0, math.nan), (6.0, 0.45)]
+    ):
         with torch.no_grad():
             model.value.fill_(value)
         assert best.update(epoch, score, model) == (epoch == 1)
@@ -103,7 +108,9 @@ def test_the_verdict_of_one_batch(rate, verdict, capsys):
             return np.full((2, 1), 1, dtype=np.float32), np.float32(2), 2
 
     model = Line()
-    found = overfit_batch(model, make_loader(Doubles(), 5), nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=rate), steps=40)
+    found = overfit_batch(
+        model, make_loader(Doubles(), 5), nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=rate), steps=40
+    )
     assert found["overfit"] == verdict
     assert f"verdict : {verdict}" in capsys.readouterr().out
 
@@ -132,7 +139,9 @@ def test_a_loss_that_is_not_finite_stops_with_its_clips_named(tiny_data):
     model = Classifier(CNNBackbone(channels=(2, 2)), 2)
     with torch.no_grad():
         model.head.bias[0] = math.nan
-    with pytest.raises(LabError, match=f"nan at step 0 of the epoch, with the clips {train.ids[0]}, {train.ids[1]}; a lower --lr"):
+    with pytest.raises(
+        LabError, match=f"nan at step 0 of the epoch, with the clips {train.ids[0]}, {train.ids[1]}; a lower --lr"
+    ):
         train_epoch(model, make_loader(train, 2), nn.CrossEntropyLoss(), torch.optim.Adam(model.parameters()))
 
 

@@ -1,16 +1,13 @@
-"""The tuned recipe: its networks, what it does to batches, and its steps from the command line to the RESULT lines."""
+"""The recipe of compete.py: its networks, what stands beside them, and a run that is stopped and goes on."""
 
 import numpy as np
 import pytest
 import torch
 from conftest import contents
 
-import step7_cnn
-from common.checkpoints import read_checkpoint
+import compete
 from common.dataset import SpectrogramDataset
-from common.errors import LabError
 from common.features import HOP_LENGTH, SAMPLE_RATE
-from extras.tuned.augment import Augment
 from extras.tuned.blocks import RATES, block_features
 from extras.tuned.kernel_and_trees import (
     RIDGE,
@@ -24,7 +21,7 @@ from extras.tuned.kernel_and_trees import (
     song_statistics,
 )
 from extras.tuned.networks import FrontEnd, over_time, tuned_backbone
-from extras.tuned.train import concordance_loss, one_cycle, row_scale
+from extras.tuned.train import error_and_correlation_loss, one_cycle, row_scale
 
 
 @pytest.fixture
@@ -34,7 +31,7 @@ def flags(tiny_data, tmp_path, monkeypatch):
         "extras.tuned.kernel_and_trees.block_features", lambda mel: {"spectrum": mel.mean(axis=0)}
     )  # the quantiles of all take seconds
     places = ["--data", str(tiny_data), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "runs")]
-    return [*places, "--no-baselines", "--batch-size", "8", "--epochs", "2", "--recipe", "tuned"]
+    return [*places, "--no-baselines", "--batch-size", "8", "--epochs", "2"]
 
 
 @pytest.mark.parametrize("kind", ["tuned-cnn", "tuned-lstm"])
@@ -97,59 +94,31 @@ def test_row_scale_is_that_of_all_frames_together():
     assert deviation[4] == 1
 
 
-def plain_augment(**changes):
-    """One that takes half of each clip and does nothing else, but for the changes named."""
-    return Augment(**{"crop": 0.5, **changes})
-
-
-def test_pieces_are_taken_from_the_clips_own_frames():
-    x = torch.arange(40.0)[None, :, None] + 1000 * torch.arange(3.0)[:, None, None] + torch.zeros(6)
-    before = x.clone()
-    for _ in range(20):
-        out, _, lengths = plain_augment()(x, torch.zeros(3), torch.tensor([40, 30, 20]))
-        assert out.shape == (3, 10, 6) and lengths.tolist() == [10, 10, 10]
-        frames = out[:, :, 0] - 1000 * torch.arange(3.0)[:, None]
-        assert (frames.diff(dim=1) == 1).all() and (frames[:, -1] < torch.tensor([40, 30, 20])).all()
-    assert torch.equal(x, before)
-
-
-def test_whole_clips_stay_whole_beside_a_short_one():
-    x, lengths = torch.rand(2, 40, 6), torch.tensor([40, 5])
-    out, _, kept = plain_augment(crop=1.0)(x, torch.zeros(2), lengths)
-    assert torch.equal(out, x) and torch.equal(kept, lengths)
-
-
-def test_mixed_targets_are_shares_that_fit_the_mixture():
-    torch.manual_seed(0)
-    labels = torch.tensor([0, 1, 2, 3])
-    x = torch.nn.functional.one_hot(labels, 6).float()[:, None, :].expand(4, 8, 6)
-    out, y, _ = plain_augment(mixup=0.4, num_classes=4)(x, labels, torch.full((4,), 8))
-    torch.testing.assert_close(y.sum(dim=1), torch.ones(4))
-    torch.testing.assert_close(out[:, 0, :4], y)
-    assert ((y.max(dim=1).values >= 0.5) & (y.argmax(dim=1) == labels)).all() and (y.max(dim=1).values < 1).any()
-
-
 def test_one_cycle_rises_for_a_tenth_and_ends_near_nothing():
-    rates = [one_cycle(epoch, 50, 1) for epoch in range(50)]
+    rates = [one_cycle(epoch, 50) for epoch in range(50)]
     assert rates[4] == rates[5] == 1 and rates[0] == 0.2 and rates[-1] < 0.01 and np.all(np.diff(rates[5:]) < 0)
-    assert all(0 < one_cycle(epoch, epochs, 1) <= 1 for epochs in (1, 2, 9) for epoch in range(epochs))
+    assert all(0 < one_cycle(epoch, epochs) <= 1 for epochs in (1, 2, 9) for epoch in range(epochs))
 
 
-def test_concordance_loss_knows_order_and_scale():
+def test_the_emotions_loss_knows_order_and_scale():
     targets, scale = torch.rand(16, 3), torch.tensor([0.2, 0.3, 0.1])
-    assert concordance_loss(targets, targets, scale, 0.5).item() < 1e-3
+    assert error_and_correlation_loss(targets, targets, scale, 0.5).item() < 1e-3
     shrunk = targets.mean(dim=0) + 0.1 * (targets - targets.mean(dim=0))
     shuffled = targets.mean(dim=0) + 0.1 * (targets - targets.mean(dim=0)).flip(0)
-    assert concordance_loss(shrunk, targets, scale, 0.5) < concordance_loss(shuffled, targets, scale, 0.5)
+    assert error_and_correlation_loss(shrunk, targets, scale, 0.5) < error_and_correlation_loss(
+        shuffled, targets, scale, 0.5
+    )
     for rows in (1, 4):  # a last batch of one clip, and a constant answer
         constant = torch.zeros(rows, 3, requires_grad=True)
-        loss = concordance_loss(constant, targets[:rows], scale, 0.5)
+        loss = error_and_correlation_loss(constant, targets[:rows], scale, 0.5)
         loss.backward()
         assert loss.isfinite() and constant.grad.isfinite().all()
 
 
 def families(values):
-    """As song_statistics gives them: two families that hold the same numbers (n, k), the same for a clip and for its thirds."""
+    """As song_statistics gives them: two families that hold the same numbers (n, k), the same for a clip and for its
+    thirds.
+    """
     return {"statistics": np.stack([values] * 4, axis=1), "harmony": np.stack([values[:, :2]] * 4, axis=1)}
 
 
@@ -254,58 +223,32 @@ def test_harmony_does_not_know_the_key():
     assert harmony(chroma[:1]).shape == (48,)
 
 
-def test_a_change_is_in_the_name_the_facts_and_the_training(flags, tmp_path, capsys):
-    step7_cnn.main([*flags, "--change", "networks=1", "mixup=0.4"])
-    step7_cnn.main([*flags, "--change", "networks=1"])
-    lines = capsys.readouterr().out.splitlines()
-    assert any(line.startswith("RESULT step7_cnn change=networks=1,mixup=0.4 members=all test_acc=") for line in lines)
-    losses = [line for line in lines if line.startswith("epoch : 0")]
-    assert len(losses) == 2 and losses[0] != losses[1]
-    changed = tmp_path / "runs" / "step7_cnn" / "mel_tuned-networks=1-mixup=0.4_seed0"
-    assert read_checkpoint(changed / "best-0.pt")[1]["recipe"] == "tuned-networks=1-mixup=0.4"
-    assert not (changed / "best-1.pt").exists()
-
-
-CHANGES = {
-    "clips": 0.5, "standardised": 0, "centred": 0, "cycle": 0, "weight_decay": 9, "dropout": 0.5, "label_smoothing": 0, "frames": 9,
-    "crop": 0.5, "mixup": 0.4,
-}  # fmt: skip
-
-
-def last_losses(step, words, capsys):
-    step.main([*words, "--quick", "--no-cache", "--epochs", "3"])
-    return [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch : 2")]
-
-
 def test_a_dry_run_may_lack_a_class(flags, monkeypatch):
     monkeypatch.setattr("common.cli.QUICK_CLIPS", 3)
-    step7_cnn.main([*flags, "--quick"])
+    rows = compete.main(["genres", *flags, "--quick"])
+    assert [row["members"] for row in rows] == ["networks"]
 
 
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["--change", "depth=3"], "with a name of cycle, clips"),
-        (["--change", "mixup"], "mixup: a number from 0 on"),
-        (["--change", "rank_loss=1"], "with a name of"),
-        (["--change", "mixup=1", "mixup=2"], "each name was expected once"),
-        (["--change", "standardised=0.5"], "standardised: a whole number from 0 to 1"),
-        (["--change", "networks=1.5"], "networks: a whole number from 1 on"),
-        (["--change", "dropout=2"], "dropout: a number from 0 to 1"),
-        (["--change", "clips=0.001"], "--change clips=0.001: a share of at least two of the 24 clips"),
-        (["--change", "clips=0.1", "--seed", "2"], "--change clips=0.1: a share with clips of all"),
-        (["--recipe", "writeup", "--change", "mixup=1"], "--recipe tuned was expected"),
+        (["--change", "networks=1"], "compete.py is the tuned recipe"),
+        (["genres", "--submit", "x.txt"], "--submit is for emotions"),
+        (["emotions", "--network", "lstm"], "--network lstm is for genres"),
+        (["emotions", "--overfit-batch"], "--overfit-batch"),
+        (["moods"], "moods"),
+        ([], "task"),
     ],
 )
-def test_an_impossible_change_is_one_sentence(flags, capsys, words, named):
-    with pytest.raises((SystemExit, LabError)) as caught:
-        step7_cnn.main([*flags, *words])
-    text = f"{capsys.readouterr().err}{caught.value}"
-    assert named in text and "Traceback" not in text
+def test_impossible_words_are_one_sentence(capsys, words, named):
+    with pytest.raises(SystemExit) as caught:
+        compete.main(words)
+    text = capsys.readouterr().err
+    assert caught.value.code == 2 and named in text and text.count("\n") == 1
 
 
 def test_a_stopped_tuned_run_goes_on_to_the_same_end(flags, tmp_path, monkeypatch):
-    step7_cnn.main(flags)
+    compete.main(["genres", *flags])
     right = contents(tmp_path / "runs")
     (tmp_path / "runs").rename(tmp_path / "whole")
     import extras.tuned.train as tuned
@@ -319,18 +262,7 @@ def test_a_stopped_tuned_run_goes_on_to_the_same_end(flags, tmp_path, monkeypatc
 
     monkeypatch.setattr(tuned, "train_epoch", train_epoch)
     with pytest.raises(KeyboardInterrupt):
-        step7_cnn.main(flags)  # in the second network's last epoch
+        compete.main(["genres", *flags])  # in the second network's last epoch
     monkeypatch.setattr(tuned, "train_epoch", really)
-    step7_cnn.main([*flags, "--resume"])
+    compete.main(["genres", *flags, "--resume"])
     assert contents(tmp_path / "runs") == right
-
-
-@pytest.mark.parametrize("more", [["--overfit-batch"], ["--quick"]])
-def test_what_the_tuned_recipe_has_no_use_for(flags, more, capsys):
-    words = [flag for flag in flags if flag not in ("--epochs", "2")]
-    if more == ["--quick"]:
-        assert [row["members"] for row in step7_cnn.main([*words, *more])] == ["network"]
-        return
-    with pytest.raises(SystemExit):
-        step7_cnn.main([*words, *more])
-    assert "--recipe tuned" in capsys.readouterr().err

@@ -1,4 +1,6 @@
-"""Composes a demo track: tempo, metre, chords, voices, drums and loudness drawn around its genre's table; the emotions follow from them."""
+"""Composes a demo track: tempo, metre, chords, voices, drums and loudness drawn around its genre's table; the emotions
+follow from them.
+"""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +13,9 @@ from extras.demo.render import HOP_LENGTH, SAMPLE_RATE
 
 @dataclass
 class Voice:
-    """An instrument and its notes, (N, 4): onset (s), duration (s), pitch (MIDI semitones), level (dB), in the order of onset."""
+    """An instrument and its notes, (N, 4): onset (s), duration (s), pitch (MIDI semitones), level (dB), in the order of
+    onset.
+    """
 
     instrument: str
     notes: np.ndarray
@@ -24,7 +28,9 @@ class Voice:
 
 @dataclass
 class Track:
-    """What is composed and not yet rendered: beats (S,) in frames as a beat tracker finds them, gain (T,) in dB, the music, the mix."""
+    """What is composed and not yet rendered: beats (S,) in frames as a beat tracker finds them, gain (T,) in dB, the
+    music, the mix.
+    """
 
     genre: str
     n_frames: int
@@ -52,15 +58,23 @@ def choose(rng, options):
 
 
 def parameters(genre, rng):
-    """One track's composition, drawn around its genre's means: a dictionary with the keys of BASIS, plus key and register."""
+    """One track's composition, drawn around its genre's means: a dictionary with the keys of BASIS, plus key and
+    register.
+    """
     table = GENRES[genre]
     p = {key: choose(rng, value) if isinstance(value, str) else value for key, value in table.items()}
     p |= {key: bool(rng.random() < table[key]) for key in ("triple", "swing", "minor", "sevenths")}
-    p |= {key: table[key] + rng.normal(0, 4.5) for key in ("drum_level", "bass_level", "comp_level", "lead_level", "pad_level")}
+    p |= {
+        key: table[key] + rng.normal(0, 4.5)
+        for key in ("drum_level", "bass_level", "comp_level", "lead_level", "pad_level")
+    }
     p["tempo"] = float(np.clip(table["tempo"] * np.exp(rng.normal(0, 0.16)), 55, 200))
     p["busy"] = float(np.clip(table["busy"] + rng.normal(0, 0.2), 0.05, 1))
     p["bright"], p["tilt"] = table["bright"] + rng.normal(0, 1.3), table["tilt"] + rng.normal(0, 1.2)
-    p["cutoff"], p["lowcut"] = min(11000, table["cutoff"] * np.exp(rng.normal(0, 0.25))), table["lowcut"] * np.exp(rng.normal(0, 0.3))
+    p["cutoff"], p["lowcut"] = (
+        min(11000, table["cutoff"] * np.exp(rng.normal(0, 0.25))),
+        table["lowcut"] * np.exp(rng.normal(0, 0.3)),
+    )
     p["squeeze"] = float(np.clip(table["squeeze"] + rng.normal(0, 0.15), 0, 0.8))
     p["swell"], p["loose"] = table["swell"] * np.exp(rng.normal(0, 0.4)), table["loose"] * np.exp(rng.normal(0, 0.4))
     p["noise"], p["room"] = table["noise"] + rng.normal(0, 7), table["room"] * np.exp(rng.normal(0, 0.5))
@@ -73,13 +87,17 @@ def strikes(pattern, grid, rng, leave_out=0.06, add=0.0):
     """Times (s) and accents (dB) at which a bar's pattern sounds over all bars of `grid`, (bars, sixteenths) in s."""
     pattern = pattern[: grid.shape[1]]
     chance = np.array([{"x": 1 - leave_out, "o": 0.8, ".": add}[step] for step in pattern])
-    accent = np.array([{"x": 0.0, "o": -7.0, ".": -5.0}[step] for step in pattern]) + np.where(np.arange(len(pattern)) % 4 == 0, 1.5, 0)
+    accent = np.array([{"x": 0.0, "o": -7.0, ".": -5.0}[step] for step in pattern]) + np.where(
+        np.arange(len(pattern)) % 4 == 0, 1.5, 0
+    )
     bars, steps = np.nonzero(rng.random(grid.shape) < chance)
     return grid[bars, steps], accent[steps] + rng.normal(0, 1.5, len(steps))
 
 
 def bar_grid(p, n_frames, rng):
-    """Times of the sixteenths, (bars, 16 or 12) in s; the clip starts anywhere in a bar, the tempo breathes, swing delays the offbeats."""
+    """Times of the sixteenths, (bars, 16 or 12) in s; the clip starts anywhere in a bar, the tempo breathes, swing
+    delays the offbeats.
+    """
     steps, length = (12 if p["triple"] else 16), 60 / p["tempo"] / 4
     n_bars = int(n_frames * HOP_LENGTH / SAMPLE_RATE / (steps * length)) + 3
     lengths = np.repeat(length * (1 + rng.normal(0, p["loose"] / 1500, n_bars)), steps)
@@ -113,7 +131,9 @@ def played(times, durations, pitches, levels, rng, loose):
 
 
 def bass_notes(p, grid, chord_at, rng):
-    """The bass: one note at a time on the chord's root, walking basses on any of its notes -> times, durations, pitches, levels."""
+    """The bass: one note at a time on the chord's root, walking basses on any of its notes -> times, durations,
+    pitches, levels.
+    """
     times, accents = strikes(RHYTHMS[p["bass"]], grid, rng, 0.06, 0.04 * p["busy"])
     length = {"long": 16, "root": 7, "walk": 3.6}.get(p["bass"], 1.8) * 15 / p["tempo"]
     pitches = []
@@ -124,9 +144,19 @@ def bass_notes(p, grid, chord_at, rng):
 
 
 def comp_notes(p, grid, chord_at, rng):
-    """The chords: struck together, strummed, broken into single notes, or as a distorted guitar's fifths -> as bass_notes."""
+    """The chords: struck together, strummed, broken into single notes, or as a distorted guitar's fifths -> as
+    bass_notes.
+    """
     times, accents = strikes(RHYTHMS[p["comp"]], grid, rng, 0.1, 0.06 * p["busy"])
-    lengths = {"sustain": 15, "chorale": 4, "power": 1.0, "gallop": 0.9, "stabs": 1.3, "comping": 1.6, "sixteenths": 0.8}
+    lengths = {
+        "sustain": 15,
+        "chorale": 4,
+        "power": 1.0,
+        "gallop": 0.9,
+        "stabs": 1.3,
+        "comping": 1.6,
+        "sixteenths": 0.8,
+    }
     length = lengths.get(p["comp"], 2.2) * 15 / p["tempo"]
     strum = 0.008 if p["comp"] == "strum" else 0.0  # s from string to string
     notes = []
@@ -154,7 +184,11 @@ def accompaniment(p, grid, chords, rng):
 
     voices = voice("bass", bass_notes(p, grid, chord_at, rng)) + voice("comp", comp_notes(p, grid, chord_at, rng))
     if p["pad"] != "none":
-        notes = [(flat[s], hold * 15 / p["tempo"], pitch + 12, rng.normal(-3, 1)) for s in range(0, len(flat), hold) for pitch in chords[s]]
+        notes = [
+            (flat[s], hold * 15 / p["tempo"], pitch + 12, rng.normal(-3, 1))
+            for s in range(0, len(flat), hold)
+            for pitch in chords[s]
+        ]
         voices += voice("pad", np.array(notes).T)
     return voices
 
@@ -165,7 +199,9 @@ def lead(p, grid, chords, rng):
         return []
     n_bars, steps = grid.shape
     step, scale = 60 / p["tempo"] / 4, SCALES[p["minor"]]
-    chance = {"song": 0.32, "melody": 0.36, "solo": 0.6, "riff": 0.4, "arp": 0.95, "rap": 0.75}[p["lead"]] * (0.6 + 0.8 * p["busy"])
+    chance = {"song": 0.32, "melody": 0.36, "solo": 0.6, "riff": 0.4, "arp": 0.95, "rap": 0.75}[p["lead"]] * (
+        0.6 + 0.8 * p["busy"]
+    )
     offbeat = 0.5 if p["lead"] in ("song", "melody") else 0.9
     sounding = rng.random((n_bars, steps)) < chance * np.where(np.arange(steps) % 2 == 0, 1.2, offbeat)
     degrees = np.cumsum(rng.choice([-2, -1, -1, 0, 1, 1, 2], (n_bars, steps)), axis=1) % 10
@@ -202,12 +238,16 @@ def drum_hits(p, grid, rng):
         hits[drum] = np.stack([times, accents + p["drum_level"] + rng.normal(0, 1.5)], axis=1)
     if hits and rng.random() < 0.5:
         fill = grid[rng.integers(len(grid)), -4:]
-        hits["tom"] = np.concatenate([hits.get("tom", np.empty((0, 2))), np.stack([fill, np.full(4, p["drum_level"] - 2)], axis=1)])
+        hits["tom"] = np.concatenate(
+            [hits.get("tom", np.empty((0, 2))), np.stack([fill, np.full(4, p["drum_level"] - 2)], axis=1)]
+        )
     return {drum: array[array[:, 0] > -1] for drum, array in hits.items()}
 
 
 def found_beats(p, grid, n_frames, rng):
-    """Beats in frames, increasing in 1..T-1, as a beat tracker finds them: at half or double the tempo where that is nearer to 120."""
+    """Beats in frames, increasing in 1..T-1, as a beat tracker finds them: at half or double the tempo where that is
+    nearer to 120.
+    """
     times, tempo = grid[:, ::4].ravel(), p["tempo"]
     if tempo > rng.normal(165, 12):
         times = times[int(rng.integers(2)) :: 2]
@@ -218,7 +258,9 @@ def found_beats(p, grid, n_frames, rng):
 
 
 def loudness(p, grid, n_frames, rng):
-    """Gain over the frames in dB, (T,): a slow swell, and here and there a bar boundary at which the music steps up or down."""
+    """Gain over the frames in dB, (T,): a slow swell, and here and there a bar boundary at which the music steps up or
+    down.
+    """
     time = np.arange(n_frames) * (HOP_LENGTH / SAMPLE_RATE)
     gain = p["swell"] / 2 * np.sin(2 * np.pi * time / rng.uniform(5, 25) + rng.uniform(0, 2 * np.pi))
     for start in grid[rng.random(len(grid)) < 0.12, 0]:
@@ -231,10 +273,14 @@ def emotions(p, hits, voices, seconds, rng):
     notes = sum(len(np.unique(v.notes[:, 0].round(2))) for v in voices) + sum(map(len, hits.values()))
     onsets = math.log2(notes / seconds + 1) - 4
     tempo = math.log2(p["tempo"] / 112)
-    pulse = {"none": -1.4, "brushes": -0.6, "swing": -0.4, "shaker": -0.3}.get(p["drums"], 0.4) + 0.08 * (p["drum_level"] - 2)
+    pulse = {"none": -1.4, "brushes": -0.6, "swing": -0.4, "shaker": -0.3}.get(p["drums"], 0.4) + 0.08 * (
+        p["drum_level"] - 2
+    )
     pulse += 0.7 * (p["drums"] in ("house", "electro", "trap", "chip")) - 0.05 * p["loose"] - 0.5 * p["triple"]
     valence = 0.1 - 0.7 * (p["minor"] - 0.5) + 0.07 * (p["key"] + p["register"]) + 0.8 * tempo + rng.normal(0, 0.3)
-    energy = -0.3 + 0.5 * onsets + 0.7 * (p["squeeze"] - 0.25) + 0.2 * p["bright"] - 0.02 * (p["swell"] - 11)  # bright players, not tilt
+    energy = (
+        -0.3 + 0.5 * onsets + 0.7 * (p["squeeze"] - 0.25) + 0.2 * p["bright"] - 0.02 * (p["swell"] - 11)
+    )  # bright players, not tilt
     energy += rng.normal(0, 0.45)
     dance = 0.6 + pulse - 1.2 * abs(tempo) + rng.normal(0, 0.4)
     return tuple(round(1 / (1 + math.exp(-1.3 * value)), 3) for value in (valence, energy, dance))
@@ -249,7 +295,20 @@ def compose_track(genre, n_frames, rng):
     hits = drum_hits(p, grid, rng)
     axes = emotions(p, hits, voices, n_frames * HOP_LENGTH / SAMPLE_RATE, rng)
     return Track(
-        genre, n_frames, p["tempo"], found_beats(p, grid, n_frames, rng), loudness(p, grid, n_frames, rng), voices, hits, axes,
-        room=p["room"], room_seconds=0.3 + 1.5 * p["room"], squeeze=p["squeeze"], noise_db=p["noise"], tilt=p["tilt"],
-        cutoff=p["cutoff"], lowcut=p["lowcut"], pump=p["pump"],
+        genre,
+        n_frames,
+        p["tempo"],
+        found_beats(p, grid, n_frames, rng),
+        loudness(p, grid, n_frames, rng),
+        voices,
+        hits,
+        axes,
+        room=p["room"],
+        room_seconds=0.3 + 1.5 * p["room"],
+        squeeze=p["squeeze"],
+        noise_db=p["noise"],
+        tilt=p["tilt"],
+        cutoff=p["cutoff"],
+        lowcut=p["lowcut"],
+        pump=p["pump"],
     )

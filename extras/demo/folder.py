@@ -1,4 +1,5 @@
-"""Demo music: tracks composed by program and laid out as the lab's data, so that every step runs where the real data set is not at hand.
+"""Demo music: tracks composed by program and laid out as the lab's data, so that every step runs where the real data
+set is not at hand.
 
 It stands in for the pipeline, not for music: scores on it say that the code works, and nothing about hearing.
 """
@@ -28,7 +29,8 @@ from extras.demo.compose import compose_track
 from extras.demo.render import HOP_LENGTH, SAMPLE_RATE, render
 
 FORMAT = 1  # rises when the composer changes, so that demo music of an older version is composed anew
-DRAW = 1  # part of every seed; of a few values the one with which the test side of seed 0 is about as hard as cross-validation
+# part of every seed; of a few values the one with which the test side of seed 0 is about as hard as cross-validation
+DRAW = 1
 NOTICE = "Computer-composed demo music in the lab's layout: it stands in for the pipeline, not for music, and scores on it mean nothing."
 FULL_SCALE = 4.5  # the `scale` that gives exactly the lab's counts; 1.0 gives 2/9 of them
 LARGEST_SCALE = 20.0  # more would run out of four-digit ids
@@ -47,7 +49,9 @@ class Clip:
 
 
 def clip_counts(scale):
-    """Clips per genre and side, {genre: (train, test)}, and of the emotion set, (train, test), at `scale`: at least 2 of each."""
+    """Clips per genre and side, {genre: (train, test)}, and of the emotion set, (train, test), at `scale`: at least 2
+    of each.
+    """
 
     def scaled(counts):
         return tuple(max(2, round(count * scale / FULL_SCALE)) for count in counts)
@@ -59,7 +63,9 @@ def plan_clips(scale, seed):
     """Every clip of the four folders, in the order of the label files; ids are drawn without repetition within a set."""
     genres, emotion = clip_counts(scale)
     rng = np.random.default_rng([DRAW, seed, 0])
-    names = {(GENRES, side): [g for g, counts in genres.items() for _ in range(counts[k])] for k, side in enumerate(SIDES)}
+    names = {
+        (GENRES, side): [g for g, counts in genres.items() for _ in range(counts[k])] for k, side in enumerate(SIDES)
+    }
     names |= {(EMOTIONS, side): [str(g) for g in rng.choice(list(genres), emotion[k])] for k, side in enumerate(SIDES)}
     clips = []
     for name in (GENRES, EMOTIONS):
@@ -67,17 +73,22 @@ def plan_clips(scale, seed):
         ids = rng.choice(np.arange(low, high + 1), sum(len(names[name, side]) for side in SIDES), replace=False)
         drawn = iter(ids.tolist())
         for side in SIDES:
-            clips += sorted((Clip(name, side, next(drawn), genre) for genre in names[name, side]), key=lambda clip: str(clip.id))
+            clips += sorted(
+                (Clip(name, side, next(drawn), genre) for genre in names[name, side]), key=lambda clip: str(clip.id)
+            )
     return clips
 
 
 def compose_clip(clip, seconds, seed):
     """A clip's track, and the generator of random numbers that the rendering goes on with.
 
-    Its random numbers depend on seed, set and id alone, so that neither the order nor the number of processes changes a byte.
+    Its random numbers depend on seed, set and id alone, so that neither the order nor the number of processes changes a
+    byte.
     """
     rng = np.random.default_rng([DRAW, seed, 1 + (clip.set == EMOTIONS), clip.id])
-    n_frames = 1 + int(seconds * SAMPLE_RATE / HOP_LENGTH) + int(rng.integers(-1, 2))  # the lab's 30 s are 1291 to 1293 frames
+    n_frames = (
+        1 + int(seconds * SAMPLE_RATE / HOP_LENGTH) + int(rng.integers(-1, 2))
+    )  # the lab's 30 s are 1291 to 1293 frames
     return compose_track(clip.genre, n_frames, rng), rng
 
 
@@ -91,7 +102,8 @@ def write_clip(clip, root, seconds, seed):
 
 
 def start_worker():
-    """Called at the start of each worker: one thread, and no life without the parent, of whose death a pool tells nobody.
+    """Called at the start of each worker: one thread, and no life without the parent, of whose death a pool tells
+    nobody.
 
     Small matrices gain nothing from threads, and their number could change the last bit.
     """
@@ -106,7 +118,9 @@ def end_with(process):
 
 
 def write_clips(clips, root, seconds, seed, processes, progress):
-    """Writes every clip's two files with `processes` workers (1: in this process); returns the emotions in the order of `clips`."""
+    """Writes every clip's two files with `processes` workers (1: in this process); returns the emotions in the order of
+    `clips`.
+    """
     work = functools.partial(write_clip, root=root, seconds=seconds, seed=seed)
 
     def bar(done):
@@ -119,12 +133,16 @@ def write_clips(clips, root, seconds, seed, processes, progress):
         try:
             return list(bar(pool.map(work, clips, chunksize=8)))
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # without this a full disk is only reported after every other clip has failed too
+            pool.shutdown(
+                cancel_futures=True
+            )  # without this a full disk is only reported after every other clip has failed too
             raise
 
 
 def write_labels(clips, emotions, root):
-    """The label files of the lab: names as it writes them, which are not the names on disk; none for the emotion set's test side."""
+    """The label files of the lab: names as it writes them, which are not the names on disk; none for the emotion set's
+    test side.
+    """
     endings = {GENRES: {"train": "fused.full.npy.gz", "test": "full.fused.npy.gz"}}
     endings[f"{GENRES}_beat"] = dict.fromkeys(SIDES, "beatsync.fused.npy.gz")
     for folder, side_endings in endings.items():
@@ -147,7 +165,11 @@ def write_lines(path, lines):
 
 def marker_of(clips, seconds, scale, seed):
     """What stands in demo_music.json: the parameters that the music follows from, and the counts."""
-    counts = {f"{name}/{side}": sum((clip.set, clip.side) == (name, side) for clip in clips) for name in ID_RANGES for side in SIDES}
+    counts = {
+        f"{name}/{side}": sum((clip.set, clip.side) == (name, side) for clip in clips)
+        for name in ID_RANGES
+        for side in SIDES
+    }
     return {"notice": NOTICE, "format": FORMAT, "seconds": seconds, "scale": scale, "seed": seed, "clips": counts}
 
 
@@ -155,7 +177,9 @@ def check_arguments(seconds, scale, seed, processes):
     """LabError unless the music can be composed."""
     for name, value, low, high in (("seconds", seconds, 2, 120), ("scale", scale, 0, LARGEST_SCALE)):
         if not (isinstance(value, (int, float)) and math.isfinite(value) and low <= value <= high and value > 0):
-            raise LabError(f"demo music: {name} is {value}, expected a number {'above' if low == 0 else 'from'} {low} to {high:g}")
+            raise LabError(
+                f"demo music: {name} is {value}, expected a number {'above' if low == 0 else 'from'} {low} to {high:g}"
+            )
     for name, value, low in (("seed", seed, 0), ("processes", processes, 1)):
         if not isinstance(value, int) or value < low:
             raise LabError(f"demo music: {name} is {value}, expected a whole number from {low} on")
@@ -172,12 +196,12 @@ def demo_folder(root):
 def compose_demo(root, seconds=10.0, scale=1.0, seed=0, processes=None, progress=True):
     """Composes demo music into the folder `root`, in the lab's layout, unless the same music already lies there.
 
-    Args: seconds, length of a clip in 2..120; scale multiplies the counts, above 0 to 20 (4.5 and 30 s: the lab's own size);
-    seed, a whole number from 0 on: the same seed gives the same bytes on the same machine; processes, number of workers,
-    by default one per core; progress, whether to draw a bar on stderr.
-    Returns the dictionary that stands in demo_music.json: parameters and counts.
-    Raises LabError for impossible arguments, for a folder that holds anything else, and where the disk refuses.
-    The music appears under its name when it is whole: whoever stops the composer leaves nothing that the next run would not clear away.
+    Args: seconds, length of a clip in 2..120; scale multiplies the counts, above 0 to 20 (4.5 and 30 s: the lab's own
+    size); seed, a whole number from 0 on: the same seed gives the same bytes on the same machine; processes, number of
+    workers, by default one per core; progress, whether to draw a bar on stderr. Returns the dictionary that stands in
+    demo_music.json: parameters and counts. Raises LabError for impossible arguments, for a folder that holds anything
+    else, and where the disk refuses. The music appears under its name when it is whole: whoever stops the composer
+    leaves nothing that the next run would not clear away.
     """
     processes = min(os.cpu_count() or 1, 16) if processes is None else processes
     check_arguments(seconds, scale, seed, processes)
@@ -198,11 +222,15 @@ def compose_demo(root, seconds=10.0, scale=1.0, seed=0, processes=None, progress
 def refuse_foreign(root):
     """LabError where `root` holds something that is not demo music; an empty folder may be filled."""
     if root.exists() and read_marker(root) is None and not (root.is_dir() and not any(root.iterdir())):
-        raise LabError(f"{root} exists and is not demo music (no {MARKER} in it): name another folder, nothing was changed")
+        raise LabError(
+            f"{root} exists and is not demo music (no {MARKER} in it): name another folder, nothing was changed"
+        )
 
 
 def compose_beside(root, clips, marker, processes, progress):
-    """Composes into a temporary folder beside `root`, then renames it to `root`; what an earlier, killed run left is removed first."""
+    """Composes into a temporary folder beside `root`, then renames it to `root`; what an earlier, killed run left is
+    removed first.
+    """
     work, old = root.with_name(f".{root.name}.composing.{os.getpid()}"), root.with_name(f".{root.name}.old")
     for leftover in (*root.parent.glob(f".{glob.escape(root.name)}.composing.*"), old):
         shutil.rmtree(leftover, ignore_errors=not leftover.exists())

@@ -1,7 +1,13 @@
-"""The tables that demo music is composed from: what belongs to each of the lab's 20 genres, drum and accompaniment patterns, harmonies."""
+"""The tables that demo music is composed from: what belongs to each of the lab's 20 genres, drum and accompaniment
+patterns, harmonies.
+"""
+
+# A table a line each, so:
+# fmt: off
 
 # How a genre is composed. "a:3 b:1" is a choice with weights; numbers are means: bpm, semitones, dB, shares in 0..1.
-# Nearly every number is then drawn widely around its mean (see `parameters`), so that genres overlap as they do in music.
+# Nearly every number is then drawn widely around its mean (see `parameters`), so that genres overlap as they do in
+# music.
 BASIS = {
     "tempo": 112, "triple": 0.05, "swing": 0.05, "minor": 0.45, "sevenths": 0.15, "harmony": "pop:3 riff:1", "change": "4:3 2:1 8:1",
     "drums": "rock", "drum_level": 1, "bass": "root:1 eighths:2 walk:.2", "bass_voice": "bass", "bass_level": -2,

@@ -1,7 +1,8 @@
 """Renders a composed demo track as the course's extractor would leave it: 128 mel rows in dB over 12 chroma rows.
 
-No audio is made. Every sound is a template on the mel bands times an envelope over the frames, in power, and the sum goes through the
-extractor's last steps: dB relative to the loudest value, floor at -80, the median of the power between beats for the beat-synced form.
+No audio is made. Every sound is a template on the mel bands times an envelope over the frames, in power, and the sum
+goes through the extractor's last steps: dB relative to the loudest value, floor at -80, the median of the power between
+beats for the beat-synced form.
 """
 
 import functools
@@ -13,8 +14,9 @@ TOP_DB = 80.0
 LOWEST_PITCH, STEPS_PER_SEMITONE = 21, 8  # the table of sinusoids starts at A0 (27.5 Hz)
 N_HARMONICS = 48
 
-# Instrument: slope of the harmonics (dB per octave), even harmonics (dB), highest frequency (Hz), attack, decay and release (s), noise
-# (dB). Invented here after what is common knowledge of each: plucked strings decay, bowed ones swell, a square wave has odd harmonics only.
+# Instrument: slope of the harmonics (dB per octave), even harmonics (dB), highest frequency (Hz), attack, decay and
+# release (s), noise (dB). Invented here after what is common knowledge of each: plucked strings decay, bowed ones
+# swell, a square wave has odd harmonics only.
 INSTRUMENTS = {
     "piano": (-8, 0, 7000, 0.004, 0.9, 0.12, -32),
     "epiano": (-13, -4, 4000, 0.006, 1.1, 0.15, -40),
@@ -60,11 +62,15 @@ DRUMS: dict = {
 }
 
 # Formants (Hz) of the vowels a, i, e, o, u and that of "bird": men's means of Peterson and Barney (1952).
-VOWELS = np.array([(730, 1090, 2440), (270, 2290, 3010), (530, 1840, 2480), (570, 840, 2410), (300, 870, 2240), (490, 1350, 1690)])
+VOWELS = np.array(
+    [(730, 1090, 2440), (270, 2290, 3010), (530, 1840, 2480), (570, 840, 2410), (300, 870, 2240), (490, 1350, 1690)]
+)
 
 
 def mel_frequencies(n):
-    """n frequencies (Hz) over 0..11025, evenly spaced on the mel scale of Slaney's Auditory Toolbox (1998): linear to 1 kHz, then log."""
+    """n frequencies (Hz) over 0..11025, evenly spaced on the mel scale of Slaney's Auditory Toolbox (1998): linear to 1
+    kHz, then log.
+    """
     top = 15 + 27 * np.log(SAMPLE_RATE / 2 / 1000) / np.log(6.4)
     mel = np.linspace(0, top, n)
     return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))
@@ -80,13 +86,16 @@ def mel_filters():
 
 @functools.lru_cache(maxsize=1)
 def sinusoid_table():
-    """Mel power of a sinusoid of power 1 under a Hann window, (pitches, 128) float32: eight rows per semitone from A0 up to 11025 Hz.
+    """Mel power of a sinusoid of power 1 under a Hann window, (pitches, 128) float32: eight rows per semitone from A0
+    up to 11025 Hz.
 
     Every note of every clip reads it, so it is computed once per process (30 ms) and kept.
     """
     n_pitches = int((69 + 12 * np.log2(SAMPLE_RATE / 2 / 440) - LOWEST_PITCH) * STEPS_PER_SEMITONE)
     pitch = LOWEST_PITCH + np.arange(n_pitches) / STEPS_PER_SEMITONE
-    away = np.arange(N_FFT // 2 + 1) - (440 * 2 ** ((pitch - 69) / 12) * N_FFT / SAMPLE_RATE)[:, None] + 1e-6  # in bins; never exactly 1
+    away = (
+        np.arange(N_FFT // 2 + 1) - (440 * 2 ** ((pitch - 69) / 12) * N_FFT / SAMPLE_RATE)[:, None] + 1e-6
+    )  # in bins; never exactly 1
     window = np.sinc(away) / (1 - away**2)  # the Hann window's spectrum
     return (window**2 @ mel_filters().T).astype(np.float32)
 
@@ -103,7 +112,9 @@ def smooth_curve(rng, deviation, knots=7):
 
 
 def harmonic_gains(pitch, instrument, brightness):
-    """Power of each harmonic of notes at `pitch` (N,) in MIDI semitones -> (N, 48); brightness (dB per octave) adds to the slope."""
+    """Power of each harmonic of notes at `pitch` (N,) in MIDI semitones -> (N, 48); brightness (dB per octave) adds to
+    the slope.
+    """
     slope, even, highest, *_ = INSTRUMENTS[instrument]
     number = np.arange(1, N_HARMONICS + 1)
     gains = (slope + brightness) * np.log2(number) + np.where(number % 2 == 0, even, 0)
@@ -113,7 +124,9 @@ def harmonic_gains(pitch, instrument, brightness):
 
 
 def note_templates(pitches, instrument, brightness, rng):
-    """Mel power (N, 128) and chroma (N, 12) of notes at `pitches` (N,), each of total power 1; the voice's own colour comes from rng."""
+    """Mel power (N, 128) and chroma (N, 12) of notes at `pitches` (N,), each of total power 1; the voice's own colour
+    comes from rng.
+    """
     gains = harmonic_gains(pitches, instrument, brightness) * 10 ** (rng.normal(0, 4, N_HARMONICS) / 10)
     gains = gains / gains.sum(1, keepdims=True)
     overtones = np.asarray(pitches)[:, None] + 12 * np.log2(np.arange(1, N_HARMONICS + 1))
@@ -135,14 +148,18 @@ def envelopes(onset, duration, level, n_frames, attack, decay, release):
 
 
 def render_notes(voice, n_frames, rng):
-    """One voice's notes -> mel power (128, T), chroma amplitude (12, T) and the power of its pick, bow or breath noise (T,)."""
+    """One voice's notes -> mel power (128, T), chroma amplitude (12, T) and the power of its pick, bow or breath noise
+    (T,).
+    """
     *_, attack, decay, release, noise = INSTRUMENTS[voice.instrument]
     onset, duration, pitch, level = voice.notes.T
     pitches, which = np.unique(pitch, return_inverse=True)
     mel, chroma = note_templates(pitches, voice.instrument, voice.brightness, rng)
     power = np.zeros((2, len(pitches), n_frames), np.float32)
     body = envelopes(onset, duration, level, n_frames, attack, decay, release)
-    edge = envelopes(onset, duration, level, n_frames, attack / 2, decay / 3, release / 2)  # high harmonics speak first and die first
+    edge = envelopes(
+        onset, duration, level, n_frames, attack / 2, decay / 3, release / 2
+    )  # high harmonics speak first and die first
     for k in range(len(pitches)):
         power[0, k], power[1, k] = body[which == k].sum(0), edge[which == k].sum(0)
     high = 1 / (1 + np.exp(-(np.arange(N_MELS) - 40) / 10))
@@ -151,14 +168,18 @@ def render_notes(voice, n_frames, rng):
 
 
 def render_line(voice, n_frames, rng):
-    """One gliding voice (sung, bowed, blown) -> the same three as render_notes: harmonics that follow pitch and vowels frame by frame."""
+    """One gliding voice (sung, bowed, blown) -> the same three as render_notes: harmonics that follow pitch and vowels
+    frame by frame.
+    """
     *_, attack, decay, release, noise = INSTRUMENTS[voice.instrument]
     frames = np.arange(n_frames) * (HOP_LENGTH / SAMPLE_RATE)
     current = np.searchsorted(voice.notes[:, 0], frames, side="right") - 1
     onset, duration, target, level = voice.notes[np.maximum(current, 0)].T
     since = frames - onset
     previous = voice.notes[np.maximum(current - 1, 0), 2]
-    pitch = target + (previous - target) * np.exp(-since / voice.glide) - voice.fall * since / np.maximum(duration, 0.05)
+    pitch = (
+        target + (previous - target) * np.exp(-since / voice.glide) - voice.fall * since / np.maximum(duration, 0.05)
+    )
     pitch = pitch + voice.vibrato * np.sin(2 * np.pi * 5.5 * frames) * (since > 0.15)  # singers' vibrato: 5 to 6 Hz
     power = np.where(current < 0, 0, 10 ** (level / 10) * (1 - np.exp(-(since + 0.01) / attack)) ** 2)
     power = power * np.exp(-2 * since / decay - 2 * np.maximum(since - duration, 0) / release)
@@ -168,7 +189,10 @@ def render_line(voice, n_frames, rng):
         vowel = VOWELS[rng.integers(len(VOWELS), size=len(voice.notes))] * rng.uniform(0.95, 1.25)
         formants = np.log2(vowel)[np.maximum(current, 0)]  # (T, 3)
         octave = np.log2(440 * 2 ** ((overtones - 69) / 12))
-        gains = gains * sum(w * np.exp(-(((octave - formants[:, k : k + 1]) / 0.16) ** 2)) for k, w in enumerate((6, 4, 3))) + 0.02 * gains
+        gains = (
+            gains * sum(w * np.exp(-(((octave - formants[:, k : k + 1]) / 0.16) ** 2)) for k, w in enumerate((6, 4, 3)))
+            + 0.02 * gains
+        )
     gains = (gains / (gains.sum(1, keepdims=True) + 1e-12)).astype(np.float32)
     rows, mel = table_rows(overtones), np.zeros((n_frames, N_MELS), np.float32)
     for h in range(N_HARMONICS):
@@ -179,7 +203,9 @@ def render_line(voice, n_frames, rng):
 
 
 def render_drums(track, rng):
-    """All drum hits -> mel power (128, T); each track has its own kit: centres, widths, levels and decays differ a little."""
+    """All drum hits -> mel power (128, T); each track has its own kit: centres, widths, levels and decays differ a
+    little.
+    """
     bands, mel = np.arange(N_MELS), np.zeros((N_MELS, track.n_frames))
     centres = mel_frequencies(N_MELS + 2)[1:-1]
     for name, hits in track.hits.items():
@@ -195,7 +221,8 @@ def render_drums(track, rng):
 
 
 def speckle(rng, shape, deviation, taps):
-    """Log-normal fluctuation of the power around 1, `shape` (rows, T), with `deviation` in dB (rows,), correlated over `taps` frames.
+    """Log-normal fluctuation of the power around 1, `shape` (rows, T), with `deviation` in dB (rows,), correlated over
+    `taps` frames.
 
     Neighbouring frames share three quarters of their window, so real noise fluctuates slower than the frame rate.
     """
@@ -207,7 +234,9 @@ def speckle(rng, shape, deviation, taps):
 
 
 def ring(power, seconds, wet):
-    """Adds a room to power (rows, T): an exponential tail that falls by 60 dB in `seconds`, `wet` (0..1) beside the direct sound."""
+    """Adds a room to power (rows, T): an exponential tail that falls by 60 dB in `seconds`, `wet` (0..1) beside the
+    direct sound.
+    """
     keep = 10 ** (-6 * HOP_LENGTH / SAMPLE_RATE / seconds)
     tail, last = np.empty_like(power), np.zeros(len(power), power.dtype)
     for t in range(power.shape[1]):
@@ -222,22 +251,34 @@ def mix(track, rng):
     tonal, chroma, noise = np.zeros(shape), np.zeros((12, track.n_frames)), np.zeros(track.n_frames)
     for voice in track.voices:
         sound, classes, breath = (render_line if voice.gliding else render_notes)(voice, track.n_frames, rng)
-        tonal, chroma, noise = tonal + sound * 10 ** (smooth_curve(rng, 3) / 10)[:, None], chroma + classes, noise + breath
+        tonal, chroma, noise = (
+            tonal + sound * 10 ** (smooth_curve(rng, 3) / 10)[:, None],
+            chroma + classes,
+            noise + breath,
+        )
     drums = render_drums(track, rng)
     if track.pump and len(track.hits.get("kick", ())):
         onset = track.hits["kick"][:, 0]
-        kicks = envelopes(onset, np.full(len(onset), 9.0), np.zeros(len(onset)), track.n_frames, 0.001, 0.25, 1.0).sum(0)
+        kicks = envelopes(onset, np.full(len(onset), 9.0), np.zeros(len(onset)), track.n_frames, 0.001, 0.25, 1.0).sum(
+            0
+        )
         tonal = tonal / (1 + track.pump * kicks)  # a compressor keyed by the bass drum, as in dance music
     bins = mel_filters().astype(bool).sum(1)
     tonal *= speckle(rng, shape, np.full(N_MELS, 3.0), 5)
     hiss = 10 ** ((np.linspace(-4, -12, N_MELS) + smooth_curve(rng, 3)) / 10)[:, None]
-    drums = (drums + hiss * noise) * speckle(rng, shape, 5.5 / np.sqrt(bins / 4), 3)  # noise in few bins fluctuates more
+    drums = (drums + hiss * noise) * speckle(
+        rng, shape, 5.5 / np.sqrt(bins / 4), 3
+    )  # noise in few bins fluctuates more
     power = ring(tonal + drums, track.room_seconds, track.room)
     power = squeeze(power, track.squeeze) * 10 ** (track.gain / 10)
     floor = 10 ** ((track.noise_db + np.linspace(6, -8, N_MELS)[:, None]) / 10) * power.max()
-    power = (power + floor * speckle(rng, shape, 5.5 / np.sqrt(bins / 4), 3)) * 10 ** (master_curve(track, rng) / 10)[:, None]
+    power = (power + floor * speckle(rng, shape, 5.5 / np.sqrt(bins / 4), 3)) * 10 ** (master_curve(track, rng) / 10)[
+        :, None
+    ]
     power = smear(power, 3)  # the analysis window is four hops long
-    beating = speckle(rng, shape, np.full(N_MELS, 4.4), 4)  # partials that share a band beat against each other, and so do echoes
+    beating = speckle(
+        rng, shape, np.full(N_MELS, 4.4), 4
+    )  # partials that share a band beat against each other, and so do echoes
     power *= smear(beating.T, 3).T  # neighbouring bands share bins
     unpitched = 0.5 * np.sqrt(drums.sum(0)) * speckle(rng, chroma.shape, np.full(12, 2.0), 7)
     amount = chroma * speckle(rng, chroma.shape, np.full(12, 1.5), 7) + unpitched
@@ -253,15 +294,21 @@ def smear(rows, taps):
 
 
 def squeeze(power, ratio):
-    """Evens the loudness of power (128, T) over time: each frame's level moves towards the mean level by `ratio` (0 none, 1 wholly)."""
+    """Evens the loudness of power (128, T) over time: each frame's level moves towards the mean level by `ratio` (0
+    none, 1 wholly).
+    """
     level = 10 * np.log10(power.sum(0) + 1e-6)
     return power * 10 ** (ratio * np.clip(level.mean() - level, -15, 15) / 10)
 
 
 def master_curve(track, rng):
-    """The whole recording's colour in dB over the bands, (128,): tilt, a smooth equaliser, the highest frequency that the medium kept."""
+    """The whole recording's colour in dB over the bands, (128,): tilt, a smooth equaliser, the highest frequency that
+    the medium kept.
+    """
     centres = mel_frequencies(N_MELS + 2)[1:-1]
-    fall = -1.6 * np.maximum(0, np.log2(centres / 200)) - 4 * np.maximum(0, np.log2(centres / 4000))  # as recorded music does on average
+    fall = -1.6 * np.maximum(0, np.log2(centres / 200)) - 4 * np.maximum(
+        0, np.log2(centres / 4000)
+    )  # as recorded music does on average
     cut = -36 * np.maximum(0, np.log2(centres / track.cutoff)) - 12 * np.maximum(0, np.log2(track.lowcut / centres))
     edge = -14 * np.maximum(0, (centres - 10000) / 1000)  # of the resampler
     return fall + cut + edge + track.tilt * np.log2(centres / 800) + smooth_curve(rng, 4)
@@ -274,12 +321,16 @@ def to_db(power):
 
 
 def beat_medians(array, beats):
-    """Medians over the frames between consecutive beats: (rows, T), beats as increasing frames in 1..T-1 -> (rows, beats + 1)."""
+    """Medians over the frames between consecutive beats: (rows, T), beats as increasing frames in 1..T-1 -> (rows,
+    beats + 1).
+    """
     return np.stack([np.median(part, axis=1) for part in np.split(array, beats, axis=1)], axis=1)
 
 
 def render(track, rng):
-    """A composed track -> its full array (140, T) and its beat-synced array (140, beats + 1), float32: mel in dB over chroma in 0..1."""
+    """A composed track -> its full array (140, T) and its beat-synced array (140, beats + 1), float32: mel in dB over
+    chroma in 0..1.
+    """
     power, chroma = mix(track, rng)
     full = np.vstack([to_db(power), chroma])
     synced = np.vstack([to_db(beat_medians(power, track.beats)), beat_medians(chroma, track.beats)])

@@ -1,7 +1,10 @@
-"""Handwritten digits for step 7a, scikit-learn's or, where its four files lie at hand, MNIST's; and ConvNetJS's network for them."""
+"""Handwritten digits for step 7a, scikit-learn's or, where its four files lie at hand, MNIST's; and ConvNetJS's network
+for them.
+"""
 
 import gzip
 import math
+import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +14,13 @@ import torch
 from torch import nn
 
 from common.errors import LabError, reason
+from common.metrics import accuracy
+from common.progress import progress
+from extras.inside.measure import logits_of
 
+CROP = 24  # pixels a side that the network sees, as in ConvNetJS
+BATCH_SIZE = 32
+LEARNING_RATE = 5e-3  # Adam's, falling to 0 in equal steps, since the last epoch is the one that is looked at
 SIDE = 28  # pixels, as in MNIST
 BOX = 20  # pixels: MNIST's digits fill a box of this side, with an empty margin around it that a crop may cut into
 UNSIGNED_BYTE = 0x08  # the only type of number that MNIST's files hold
@@ -28,7 +37,8 @@ class Digits(NamedTuple):
 
 
 def small_digits(seed, held_out=0.2):
-    """scikit-learn's 1797 digits of 8 x 8 pixels, resampled to 20 x 20 in a frame of 28 x 28; `seed` draws the share that is held out.
+    """scikit-learn's 1797 digits of 8 x 8 pixels, resampled to 20 x 20 in a frame of 28 x 28; `seed` draws the share
+    that is held out.
 
     Resampled linearly (order 1), since splines of higher order overshoot 0..1.
     """
@@ -55,12 +65,19 @@ def mnist_digits(folder):
     folder = Path(folder).expanduser()
     sides = []
     for side in ("train", "t10k"):
-        image_file, label_file = find_idx(folder, f"{side}-images-idx3-ubyte"), find_idx(folder, f"{side}-labels-idx1-ubyte")
+        image_file, label_file = (
+            find_idx(folder, f"{side}-images-idx3-ubyte"),
+            find_idx(folder, f"{side}-labels-idx1-ubyte"),
+        )
         images, labels = read_idx(image_file), read_idx(label_file)
         if images.shape[1:] != (SIDE, SIDE) or not len(images):
-            raise LabError(f"{image_file}: images of {SIDE} x {SIDE} pixels were expected, not an array of shape {images.shape}")
+            raise LabError(
+                f"{image_file}: images of {SIDE} x {SIDE} pixels were expected, not an array of shape {images.shape}"
+            )
         if labels.shape != images.shape[:1]:
-            raise LabError(f"{label_file}: {len(images)} labels were expected, one for each image, not an array of shape {labels.shape}")
+            raise LabError(
+                f"{label_file}: {len(images)} labels were expected, one for each image, not an array of shape {labels.shape}"
+            )
         if labels.max() > 9:
             raise LabError(f"{label_file}: labels from 0 to 9 were expected, but one is {labels.max()}")
         sides += [images.astype(np.float32) / 255, labels.astype(np.int64)]
@@ -77,7 +94,9 @@ def find_idx(folder, name):
 
 
 def read_idx(path):
-    """An idx file (two zero bytes, type, number of dimensions, each dimension in 4 bytes, then the body) as an array of uint8."""
+    """An idx file (two zero bytes, type, number of dimensions, each dimension in 4 bytes, then the body) as an array of
+    uint8.
+    """
     try:
         with (gzip.open if str(path).endswith(".gz") else open)(path, "rb") as file:
             zeros, kind, dimensions = file.read(2), file.read(1), file.read(1)
@@ -100,7 +119,9 @@ def read_idx(path):
 
 def random_crops(images, side, rng):
     """A square of `side` pixels out of every image, each at a place of its own: (n, H, W) -> (n, side, side)."""
-    windows = np.lib.stride_tricks.sliding_window_view(images, (side, side), axis=(1, 2))  # (n, places down, places across, side, side)
+    windows = np.lib.stride_tricks.sliding_window_view(
+        images, (side, side), axis=(1, 2)
+    )  # (n, places down, places across, side, side)
     down, across = (rng.integers(0, places, len(images)) for places in windows.shape[1:3])
     return windows[np.arange(len(images)), down, across]
 
@@ -117,8 +138,8 @@ def held_out_tensors(digits, side):
 
 
 def digits_network():
-    """The network of ConvNetJS's MNIST demo, https://cs.stanford.edu/people/karpathy/convnetjs/demo/mnist.html, without its softmax,
-    which comes with the loss: (B, 1, 24, 24) -> logits (B, 10).
+    """The network of ConvNetJS's MNIST demo, https://cs.stanford.edu/people/karpathy/convnetjs/demo/mnist.html, without
+    its softmax, which comes with the loss: (B, 1, 24, 24) -> logits (B, 10).
     """
     layers = OrderedDict(
         conv1=nn.Conv2d(1, 8, 5, padding=2),  # (B, 8, 24, 24)
@@ -131,3 +152,32 @@ def digits_network():
         fc=nn.Linear(256, 10),
     )
     return nn.Sequential(layers)
+
+
+def train_digits(digits, epochs, seed):
+    """(trained network, its history); held-out digits are only looked at, since the last epoch is kept whatever they say."""
+    print(f"digits     : {len(digits.train_labels)} to train on, {len(digits.held_labels)} held out")
+    torch.manual_seed(seed)
+    model, rng, history = digits_network(), np.random.default_rng(seed), []
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+    held_x, held_y = held_out_tensors(digits, CROP)
+    started = time.monotonic()
+    for epoch in progress(range(epochs), "digits", "epoch"):
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - epoch / epochs)
+        order, total = rng.permutation(len(digits.train_labels)), 0.0
+        for start in range(0, len(order), BATCH_SIZE):
+            chosen = order[start : start + BATCH_SIZE]
+            x = torch.from_numpy(random_crops(digits.train_images[chosen], CROP, rng)).unsqueeze(1)  # (B, 1, 24, 24)
+            loss = nn.functional.cross_entropy(model(x), torch.from_numpy(digits.train_labels[chosen]))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(chosen)
+        held_acc = accuracy(logits_of(model, held_x), held_y)
+        print(f"epoch : {epoch} ,training loss = {total / len(order)}")
+        print(f"Accuracy on held-out digits = {100 * held_acc} %")
+        history.append({"epoch": epoch, "train_loss": total / len(order), "held_acc": held_acc})
+    print(
+        f"trained    : {len(history)} epochs in {time.monotonic() - started:.1f} s; the last epoch's network is the one shown"
+    )
+    return model, history

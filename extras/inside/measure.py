@@ -1,4 +1,6 @@
-"""What goes on inside a trained network: each layer's activations and gradients, its parameters, and what its decision rests on."""
+"""What goes on inside a trained network: each layer's activations and gradients, its parameters, and what its decision
+rests on.
+"""
 
 import math
 from typing import NamedTuple
@@ -22,7 +24,9 @@ ROLES = {  # the write-up's 7c in a few words
 
 
 class Inside(NamedTuple):
-    """What a layer put out for one example, (C, H, W) or (n,), and the loss's gradient with respect to it, of the same shape."""
+    """What a layer put out for one example, (C, H, W) or (n,), and the loss's gradient with respect to it, of the same
+    shape.
+    """
 
     activation: torch.Tensor
     gradient: torch.Tensor
@@ -53,7 +57,9 @@ def look_inside(model, watched, target, x, *more):
 
 @torch.inference_mode()
 def logits_of(model, x, *more):
-    """The logits of many examples, (n, ...) -> (n, C), a thousand at a time; `more` as in look_inside, for at most a thousand."""
+    """The logits of many examples, (n, ...) -> (n, C), a thousand at a time; `more` as in look_inside, for at most a
+    thousand.
+    """
     model.eval()
     return torch.cat([model(part, *more) for part in x.split(1000)])
 
@@ -77,7 +83,9 @@ def keeper(kept, name):
 
 
 def layer_lines(name, inside, module=None):
-    """One layer in the write-up's form, as lines: size, filter or pooling size, range of activations, of gradients, parameters."""
+    """One layer in the write-up's form, as lines: size, filter or pooling size, range of activations, of gradients,
+    parameters.
+    """
     lines = [f"{name} ({shape_text(inside.activation.shape)})"]
     if isinstance(module, nn.Conv2d):
         sides = f"{size_text(module.kernel_size)}x{module.in_channels}"
@@ -91,7 +99,9 @@ def layer_lines(name, inside, module=None):
 
 
 def parameters_of(module):
-    """(number of parameters, how it comes about) of one layer: 208, "8x5x5x1+8 = 208" for 8 filters of 5x5x1 with their biases."""
+    """(number of parameters, how it comes about) of one layer: 208, "8x5x5x1+8 = 208" for 8 filters of 5x5x1 with their
+    biases.
+    """
     if isinstance(module, nn.Conv2d):
         text = f"{module.out_channels}x{size_text(module.kernel_size)}x{module.in_channels}+{module.out_channels}"
     elif isinstance(module, nn.Linear):
@@ -161,7 +171,9 @@ def pair(size):
 
 
 def number_text(value):
-    """Five decimals without trailing zeros, as the write-up shows them; what would round to 0 there keeps two digits: 2.1e-07."""
+    """Five decimals without trailing zeros, as the write-up shows them; what would round to 0 there keeps two digits:
+    2.1e-07.
+    """
     if value and abs(value) < 5e-6:
         return f"{value:.1e}"
     return f"{value + 0.0:.5f}".rstrip("0").rstrip(".")  # + 0.0 makes 0 of -0
@@ -179,10 +191,10 @@ class Region(NamedTuple):
 def occlusion(model, clip, target, parts, batch_size=8):
     """Covers one window of a clip after the other and asks the model again how likely a class is.
 
-    Under the window every band takes its own mean over the clip, so that the average spectrum stays what it was.
-    clip (T, F) float; target: class number; parts: the window is 1/parts[0] of the frames by 1/parts[1] of the bands, and moves
-    by half of itself; model(x (B, T, F), lengths (B,)) -> logits.
-    Returns [Region] of all windows, a negative drop where the class becomes likelier without it.
+    Under the window every band takes its own mean over the clip, so that the average spectrum stays what it was. clip
+    (T, F) float; target: class number; parts: the window is 1/parts[0] of the frames by 1/parts[1] of the bands, and
+    moves by half of itself; model(x (B, T, F), lengths (B,)) -> logits. Returns [Region] of all windows, a negative
+    drop where the class becomes likelier without it.
     """
     model.eval()
     frames, bands = clip.shape
@@ -199,7 +211,9 @@ def occlusion(model, clip, target, parts, batch_size=8):
         covered = clip.repeat(len(some), 1, 1)  # (T, F) -> (B, T, F)
         for one, (time, band) in zip(covered, some, strict=True):
             one[time, band] = level[band]
-        regions += [Region(*window, whole - left) for window, left in zip(some, log_probability(covered).tolist(), strict=True)]
+        regions += [
+            Region(*window, whole - left) for window, left in zip(some, log_probability(covered).tolist(), strict=True)
+        ]
     return regions
 
 
@@ -212,7 +226,9 @@ def spans(size, parts):
 
 def occlusion_map(regions):
     """The mean drop of all windows that cover a place: [Region] -> (T, F) float64."""
-    total = torch.zeros(max(region.frames.stop for region in regions), max(region.bands.stop for region in regions), dtype=torch.float64)
+    total = torch.zeros(
+        max(region.frames.stop for region in regions), max(region.bands.stop for region in regions), dtype=torch.float64
+    )
     count = torch.zeros_like(total)
     for region in regions:
         total[region.frames, region.bands] += region.drop
@@ -221,7 +237,9 @@ def occlusion_map(regions):
 
 
 def occlusion_lines(regions, most, probability, name):
-    """What occlusion found, as lines of text; most: the Region of the largest drop; probability, name: of the predicted class."""
+    """What occlusion found, as lines of text; most: the Region of the largest drop; probability, name: of the predicted
+    class.
+    """
     lines = [f"occlusion  : {len(regions)} windows, each hidden in turn: every band takes its mean over the clip there"]
     if most.drop <= 0:
         return [*lines, f"             {name} became less likely under none of them: no single region decides"]

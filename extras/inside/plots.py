@@ -14,9 +14,15 @@ TILES_ACROSS = 8  # channels side by side in the activations' picture
 
 
 def layers_figure(layers):
-    """Activations on the left, their gradients on the right, a row for each layer of {name: Inside}: maps as tiles, vectors as bars."""
-    heights = [1.3 if inside.activation.dim() == 1 else 0.5 + 0.8 * tile_rows(inside.activation) for inside in layers.values()]
-    figure, axes = new_figure(15, sum(heights) + 0.4 * len(layers), len(layers), 2, gridspec_kw={"height_ratios": heights})
+    """Activations on the left, their gradients on the right, a row for each layer of {name: Inside}: maps as tiles,
+    vectors as bars.
+    """
+    heights = [
+        1.3 if inside.activation.dim() == 1 else 0.5 + 0.8 * tile_rows(inside.activation) for inside in layers.values()
+    ]
+    figure, axes = new_figure(
+        15, sum(heights) + 0.4 * len(layers), len(layers), 2, gridspec_kw={"height_ratios": heights}
+    )
     for row, (name, inside) in zip(axes, layers.items(), strict=True):
         for ax, what, values in zip(row, ("activation", "activation gradient"), inside, strict=True):
             title = f"{name} ({shape_text(values.shape)}): {what}s"
@@ -33,7 +39,9 @@ def tile_rows(maps):
 
 
 def in_rows(maps):
-    """Maps (C, H, W) as (rows, TILES_ACROSS, H, W), NaN where the last row has none left; fewer than a row stay one row."""
+    """Maps (C, H, W) as (rows, TILES_ACROSS, H, W), NaN where the last row has none left; fewer than a row stay one
+    row.
+    """
     across = min(TILES_ACROSS, len(maps))
     rows = np.full((-(-len(maps) // across) * across, *maps.shape[1:]), np.nan)
     rows[: len(maps)] = maps
@@ -41,12 +49,15 @@ def in_rows(maps):
 
 
 def draw_tiles(figure, ax, tiles, title, symmetric, counted=False):
-    """Tiles (rows, columns, h, w) on one axis with a colour bar; symmetric: colours around 0, so that white is no weight at all.
+    """Tiles (rows, columns, h, w) on one axis with a colour bar; symmetric: colours around 0, so that white is no
+    weight at all.
 
     counted: one list of tiles in rows; a row bears the number of its first tile.
     """
     rows, columns, height, width = tiles.shape
-    page = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan)  # NaN, drawn in grey, is the gap between tiles
+    page = np.full(
+        (rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan
+    )  # NaN, drawn in grey, is the gap between tiles
     for row, column in np.ndindex(rows, columns):
         top, left = row * (height + 1), column * (width + 1)
         page[top : top + height, left : left + width] = tiles[row, column]
@@ -55,7 +66,9 @@ def draw_tiles(figure, ax, tiles, title, symmetric, counted=False):
     ax.set_facecolor("0.75")
     image = ax.imshow(page, interpolation="nearest", **colours)
     ax.set_xticks((width + 1) * np.arange(columns) + (width - 1) / 2, range(columns), fontsize=7)
-    ax.set_yticks((height + 1) * np.arange(rows) + (height - 1) / 2, np.arange(rows) * (columns if counted else 1), fontsize=7)
+    ax.set_yticks(
+        (height + 1) * np.arange(rows) + (height - 1) / 2, np.arange(rows) * (columns if counted else 1), fontsize=7
+    )
     ax.tick_params(length=0)
     ax.set_title(title, fontsize=9)
     width = max(1, TILES_ACROSS / columns)  # a page of few tiles is narrow, and the bar's width is a share of it
@@ -78,8 +91,9 @@ def draw_class_bars(ax, values, title, what):
 def filter_tiles(name, layer, maps=None, spectrogram=False):
     """(name, weights, their gradients, what stands across, what stands down) of a layer, for weights_figure.
 
-    A convolution has a column for each filter and a row for each channel it reads, a linear layer a row for each output and a column
-    for each channel of the maps (C, h, w) that it reads. spectrogram: filters of one channel, in rows, drawn as their input is.
+    A convolution has a column for each filter and a row for each channel it reads, a linear layer a row for each output
+    and a column for each channel of the maps (C, h, w) that it reads. spectrogram: filters of one channel, in rows,
+    drawn as their input is.
     """
     pair = [layer.weight.detach(), layer.weight.grad]
     if maps:
@@ -88,17 +102,27 @@ def filter_tiles(name, layer, maps=None, spectrogram=False):
     if not spectrogram:
         return name, *(each.numpy() for each in pair), "filter", "channel"
     time, bands = layer.kernel_size
-    pair = [in_rows(each[0].transpose(1, 2).flip(1).numpy()) for each in pair]  # (filters, time, bands) -> (..., bands upwards, time)
-    return name, *pair, f"filter: the row's number plus the column's; {time} frames to the right, {bands} mel bands upwards", ""
+    pair = [
+        in_rows(each[0].transpose(1, 2).flip(1).numpy()) for each in pair
+    ]  # (filters, time, bands) -> (..., bands upwards, time)
+    return (
+        name,
+        *pair,
+        f"filter: the row's number plus the column's; {time} frames to the right, {bands} mel bands upwards",
+        "",
+    )
 
 
 def weights_figure(layers):
-    """Weights on the left and their gradients on the right, for [(name, weights, gradients, x label, y label)], tiles each.
+    """Weights on the left and their gradients on the right, for [(name, weights, gradients, x label, y label)], tiles
+    each.
 
     Without a y label the tiles are one list in rows.
     """
     heights = [0.5 + max(0.5, 6 * tiles_shape(tiles)[0] / tiles_shape(tiles)[1]) for _, tiles, *_ in layers]
-    figure, axes = new_figure(15, sum(heights) + 0.5 * len(layers), len(layers), 2, gridspec_kw={"height_ratios": heights})
+    figure, axes = new_figure(
+        15, sum(heights) + 0.5 * len(layers), len(layers), 2, gridspec_kw={"height_ratios": heights}
+    )
     for row, (name, weights, gradients, across, down) in zip(axes, layers, strict=True):
         for ax, what, tiles in zip(row, ("weights", "weight gradients"), (weights, gradients), strict=True):
             draw_tiles(figure, ax, tiles, f"{name}: {what}", symmetric=True, counted=not down)
@@ -114,9 +138,11 @@ def tiles_shape(tiles):
 
 
 def stages_figure(clip, stages, shown, title):
-    """The clip's mel spectrogram, and below it for each stage the channels that are strongest on average, strongest first.
+    """The clip's mel spectrogram, and below it for each stage the channels that are strongest on average, strongest
+    first.
 
-    clip (T, F) in dB; stages: [(name, activations (C, T', F'))], each stage's cells being twice those of the one before; shown: channels.
+    clip (T, F) in dB; stages: [(name, activations (C, T', F'))], each stage's cells being twice those of the one
+    before; shown: channels.
     """
     from matplotlib.figure import Figure
 
@@ -141,13 +167,17 @@ def stages_figure(clip, stages, shown, title):
 
 
 def draw_cells(ax, values, size, high):
-    """A stage's values (T', F') over time in seconds and mel bands; a cell covers `size` frames by `size` bands of the clip."""
+    """A stage's values (T', F') over time in seconds and mel bands; a cell covers `size` frames by `size` bands of the
+    clip.
+    """
     from matplotlib.colors import PowerNorm
 
     frames, bands = (size * count for count in values.shape)
     extent = (-0.5 * FRAME_SECONDS, (frames - 0.5) * FRAME_SECONDS, -0.5, bands - 0.5)
     norm = PowerNorm(0.5, 0, high)  # colours by the root, or a few large values at the edges would leave the rest dark
-    return ax.imshow(values.T, origin="lower", aspect="auto", extent=extent, cmap="viridis", norm=norm, interpolation="nearest")
+    return ax.imshow(
+        values.T, origin="lower", aspect="auto", extent=extent, cmap="viridis", norm=norm, interpolation="nearest"
+    )
 
 
 def occlusion_figure(clip, regions, framed, decision, title):

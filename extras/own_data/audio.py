@@ -1,6 +1,8 @@
-"""Your own music in the lab's layout: a folder of audio files, or a table of them, becomes a data folder that every step takes.
+"""Your own music in the lab's layout: a folder of audio files, or a table of them, becomes a data folder that every
+step takes.
 
-The Free Music Archive's own files are welcome too; three of its small set's tracks hold no sound and are passed over by name.
+The Free Music Archive's own files are welcome too; three of its small set's tracks hold no sound and are passed over by
+name.
 """
 
 import concurrent.futures
@@ -32,14 +34,18 @@ SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".au")
 SIDES = ("train", "test")
 TAILS = ("", "_beat")
 JOURNAL = "audio.jsonl"  # a line for each file that is done; its presence says that --audio made this folder
-STAGING = ".extracted"  # features lie here until all are done, since only then is it known which clips there are to split
+STAGING = (
+    ".extracted"  # features lie here until all are done, since only then is it known which clips there are to split
+)
 EXTRACTOR = 1  # rises when the features change, so that those of an older version are made anew
 LONGEST_STEM = 60  # characters of a file's name in a clip's id; a disk takes 255 bytes, two for a Greek letter
 FMA_WITHOUT_SOUND = (99134, 108925, 133297)  # mp3 files without any audio: https://github.com/mdeff/fma/wiki
 
 
 class Song(NamedTuple):
-    """One audio file: its name relative to the source, clip id, genre, (valence, energy, danceability) and artist, None where not told."""
+    """One audio file: its name relative to the source, clip id, genre, (valence, energy, danceability) and artist, None
+    where not told.
+    """
 
     file: str
     ident: str
@@ -51,12 +57,13 @@ class Song(NamedTuple):
 def import_audio(source, root, seconds=30.0, test_share=0.2, seed=0, processes=None):
     """Turns audio into a data folder in the lab's layout, and goes on where an earlier call was stopped.
 
-    Args: source, a folder DIR/<genre>/*.mp3, or a CSV of these with columns among file, genre, valence, energy, danceability, artist;
-    root, the data folder, new, empty or made here before; seconds, at most so much from the middle of each file; test_share, of each
-    genre's clips, above 0 and below 1; seed, of the split; processes, by default one per core.
-    A clip with a genre goes to the genre set. Where the table has emotions every clip also goes to the multitask set: to its train
-    side with them, and without them to its test side, to be predicted. An artist with clips on both sides there is not.
-    Returns {"clips": how many, "skipped": [(file, why)]}. Raises LabError where nothing is left, or nothing may be written.
+    Args: source, a folder DIR/<genre>/*.mp3, or a CSV of these with columns among file, genre, valence, energy,
+    danceability, artist; root, the data folder, new, empty or made here before; seconds, at most so much from the
+    middle of each file; test_share, of each genre's clips, above 0 and below 1; seed, of the split; processes, by
+    default one per core. A clip with a genre goes to the genre set. Where the table has emotions every clip also goes
+    to the multitask set: to its train side with them, and without them to its test side, to be predicted. An artist
+    with clips on both sides there is not. Returns {"clips": how many, "skipped": [(file, why)]}. Raises LabError where
+    nothing is left, or nothing may be written.
     """
     require_audio()
     source, root = Path(source).expanduser().resolve(), Path(root).expanduser().resolve()
@@ -67,12 +74,18 @@ def import_audio(source, root, seconds=30.0, test_share=0.2, seed=0, processes=N
         with FileLock(root.with_name(f".{root.name}.lock")):
             root.mkdir(exist_ok=True)
             refuse_foreign(root)
-            done = extract_all(songs, source if source.is_dir() else source.parent, root, float(seconds), processes, skipped)
+            done = extract_all(
+                songs, source if source.is_dir() else source.parent, root, float(seconds), processes, skipped
+            )
             if not done:
-                raise LabError(f"{source}: audio that can be read was expected, but of {len(skipped)} files none can: {why(skipped)}")
+                raise LabError(
+                    f"{source}: audio that can be read was expected, but of {len(skipped)} files none can: {why(skipped)}"
+                )
             lay_out(done, root, test_share, seed)
     except (OSError, concurrent.futures.BrokenExecutor) as error:
-        raise LabError(f"{root}: the data folder could not be written ({reason(error)}); what is done is kept, run again") from error
+        raise LabError(
+            f"{root}: the data folder could not be written ({reason(error)}); what is done is kept, run again"
+        ) from error
     return {"clips": len(done), "skipped": sorted(skipped)}
 
 
@@ -84,7 +97,9 @@ def why(skipped):
 def list_folder(source):
     """([Song] of a folder's genres, [(file, why skipped)]) in the order of their names."""
     if not source.is_dir():
-        raise LabError(f"--audio {source}: a folder of genres with audio files in them, or a CSV table of such files, was expected")
+        raise LabError(
+            f"--audio {source}: a folder of genres with audio files in them, or a CSV table of such files, was expected"
+        )
     rows, skipped = [], []
     for path in sorted(source.rglob("*")):
         parts = path.relative_to(source).parts
@@ -94,12 +109,16 @@ def list_folder(source):
             else:
                 rows.append(("/".join(parts), normal_name(parts[0]), None, None))
     if not rows:
-        raise LabError(f"--audio {source}: folders of genres with audio files ({', '.join(SUFFIXES)}) in them were expected")
+        raise LabError(
+            f"--audio {source}: folders of genres with audio files ({', '.join(SUFFIXES)}) in them were expected"
+        )
     return named_songs(rows, skipped), skipped
 
 
 def list_table(table):
-    """([Song] of a CSV table, [(file, why skipped)]). Its first line names the columns, parted by comma, semicolon or TAB."""
+    """([Song] of a CSV table, [(file, why skipped)]). Its first line names the columns, parted by comma, semicolon or
+    TAB.
+    """
     try:
         text = table.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
@@ -113,7 +132,9 @@ def list_table(table):
     names = [name.strip().lower() for name in names]
     axes = [axis for axis in AXES if axis in names]
     if "file" not in names or len(set(names)) < len(names) or len(axes) not in (0, 3) or not (axes or "genre" in names):
-        raise LabError(f"{table}: file, genre or all of {', '.join(AXES)}, and perhaps artist were expected as columns, not {shown(first)}")
+        raise LabError(
+            f"{table}: file, genre or all of {', '.join(AXES)}, and perhaps artist were expected as columns, not {shown(first)}"
+        )
     rows, lines = [], {}
     for fields, number in numbered:
         if not any(field.strip() for field in fields):
@@ -123,9 +144,18 @@ def list_table(table):
         if len(fields) > len(names) or not row.get("file"):
             raise LabError(f"{place}: {len(names)} columns with a file's name among them were expected")
         if row["file"] in lines:
-            raise LabError(f"{place}: each file once was expected, but {shown(row['file'])} stands in line {lines[row['file']]} too")
+            raise LabError(
+                f"{place}: each file once was expected, but {shown(row['file'])} stands in line {lines[row['file']]} too"
+            )
         lines[row["file"]] = number
-        rows.append((row["file"], normal_name(row.get("genre", "")) or None, emotions_of(row, axes, place), row.get("artist") or None))
+        rows.append(
+            (
+                row["file"],
+                normal_name(row.get("genre", "")) or None,
+                emotions_of(row, axes, place),
+                row.get("artist") or None,
+            )
+        )
     if not rows:
         raise LabError(f"{table}: at least one file below the first line was expected")
     if not any(emotions for _, _, emotions, _ in rows):
@@ -135,7 +165,9 @@ def list_table(table):
 
 
 def emotions_of(row, axes, place):
-    """A row's three values, in 0..1, with decimal point or comma; () where the table has the columns and the row is empty there."""
+    """A row's three values, in 0..1, with decimal point or comma; () where the table has the columns and the row is
+    empty there.
+    """
     if not axes:
         return None
     texts = [row.get(axis, "").replace(",", ".") for axis in AXES]
@@ -151,7 +183,8 @@ def emotions_of(row, axes, place):
 
 
 def named_songs(rows, skipped):
-    """[Song] with clip ids: the file's name in letters that every label file takes; where two share it or it is cut, a tag of the path too.
+    """[Song] with clip ids: the file's name in letters that every label file takes; where two share it or it is cut, a
+    tag of the path too.
 
     rows: [(file, genre, emotions, artist)]. FMA's tracks without sound go to `skipped`.
     """
@@ -183,11 +216,14 @@ def refuse_foreign(root):
     """LabError where the folder holds anything that was not made here."""
     names = {path.name for path in root.iterdir()}
     if names and JOURNAL not in names:
-        raise LabError(f"--data {root}: a new folder or one that --audio made was expected, but it holds {min(names)}; nothing was changed")
+        raise LabError(
+            f"--data {root}: a new folder or one that --audio made was expected, but it holds {min(names)}; nothing was changed"
+        )
 
 
 def extract_all(songs, folder, root, seconds, processes, skipped):
-    """Extracts what is not done yet and unchanged; returns the songs that have features, those without are added to `skipped`.
+    """Extracts what is not done yet and unchanged; returns the songs that have features, those without are added to
+    `skipped`.
 
     The journal is read, brought to what still holds, and then grows by a line whenever a file is done.
     """
@@ -230,7 +266,9 @@ def extracted(songs, folder, root, seconds, processes):
     with concurrent.futures.ProcessPoolExecutor(processes, initializer=start_worker) as pool:
         futures = {pool.submit(work, song): song for song in songs}
         try:
-            for future in progress(concurrent.futures.as_completed(futures), "extracting features", "file", total=len(songs)):
+            for future in progress(
+                concurrent.futures.as_completed(futures), "extracting features", "file", total=len(songs)
+            ):
                 yield futures[future], future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -246,7 +284,9 @@ def compile_extractor():
 
 
 def extract_one(song, folder, staging, seconds):
-    """Writes one file's features, full and beat-synced, into the staging folder; returns why not, in words, where it cannot be read."""
+    """Writes one file's features, full and beat-synced, into the staging folder; returns why not, in words, where it
+    cannot be read.
+    """
     try:
         with threadpool_limits(1):  # the cores are taken by files, and more threads would round otherwise
             arrays = fused_spectrograms(read_sound(folder / song.file, seconds))
@@ -281,7 +321,11 @@ def json_line(entry):
 
 def homes(root, ident, tail):
     """{(set, side): path} of the four places where a clip's file may lie, at full length or (tail "_beat") beat-synced."""
-    return {(name, side): root / f"{name}{tail}" / side / f"{ident}.fused.full.npy" for name in (GENRES, EMOTIONS) for side in SIDES}
+    return {
+        (name, side): root / f"{name}{tail}" / side / f"{ident}.fused.full.npy"
+        for name in (GENRES, EMOTIONS)
+        for side in SIDES
+    }
 
 
 def where_is(root, ident, tail):
@@ -329,13 +373,21 @@ def lay_out(songs, root, test_share, seed):
     genres, table = sorted({song.genre for song in songs} - {None}), root / CLASS_MAPPING_FILE
     if genres:
         known = load_class_mapping(root) if table.exists() else {}  # what somebody has merged there stays merged
-        write_whole(table, json.dumps({genre: known.get(genre, genre) for genre in genres}, ensure_ascii=False, indent=1) + "\n")
+        write_whole(
+            table, json.dumps({genre: known.get(genre, genre) for genre in genres}, ensure_ascii=False, indent=1) + "\n"
+        )
 
 
 def bring(root, ident, places):
-    """Puts a clip's two files where `places`, [(set, side)], says, and nowhere else; whoever is killed here leaves a copy to go on from."""
+    """Puts a clip's two files where `places`, [(set, side)], says, and nowhere else; whoever is killed here leaves a
+    copy to go on from.
+    """
     for tail in TAILS:
-        source, staged, goals = where_is(root, ident, tail), root / STAGING / f"{ident}{tail}.npy", homes(root, ident, tail)
+        source, staged, goals = (
+            where_is(root, ident, tail),
+            root / STAGING / f"{ident}{tail}.npy",
+            homes(root, ident, tail),
+        )
         for name, side in places:
             goal = goals[name, side]
             for each in SIDES:
@@ -349,10 +401,12 @@ def bring(root, ident, places):
 
 
 def split(songs, test_share, seed):
-    """The ids of the test side: of every genre about `test_share` of the clips, at least one of several, and an artist whole or not at all.
+    """The ids of the test side: of every genre about `test_share` of the clips, at least one of several, and an artist
+    whole or not at all.
 
-    A song without an artist is split by itself. Artists come in an order that depends on seed and name alone, so that a song
-    more leaves nearly every other where it is; one goes to the test side when that brings its genres nearer to their shares.
+    A song without an artist is split by itself. Artists come in an order that depends on seed and name alone, so that a
+    song more leaves nearly every other where it is; one goes to the test side when that brings its genres nearer to
+    their shares.
     """
     sizes = Counter(song.genre for song in songs if song.genre)
     shares = {genre: min(max(1, round(size * test_share)), size - 1) for genre, size in sizes.items()}
@@ -364,7 +418,10 @@ def split(songs, test_share, seed):
     held_out, have = set(), Counter()
     for artist in sorted(groups, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest()):
         counts = Counter(song.genre for song in groups[artist])
-        gain = sum(abs(shares[genre] - have[genre]) - abs(shares[genre] - have[genre] - count) for genre, count in counts.items())
+        gain = sum(
+            abs(shares[genre] - have[genre]) - abs(shares[genre] - have[genre] - count)
+            for genre, count in counts.items()
+        )
         if gain > 0 and all(have[genre] + count < sizes[genre] for genre, count in counts.items()):
             have += counts
             held_out |= {song.ident for song in groups[artist]}

@@ -1,4 +1,6 @@
-"""What lies in a data folder: each file of the lab's four folders beside its label file, so that whatever is amiss has a name."""
+"""What lies in a data folder: each file of the lab's four folders beside its label file, so that whatever is amiss has
+a name.
+"""
 
 import contextlib
 import gzip
@@ -24,17 +26,19 @@ LISTED = 100  # ids that two sets share, likewise
 def survey_data(data, headers_only=False):
     """Counts and checks all that the lab's four folders hold, and goes on behind whatever is wrong.
 
-    data: LabData; headers_only: judge a file by header and size instead of reading its values.
-    Returns a dictionary that JSON can hold: sides {"<folder>/<side>": see survey_side}, genres {genre: {class, train, test}},
-    axes {axis: [min, mean, max, variance]}, which (is it the lab's set?), errors (sentences: folders absent, label files broken) and notes
-    (what may surprise).
+    data: LabData; headers_only: judge a file by header and size instead of reading its values. Returns a dictionary
+    that JSON can hold: sides {"<folder>/<side>": see survey_side}, genres {genre: {class, train, test}}, axes {axis:
+    [min, mean, max, variance]}, which (is it the lab's set?), errors (sentences: folders absent, label files broken)
+    and notes (what may surprise).
     """
     sides, labels, errors, left_out = {}, {}, [], sets_left_out(data)
     for folder in FOLDERS:
         if folder.removesuffix("_beat") in left_out:
             continue
         if not (data.path / folder).is_dir():
-            errors.append(f"{data.path / folder}: each of the lab's four folders was expected, but this one is not there")
+            errors.append(
+                f"{data.path / folder}: each of the lab's four folders was expected, but this one is not there"
+            )
             continue
         for side in SIDES:
             key = f"{folder}/{side}"
@@ -44,7 +48,9 @@ def survey_data(data, headers_only=False):
         "sides": sides,
         "genres": count_genres(labels, data.class_mapping),
         "axes": describe_axes(labels),
-        "which": "another set: demo music, composed by program" if data.demo else which_set(*counts_and_gaps(sides, labels)),
+        "which": "another set: demo music, composed by program"
+        if data.demo
+        else which_set(*counts_and_gaps(sides, labels)),
         "errors": errors,
         "notes": [*(f"{name}: your own music has no clips for it" for name in left_out), *compare_sides(sides, labels)],
     }
@@ -52,11 +58,15 @@ def survey_data(data, headers_only=False):
 
 def sets_left_out(data):
     """The sets that --audio made no folders for, since no clip had a genre, or none an emotion."""
-    return [name for name in (GENRES, EMOTIONS) if (data.path / JOURNAL).exists() and not any(data.path.glob(f"{name}*"))]
+    return [
+        name for name in (GENRES, EMOTIONS) if (data.path / JOURNAL).exists() and not any(data.path.glob(f"{name}*"))
+    ]
 
 
 def read_side_labels(data, folder, side, errors):
-    """[(clip id, label, line number)] of one side; None where it has no labels or its file is broken, which `errors` then tells."""
+    """[(clip id, label, line number)] of one side; None where it has no labels or its file is broken, which `errors`
+    then tells.
+    """
     label_file = data.path / folder / f"{side}_labels.txt"
     is_emotions = folder.startswith(EMOTIONS)
     if is_emotions and side == "test":
@@ -67,14 +77,18 @@ def read_side_labels(data, folder, side, errors):
         errors.append(str(error))
     if not is_emotions:
         with contextlib.suppress(LabError):
-            return read_genre_labels(label_file, None)  # where only the table lacks a genre, the clips can still be counted
+            return read_genre_labels(
+                label_file, None
+            )  # where only the table lacks a genre, the clips can still be counted
     return None
 
 
 def survey_side(folder, side, rows, headers_only, errors):
-    """One side of one folder: ids, bytes, labelled, missing, unlabelled, unreadable; frames [min, mean, max], dtypes {name: files}.
+    """One side of one folder: ids, bytes, labelled, missing, unlabelled, unreadable; frames [min, mean, max], dtypes
+    {name: files}.
 
-    rows: its labels, None where there are none. mel and chroma are [smallest, largest value], None unless the values were read.
+    rows: its labels, None where there are none. mel and chroma are [smallest, largest value], None unless the values
+    were read.
     """
     try:
         files = find_spectrograms(folder / side)
@@ -99,7 +113,9 @@ def survey_side(folder, side, rows, headers_only, errors):
         "chroma": value_range(measured, "chroma"),
         "labelled": len(labelled),
         "missing": [
-            f"{folder / side / ident}.fused.full.npy ({label_file}, line {line})" for ident, line in labelled.items() if ident not in files
+            f"{folder / side / ident}.fused.full.npy ({label_file}, line {line})"
+            for ident, line in labelled.items()
+            if ident not in files
         ],
         "unlabelled": [] if rows is None else [str(path) for ident, path in files.items() if ident not in labelled],
         "unreadable": unreadable,
@@ -107,7 +123,9 @@ def survey_side(folder, side, rows, headers_only, errors):
 
 
 def measure_file(path, headers_only):
-    """{bytes, frames, dtype} of a spectrogram file, and unless headers_only the ranges of its values; LabError when it is damaged."""
+    """{bytes, frames, dtype} of a spectrogram file, and unless headers_only the ranges of its values; LabError when it
+    is damaged.
+    """
     facts = read_header(path)
     if not headers_only:
         clip = read_fused_spectrogram(path)
@@ -117,7 +135,8 @@ def measure_file(path, headers_only):
 
 
 def read_header(path):
-    """{bytes, frames, dtype} of a .npy or .npy.gz file from its header; LabError unless a whole (140, T) array of floats can lie in it.
+    """{bytes, frames, dtype} of a .npy or .npy.gz file from its header; LabError unless a whole (140, T) array of
+    floats can lie in it.
 
     What a gzipped file holds behind its header is only known to whoever reads it.
     """
@@ -141,11 +160,15 @@ def value_range(measured, part):
 
 
 def count_genres(labels, class_mapping):
-    """{genre: {"class": its class, None where it is dropped, "?" where the table lacks it; "train": clips, "test": clips}} by name.
+    """{genre: {"class": its class, None where it is dropped, "?" where the table lacks it; "train": clips, "test":
+    clips}} by name.
 
     Counted in the label files of full length, or in the beat-synced ones where there are no others.
     """
-    folder = next((folder for folder in (GENRES, f"{GENRES}_beat") if any(labels.get(f"{folder}/{side}") for side in SIDES)), GENRES)
+    folder = next(
+        (folder for folder in (GENRES, f"{GENRES}_beat") if any(labels.get(f"{folder}/{side}") for side in SIDES)),
+        GENRES,
+    )
     counts = {side: Counter(genre for _, genre, _ in labels.get(f"{folder}/{side}") or []) for side in SIDES}
     return {
         genre: {"class": class_mapping.get(genre, "?"), **{side: counts[side][genre] for side in SIDES}}
@@ -156,13 +179,16 @@ def count_genres(labels, class_mapping):
 def counts_and_gaps(sides, labels):
     """What which_set asks for, from the sides and the labels of a survey.
 
-    files: {"<folder>/<side>": number of spectrograms}; labelled: {"<folder>/<side>": clips with a label, {genre: clips} for genres}, of the
-    label files that could be read; gaps: {"<folder>/<side>": names of files that should be there, as its labels or its twin, full or
-    beat-synced, say}.
+    files: {"<folder>/<side>": number of spectrograms}; labelled: {"<folder>/<side>": clips with a label, {genre: clips}
+    for genres}, of the label files that could be read; gaps: {"<folder>/<side>": names of files that should be there,
+    as its labels or its twin, full or beat-synced, say}.
     """
     files = {key: len(side["ids"]) for key, side in sides.items()}
     readable = {key: rows for key, rows in labels.items() if rows is not None}
-    labelled = {key: Counter(genre for _, genre, _ in rows) if key.startswith(GENRES) else len(rows) for key, rows in readable.items()}
+    labelled = {
+        key: Counter(genre for _, genre, _ in rows) if key.startswith(GENRES) else len(rows)
+        for key, rows in readable.items()
+    }
     gaps = {}
     for key in known_counts():
         folder, side = key.split("/")
@@ -174,9 +200,11 @@ def counts_and_gaps(sides, labels):
 
 
 def which_set(files, labelled, gaps):
-    """A sentence: the lab's set; the lab's set, with these files missing; or another set, and by what. See counts_and_gaps for all three.
+    """A sentence: the lab's set; the lab's set, with these files missing; or another set, and by what. See
+    counts_and_gaps for all three.
 
-    It is the lab's where every label file that can be read, one at least, has as many clips of every genre, and no side has a file more.
+    It is the lab's where every label file that can be read, one at least, has as many clips of every genre, and no side
+    has a file more.
     """
     known: dict[str, int | dict[str, int]] = {f"{EMOTIONS}{tail}/train": EMOTION_CLIPS[0] for tail in ("", "_beat")}
     for number, side in enumerate(SIDES):
@@ -186,7 +214,11 @@ def which_set(files, labelled, gaps):
         if counts != known[key]:
             ours, theirs = (each if isinstance(each, int) else sum(each.values()) for each in (counts, known[key]))
             return f"another set: {key} has labels for {ours} clips, the lab's for {theirs}{', of other genres' * (ours == theirs)}"
-    more = [f"{key} has {count} files, the lab's has {known_counts()[key]}" for key, count in files.items() if count > known_counts()[key]]
+    more = [
+        f"{key} has {count} files, the lab's has {known_counts()[key]}"
+        for key, count in files.items()
+        if count > known_counts()[key]
+    ]
     if more or not labelled:
         return f"another set: {more[0] if more else 'no label file can be read'}"
     lacking = [f"{key}_labels.txt" for key in known if key not in labelled]
@@ -203,7 +235,9 @@ def which_set(files, labelled, gaps):
 
 
 def describe_axes(labels):
-    """{axis: [min, mean, max, variance]} of the emotion labels; a model that always says the mean has the variance as its squared error."""
+    """{axis: [min, mean, max, variance]} of the emotion labels; a model that always says the mean has the variance as
+    its squared error.
+    """
     rows = labels.get(f"{EMOTIONS}/train") or labels.get(f"{EMOTIONS}_beat/train")
     if not rows:
         return {}
@@ -223,12 +257,20 @@ def compare_sides(sides, labels):
     for key in [f"{folder}/{side}" for folder in (GENRES, EMOTIONS) for side in SIDES]:
         beat = key.replace("/", "_beat/")
         if key in ids and beat in ids and ids[key] != ids[beat]:
-            notes.append(f"{key}: {len(ids[key] ^ ids[beat])} clips lie there or in {beat} alone, among them '{min(ids[key] ^ ids[beat])}'")
-        full_labels, beat_labels = ({ident: label for ident, label, _ in labels.get(each) or []} for each in (key, beat))
-        unlike = [ident for ident in full_labels.keys() & beat_labels.keys() if full_labels[ident] != beat_labels[ident]]
+            notes.append(
+                f"{key}: {len(ids[key] ^ ids[beat])} clips lie there or in {beat} alone, among them '{min(ids[key] ^ ids[beat])}'"
+            )
+        full_labels, beat_labels = (
+            {ident: label for ident, label, _ in labels.get(each) or []} for each in (key, beat)
+        )
+        unlike = [
+            ident for ident in full_labels.keys() & beat_labels.keys() if full_labels[ident] != beat_labels[ident]
+        ]
         if unlike:
             notes.append(f"{key}: {len(unlike)} clips have another label in {beat}, among them '{min(unlike)}'")
-    in_genres, in_emotions = (set().union(*(ids.get(f"{folder}/{side}", set()) for side in SIDES)) for folder in (GENRES, EMOTIONS))
+    in_genres, in_emotions = (
+        set().union(*(ids.get(f"{folder}/{side}", set()) for side in SIDES)) for folder in (GENRES, EMOTIONS)
+    )
     if in_genres & in_emotions:
         both = sorted(in_genres & in_emotions)
         notes.append(

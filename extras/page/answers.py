@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from common.findings import difference, mean_score
+from common.comparison import difference, mean_score
 from common.labels import AXES
 from common.metrics import mean_or_none
 from common.spectrogram_plots import count_classes
@@ -17,7 +17,9 @@ def needs(results, *scripts):
 
 
 def compared(first, second, axis=None):
-    """The Difference of two groups of runs as findings makes it; None where they share no clips or their predictions are not there."""
+    """The Difference of two groups of runs as findings makes it; None where they share no clips or their predictions
+    are not there.
+    """
     try:
         return difference(first, second, axis)
     except (OSError, KeyError, ValueError):
@@ -60,7 +62,9 @@ def time_steps(results):
 
 
 def seconds_per_epoch(group):
-    """The median epoch's, mean over the seeds; None where a run trained nothing, or had only to be finished when it was resumed."""
+    """The median epoch's, mean over the seeds; None where a run trained nothing, or had only to be finished when it was
+    resumed.
+    """
     seconds = values(group, "used", "epoch_seconds")
     return mean_or_none(seconds) if seconds else None
 
@@ -102,7 +106,11 @@ def micro_and_macro(results):
     runs = [run for run in results.runs("step5_lstm") + results.runs("step7_cnn") if "micro" in (run["metrics"] or {})]
     if not runs or not results.groups["step5_lstm"]:
         return needs(results, "step5_lstm.py")
-    gap = max(abs(run["metrics"]["micro"][key] - run["metrics"]["accuracy"]) for run in runs for key in ("precision", "recall", "f1"))
+    gap = max(
+        abs(run["metrics"]["micro"][key] - run["metrics"]["accuracy"])
+        for run in runs
+        for key in ("precision", "recall", "f1")
+    )
     whole = "the one run" if len(runs) == 1 else f"all {len(runs)} runs"
     text = (
         f"In {whole} of steps 5 and 7, micro precision, recall and F1 equal the accuracy: "
@@ -114,7 +122,9 @@ def micro_and_macro(results):
     metrics = [run["metrics"] for run in best.values()]
     scores = {name: float(np.mean([each["classes"][name]["f1"] for each in metrics])) for name in metrics[0]["classes"]}
     accuracy, macro = (values(best, "result", key) for key in ("test_acc", "test_f1_macro"))
-    text += f"The best LSTM, on {name_of(first_run(best))}, has accuracy {shown(accuracy)} and macro F1 {shown(macro)}. "
+    text += (
+        f"The best LSTM, on {name_of(first_run(best))}, has accuracy {shown(accuracy)} and macro F1 {shown(macro)}. "
+    )
     never = [name for name, score in scores.items() if score == 0]
     lowest = sorted((name for name in scores if 0 < scores[name] < np.mean(macro)), key=lambda name: scores[name])
     if never:
@@ -129,26 +139,34 @@ def best_lstm(results):
 
 
 def best_against_next(results):
-    ranked = sorted(results.groups["step5_lstm"].values(), key=lambda group: mean_score(group, "test_acc"), reverse=True)
+    ranked = sorted(
+        results.groups["step5_lstm"].values(), key=lambda group: mean_score(group, "test_acc"), reverse=True
+    )
     if len(ranked) < 2:
         return ""
     question = f"Is it better than the next, on {name_of(first_run(ranked[1]))}?"
-    return sentence(question, compared(ranked[0], ranked[1]), "accuracy") + " The write-up's best is the one on beat-synchronised mel."
+    return (
+        sentence(question, compared(ranked[0], ranked[1]), "accuracy")
+        + " The write-up's best is the one on beat-synchronised mel."
+    )
 
 
 def cnn_against_lstm(results):
     """7d."""
     cnn = results.only("step7_cnn")
     if not cnn or not results.groups["step5_lstm"]:
-        return needs(results, *([] if cnn else ["step7_cnn.py"]), *([] if results.groups["step5_lstm"] else ["step5_lstm.py"]))
+        return needs(
+            results, *([] if cnn else ["step7_cnn.py"]), *([] if results.groups["step5_lstm"] else ["step5_lstm.py"])
+        )
     best, same = best_lstm(results), results.only("step5_lstm", features="mel", loss="cross-entropy")
     texts = [f"The CNN's test accuracy is {shown(values(cnn, 'result', 'test_acc'))}."]
     for group in [best] if best is same or not same else [best, same]:
-        question = f"Does it beat the LSTM on {name_of(first_run(group))} ({shown(values(group, 'result', 'test_acc'))})?"
+        question = (
+            f"Does it beat the LSTM on {name_of(first_run(group))} ({shown(values(group, 'result', 'test_acc'))})?"
+        )
         texts.append(sentence(question, compared(cnn, group), "accuracy"))
-    theirs = (
-        f"{STEP7_CNN['test_acc']:.2f} against {STEP5_LSTM['mel']['test_acc']:.2f} on mel and {STEP5_LSTM['beat']['test_acc']:.2f} on beats"
-    )
+    mel, beats = (f"{STEP5_LSTM[features]['test_acc']:.2f}" for features in ("mel", "beat"))
+    theirs = f"{STEP7_CNN['test_acc']:.2f} against {mel} on mel and {beats} on beats"
     return " ".join([*texts, f"The write-up says yes: {theirs}."])
 
 
@@ -159,13 +177,19 @@ def regression(results):
         cnn, lstm = (results.only("step8_regression", model=model, axis=axis) for model in ("cnn", "lstm"))
         if cnn and lstm:
             asked = True
-            texts.append(sentence(f"Does the CNN beat the LSTM in {axis}?", compared(cnn, lstm, axis), "rank correlation"))
+            texts.append(
+                sentence(f"Does the CNN beat the LSTM in {axis}?", compared(cnn, lstm, axis), "rank correlation")
+            )
     if not asked:
         return needs(results, "step8_regression.py")
     runs = [run for run in results.runs("step8_regression") if "mse" in (run["metrics"] or {})]
     worse = sum(run["metrics"]["mse"] >= run["metrics"]["mse_constant"] for run in runs)
-    texts.append(f"In squared error {worse} of {len(runs)} networks are no better than always saying the training clips' mean.")
-    theirs = ", ".join(f"{STEP8_SPEARMAN['cnn'][axis]:.2f} against {STEP8_SPEARMAN['lstm'][axis]:.2f} in {axis}" for axis in AXES)
+    texts.append(
+        f"In squared error {worse} of {len(runs)} networks are no better than always saying the training clips' mean."
+    )
+    theirs = ", ".join(
+        f"{STEP8_SPEARMAN['cnn'][axis]:.2f} against {STEP8_SPEARMAN['lstm'][axis]:.2f} in {axis}" for axis in AXES
+    )
     return " ".join([*texts, f"The write-up says yes on all three: {theirs}."])
 
 
@@ -175,15 +199,23 @@ def transfer(results):
     for group in results.chosen("step9_transfer", start="transfer").values():
         axis, freeze = (first_run(group)[key] for key in ("axis", "freeze"))
         scratch = results.only("step9_transfer", start="scratch", axis=axis, freeze=freeze)
-        question = "Does a frozen transferred backbone beat a frozen random one" if freeze else "Does transfer beat training from scratch"
+        question = (
+            "Does a frozen transferred backbone beat a frozen random one"
+            if freeze
+            else "Does transfer beat training from scratch"
+        )
         texts.append(sentence(f"{question} in {axis}?", compared(group, scratch, axis), "rank correlation"))
         alone = results.only("step8_regression", model="cnn", axis=axis)
         if alone:
-            texts.append(sentence(f"Does it beat step 8's CNN in {axis}?", compared(group, alone, axis), "rank correlation"))
+            texts.append(
+                sentence(f"Does it beat step 8's CNN in {axis}?", compared(group, alone, axis), "rank correlation")
+            )
     if not texts:
         return needs(results, "step9_transfer.py")
     theirs = f"from {STEP8_SPEARMAN['cnn']['valence']:.2f} in step 8 to {STEP9_SPEARMAN['valence']:.2f}"
-    return " ".join([*texts, f"The write-up says yes for valence, {theirs}; it has no training from scratch of as many epochs."])
+    return " ".join(
+        [*texts, f"The write-up says yes for valence, {theirs}; it has no training from scratch of as many epochs."]
+    )
 
 
 def multitask(results):
@@ -196,7 +228,11 @@ def multitask(results):
                 question = f"Does the multitask network ({variant}) beat step 8's CNN in {axis}?"
                 texts.append(sentence(question, compared(group, alone, axis), "rank correlation"))
     if not texts:
-        missing = [script for script in ("step8_regression.py", "step10_multitask.py") if not results.groups[script.removesuffix(".py")]]
+        missing = [
+            script
+            for script in ("step8_regression.py", "step10_multitask.py")
+            if not results.groups[script.removesuffix(".py")]
+        ]
         return needs(results, *(missing or ["step8_regression.py"]))
     ours = STEP10_SPEARMAN, STEP8_SPEARMAN["cnn"]
     theirs = ", ".join(f"{ours[0][axis]:.2f} against {ours[1][axis]:.2f} in {axis}" for axis in AXES)

@@ -1,4 +1,6 @@
-"""What a section of the report's page is made of: tables, answers, pictures and logs, and the rows and captions that sections share."""
+"""What a section of the report's page is made of: tables, answers, pictures and logs, and the rows and captions that
+sections share.
+"""
 
 import re
 from dataclasses import dataclass
@@ -79,7 +81,9 @@ class NotRun:
 
 
 def beside(label, ours, ours_on, theirs, theirs_on, comparable, places=4, their_places=None):
-    """A row of BESIDE: our figures (one for each seed) beside the write-up's, None where it has none; comparable: True, or why not."""
+    """A row of BESIDE: our figures (one for each seed) beside the write-up's, None where it has none; comparable: True,
+    or why not.
+    """
     difference = comparable if isinstance(comparable, str) else NOT_COMPARABLE
     if theirs is None:
         difference = "-"
@@ -87,14 +91,32 @@ def beside(label, ours, ours_on, theirs, theirs_on, comparable, places=4, their_
         measured = ours and None not in ours
         difference = f"{np.mean(ours) - theirs:+.{min(places, their_places or places)}f}" if measured else "-"
     text = "-" if theirs is None else f"{theirs:.{places if their_places is None else their_places}f}"
-    return [label, shown(ours, places), ours_on if ours else "-", text, "-" if theirs is None else theirs_on, difference]
+    return [
+        label,
+        shown(ours, places),
+        ours_on if ours else "-",
+        text,
+        "-" if theirs is None else theirs_on,
+        difference,
+    ]
 
 
 def loss_rows(label, group, train, val, comparable, theirs_on=("training", "validation")):
     """Two rows: last training and validation loss beside the write-up's, None where it shows none."""
     rows = []
-    for side, key, theirs, on in zip(("training", "validation"), ("train_loss", "val_loss"), (train, val), theirs_on, strict=True):
-        rows.append(beside(f"{label}, {side} loss", values(group, "history", -1, key), measured_on(group, side), theirs, on, comparable))
+    for side, key, theirs, on in zip(
+        ("training", "validation"), ("train_loss", "val_loss"), (train, val), theirs_on, strict=True
+    ):
+        rows.append(
+            beside(
+                f"{label}, {side} loss",
+                values(group, "history", -1, key),
+                measured_on(group, side),
+                theirs,
+                on,
+                comparable,
+            )
+        )
     return rows
 
 
@@ -134,6 +156,8 @@ def pictures(groups, *names, prefix=""):
         run = first_run(group)
         for path in sorted(Path(run["folder"]).glob(f"{prefix}*.png")):
             if not names or path.stem in names:
-                caption = CAPTIONS.get(path.stem, path.stem.replace("_", " ").replace("scatter", "prediction against truth,"))
+                caption = CAPTIONS.get(
+                    path.stem, path.stem.replace("_", " ").replace("scatter", "prediction against truth,")
+                )
                 found.append(Picture(f"{run['variant']}: {caption}", path))
     return found

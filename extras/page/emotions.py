@@ -24,7 +24,9 @@ def regression_rows(results):
             rows.append(rank_row(results, f"{model.upper()}, {axis}", group, ("result", "spearman"), theirs[axis]))
         if len(by_axis) == len(AXES):
             shared = set.intersection(*(set(group) for group in by_axis.values()))
-            means = [mean_or_none(group[seed]["result"]["spearman"] for group in by_axis.values()) for seed in sorted(shared)]
+            means = [
+                mean_or_none(group[seed]["result"]["spearman"] for group in by_axis.values()) for seed in sorted(shared)
+            ]
             on = measured_on(by_axis[AXES[0]], "test")
             rows.append(beside(f"{model.upper()}, mean", means, on, theirs["mean"], writeup.NOT_SAID, results.emotions))
     return rows
@@ -55,7 +57,11 @@ def transfer_rows(results):
         if axis is None:
             continue
         theirs = (writeup.STEP9_SPEARMAN if start == "transfer" else writeup.STEP8_SPEARMAN["cnn"]).get(axis)
-        on = writeup.NOT_SAID if start == "transfer" else f"{writeup.NOT_SAID}; its step 8, {writeup.STEP8_EPOCHS['cnn']} epochs"
+        on = (
+            writeup.NOT_SAID
+            if start == "transfer"
+            else f"{writeup.NOT_SAID}; its step 8, {writeup.STEP8_EPOCHS['cnn']} epochs"
+        )
         rows.append(rank_row(results, f"CNN, {variant.replace('_', ', ')}", group, ("result", "spearman"), theirs, on))
     return rows
 
@@ -64,7 +70,11 @@ def transfer_blocks(results):
     groups, losses = results.groups["step9_transfer"], []
     for variant, group in groups.items():
         if first_run(group).get("axis"):
-            train, val = writeup.STEP9_LOSSES.get(first_run(group)["axis"], (None, None)) if "transfer" in variant else (None, None)
+            train, val = (
+                writeup.STEP9_LOSSES.get(first_run(group)["axis"], (None, None))
+                if "transfer" in variant
+                else (None, None)
+            )
             losses += loss_rows(variant.replace("_", ", "), group, train, val, results.emotions)
     genres, found = results.chosen("step9_transfer", start="genres"), []
     if genres:
@@ -100,7 +110,12 @@ def multitask_blocks(results):
     for variant, group in groups.items():
         losses += loss_rows(variant, group, *writeup.STEP10_LOSSES, results.emotions)
     return [
-        Table("Spearman's rank correlation", BESIDE, multitask_rows(results), f"{UNSAID} Its mean is computed here from its three."),
+        Table(
+            "Spearman's rank correlation",
+            BESIDE,
+            multitask_rows(results),
+            f"{UNSAID} Its mean is computed here from its three.",
+        ),
         Table(f"Weighted sums of losses, last epoch (write-up: epoch {writeup.STEP10_EPOCHS - 1})", BESIDE, losses),
         Answer("10c: what did one model for three axes change?", answers.multitask(results)),
         *pictures(groups),

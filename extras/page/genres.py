@@ -30,7 +30,15 @@ def data_blocks(results):
     run = first_run(group)
     genres = read_optional(Path(run["folder"]) / "survey.json", {}).get("genres")
     rows = [
-        beside(label, found, "data folder", writeup.STEP0_DATA.get(key), "the lab's data", results.genres or results.emotions, 0)
+        beside(
+            label,
+            found,
+            "data folder",
+            writeup.STEP0_DATA.get(key),
+            "the lab's data",
+            results.genres or results.emotions,
+            0,
+        )
         for label, key, found in (
             ("clips of the genre set", "genre_clips", values(group, "result", "genre_clips")),
             ("genres", "genres", [len(genres)] if genres else []),
@@ -43,7 +51,9 @@ def data_blocks(results):
 
 
 def clip_blocks(number):
-    """The function that makes the blocks of step 1, 2, 3 or 4, which one script runs: its part of the log, its figure and what it asks."""
+    """The function that makes the blocks of step 1, 2, 3 or 4, which one script runs: its part of the log, its figure
+    and what it asks.
+    """
 
     def blocks(results):
         groups = results.groups["step1_visualize"]
@@ -63,12 +73,17 @@ def drawn_clips(_results, run):
 def frames(results, run):
     ids, full, beat = (run["result"][key].split(",") for key in ("ids", "frames", "beats"))
     rows = []
-    for ident, own, name, steps in zip(ids, zip(full, beat, strict=True), writeup.STEP2_FRAMES, writeup.STEP2_FRAMES.values(), strict=True):
+    for ident, own, name, steps in zip(
+        ids, zip(full, beat, strict=True), writeup.STEP2_FRAMES, writeup.STEP2_FRAMES.values(), strict=True
+    ):
         for what, mine, theirs in zip(("frames", "beats"), own, steps, strict=True):
             same = (ident == name or "another clip") if results.genres else False
             rows.append(beside(what, [int(mine)], f"clip {ident}", theirs, f"clip {name}", same, 0))
     question = "2a: how many time steps, and can an LSTM learn on them?"
-    return [Table("Time steps of the two clips", BESIDE, rows), Answer(question, answers.time_steps(results), HOCHREITER)]
+    return [
+        Table("Time steps of the two clips", BESIDE, rows),
+        Answer(question, answers.time_steps(results), HOCHREITER),
+    ]
 
 
 def classes(results, run):
@@ -116,7 +131,9 @@ def score_rows(results):
         for what, key in (("accuracy", "test_acc"), ("macro F1", "test_f1_macro")):
             label = f"LSTM on {answers.name_of(run)}, {what}"
             on = measured_on(group, "test"), writeup.TEST_SIDE
-            rows.append(beside(label, values(group, "result", key), on[0], theirs.get(key), on[1], results.genres, 4, 2))
+            rows.append(
+                beside(label, values(group, "result", key), on[0], theirs.get(key), on[1], results.genres, 4, 2)
+            )
     return rows
 
 
@@ -146,9 +163,20 @@ def class_table(group, comparable):
     total = str(sum(row["support"] for row in run["metrics"]["classes"].values()))
     for name in ("micro", "macro", "weighted"):
         mine = [shown(values(group, "metrics", name, key), 2) for key in keys]
-        other = [f"{figure:.2f}" for figure in averages[name]] + [str(sum(writeup.SUPPORT))] if name in averages else ["-"] * 4
+        other = (
+            [f"{figure:.2f}" for figure in averages[name]] + [str(sum(writeup.SUPPORT))]
+            if name in averages
+            else ["-"] * 4
+        )
         rows.append([f"{name} average", *mine, total, *other])
-    head = ("class", "precision", "recall", "F1", "clips", *(f"write-up: {word}" for word in ("precision", "recall", "F1", "clips")))
+    head = (
+        "class",
+        "precision",
+        "recall",
+        "F1",
+        "clips",
+        *(f"write-up: {word}" for word in ("precision", "recall", "F1", "clips")),
+    )
     return Table(
         f"LSTM on {answers.name_of(run)}, by class; {measured_on(group, 'test')}, write-up: {writeup.TEST_SIDE}",
         head,
@@ -165,7 +193,8 @@ def inside_blocks(results):
         run = first_run(group)
         digits = (run["metrics"] or {}).get("digits", {})
         figures = (
-            f"{key} {shown(values(group, 'result', key)) if isinstance(value, float) else value}" for key, value in run["result"].items()
+            f"{key} {shown(values(group, 'result', key)) if isinstance(value, float) else value}"
+            for key, value in run["result"].items()
         )
         found.append(Text(f"{run['variant']}: {', '.join(figures)}."))
         rows = []
@@ -184,7 +213,14 @@ def cnn_rows(results, step="step7_cnn", theirs=writeup.STEP7_CNN, label="CNN on 
     for group in results.chosen(step, **facts).values():
         accuracy, last = values(group, "result", "test_acc"), values(group, "history", -1, "val_acc")
         rows += [
-            beside(f"{label}, accuracy", accuracy, measured_on(group, "test"), theirs["test_acc"], writeup.TEST_SIDE, results.genres),
+            beside(
+                f"{label}, accuracy",
+                accuracy,
+                measured_on(group, "test"),
+                theirs["test_acc"],
+                writeup.TEST_SIDE,
+                results.genres,
+            ),
             beside(
                 f"{label}, accuracy, last epoch",
                 last,
@@ -193,19 +229,27 @@ def cnn_rows(results, step="step7_cnn", theirs=writeup.STEP7_CNN, label="CNN on 
                 writeup.VALIDATION,
                 results.genres,
             ),
-            loss_rows(f"{label}, last epoch", group, theirs["train_loss"], None, results.genres, (writeup.TRAINING, ""))[0],
+            loss_rows(
+                f"{label}, last epoch", group, theirs["train_loss"], None, results.genres, (writeup.TRAINING, "")
+            )[0],
         ]
     return rows
 
 
 def cnn_blocks(results):
     groups = results.groups["step7_cnn"]
-    layers = [run["metrics"]["genre"]["layers"] for run in results.runs("step7a_look_inside") if (run["metrics"] or {}).get("genre")]
+    layers = [
+        run["metrics"]["genre"]["layers"]
+        for run in results.runs("step7a_look_inside")
+        if (run["metrics"] or {}).get("genre")
+    ]
     found: list = [Table(f"Accuracy and loss (write-up: {writeup.STEP7_EPOCHS} epochs)", BESIDE, cnn_rows(results))]
     if layers:
         head = ("layer", "role", "output", "parameters")
         rows = [[str(layer.get(key, "-")) for key in head] for layer in layers[0]]
-        found.append(Table("7c: the network's layers, for one clip; outputs are frames x mel bands x channels", head, rows))
+        found.append(
+            Table("7c: the network's layers, for one clip; outputs are frames x mel bands x channels", head, rows)
+        )
     found += confusion_tables(first_run(groups), writeup.STEP7_CONFUSION, results.genres)
     found.append(Answer("7d: is the CNN better than the LSTM?", answers.cnn_against_lstm(results)))
     return [*found, *pictures(groups), *logs(groups)]

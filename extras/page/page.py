@@ -1,10 +1,28 @@
-"""What stands on the report's page: its header, what has run, the main figures, and one section for each step of the write-up."""
+"""What stands on the report's page: its header, what has run, the main figures, and one section for each step of the
+write-up.
+"""
 
 import common.writeup as writeup
 from extras.page.answers import machine
 from extras.page.blocks import BESIDE, NOT_COMPARABLE, Answer, NotRun, Table
-from extras.page.emotions import multitask_blocks, multitask_rows, regression_blocks, regression_rows, transfer_blocks, transfer_rows
-from extras.page.genres import clip_blocks, cnn_blocks, cnn_rows, data_blocks, inside_blocks, lstm_blocks, score_blocks, score_rows
+from extras.page.emotions import (
+    multitask_blocks,
+    multitask_rows,
+    regression_blocks,
+    regression_rows,
+    transfer_blocks,
+    transfer_rows,
+)
+from extras.page.genres import (
+    clip_blocks,
+    cnn_blocks,
+    cnn_rows,
+    data_blocks,
+    inside_blocks,
+    lstm_blocks,
+    score_blocks,
+    score_rows,
+)
 from extras.page.texts import CITED, SECTIONS
 
 EPOCHS = {  # the write-up's
@@ -21,18 +39,32 @@ BLOCKS = {
 
 
 def build_page(results):
-    """The page as a dictionary for the templates: title, demo, facts [(name, text)], glance (Table), sections [(Section, blocks)]."""
+    """The page as a dictionary for the templates: title, demo, facts [(name, text)], glance (Table), sections
+    [(Section, blocks)].
+    """
     sections = []
     for section in SECTIONS:
         blocks: list = [Answer(*cited) for cited in CITED.get(section.number, ())]
-        blocks += BLOCKS[section.number](results) if results.groups[section.step] else [NotRun(results.command(section.script))]
+        blocks += (
+            BLOCKS[section.number](results)
+            if results.groups[section.step]
+            else [NotRun(results.command(section.script))]
+        )
         sections.append((section, sorted(blocks, key=rank)))
     facts = [*header_facts(results), ("Comparison", comparison_text(results))]
-    return {"demo": bool(results.data.demo), "facts": facts, "glance": glance(results), "steps": overview(results), "sections": sections}
+    return {
+        "demo": bool(results.data.demo),
+        "facts": facts,
+        "glance": glance(results),
+        "steps": overview(results),
+        "sections": sections,
+    }
 
 
 def rank(block):
-    """Where a block stands in its section: what is read first, what is looked up last, answers by the number of their question."""
+    """Where a block stands in its section: what is read first, what is looked up last, answers by the number of their
+    question.
+    """
     question = block.question.partition(":")[0] if block.kind == "answer" else ""
     return ["not_run", "text", "table", "answer", "picture", "log"].index(block.kind), question
 
@@ -51,9 +83,15 @@ def header_facts(results):
     several = "; figures are means ± standard deviation over the seeds of a step" if len(seeds) > 1 else ""
     return [
         ("Data", results.data.description()),
-        ("Runs", f"{len(runs)} finished full run{'s' * (len(runs) > 1)} under {results.out}, {minutes:.1f} minutes in all"),
+        (
+            "Runs",
+            f"{len(runs)} finished full run{'s' * (len(runs) > 1)} under {results.out}, {minutes:.1f} minutes in all",
+        ),
         ("Seeds", ", ".join(map(str, seeds)) + several),
-        ("Versions", ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in versions.items()) or "not recorded"),
+        (
+            "Versions",
+            ", ".join(f"{name} {' and '.join(sorted(found))}" for name, found in versions.items()) or "not recorded",
+        ),
         ("Trained on", "; ".join(machines) or "not recorded"),
         ("Pictures", "of each variant's first seed; the write-up's own are not in its text, so none stand beside them"),
     ]
@@ -77,7 +115,9 @@ def overview(results):
         minutes = f"{sum(run['used']['seconds'] for run in runs) / 60:.1f}"
         row = [str(len(groups)), seeds, epochs or "-", theirs, minutes] if runs else ["not run", "-", "-", theirs, "-"]
         rows.append([f"{step}.py", *row])
-    return Table("The steps and their runs", ("script", "variants", "seeds", "epochs", "write-up's epochs", "minutes"), rows)
+    return Table(
+        "The steps and their runs", ("script", "variants", "seeds", "epochs", "write-up's epochs", "minutes"), rows
+    )
 
 
 def glance(results):
@@ -90,4 +130,6 @@ def glance(results):
         "10": [row for row in multitask_rows(results) if row[0].endswith("mean")],
     }
     rows = [[f"{step}: {label}", *rest] for step, part in parts.items() for label, *rest in part]
-    return Table("At a glance: accuracy on genres (steps 6 and 7b), rank correlation on emotions (steps 8 to 10)", BESIDE, rows)
+    return Table(
+        "At a glance: accuracy on genres (steps 6 and 7b), rank correlation on emotions (steps 8 to 10)", BESIDE, rows
+    )

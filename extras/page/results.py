@@ -1,4 +1,6 @@
-"""The finished runs that the report's page is made of: read from --out, by step and variant, and how their figures are written."""
+"""The finished runs that the report's page is made of: read from --out, by step and variant, and how their figures are
+written.
+"""
 
 import json
 import re
@@ -9,23 +11,40 @@ from pathlib import Path
 
 import numpy as np
 
+from common.comparison import read_runs
 from common.errors import LabError, reason
 from common.labels import AXES, read_emotion_labels, read_genre_labels
 from common.locations import LabData
-from common.run import read_runs
 from common.writeup import CLASSES, SUPPORT
 from extras.page.texts import SECTIONS
 
 STEPS = tuple(dict.fromkeys(section.step for section in SECTIONS))
 LAB_LABELLED = 1122  # clips with emotion labels in the lab's own data
 # the order in which a step's variants stand on the page; None first, what is not named last
-ORDER = (None, "mel", "beat", "chroma", "fused", "chroma-beat", "fused-beat", "cross-entropy", "lstm", "cnn", *AXES, "genres", "transfer")
-SIDES = re.compile(r"^clips +: (?P<training>\d+) to train on, (?P<validation>\d+) to validate .*?(?P<test>\d+) to test$", re.MULTILINE)
+ORDER = (
+    None,
+    "mel",
+    "beat",
+    "chroma",
+    "fused",
+    "chroma-beat",
+    "fused-beat",
+    "cross-entropy",
+    "lstm",
+    "cnn",
+    *AXES,
+    "genres",
+    "transfer",
+)
+SIDES = re.compile(
+    r"^clips +: (?P<training>\d+) to train on, (?P<validation>\d+) to validate .*?(?P<test>\d+) to test$", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
 class Results:
-    """groups: {step: {variant without its seed: {seed: run}}}; a run is its metrics.json with `folder`, `log`, `history` and `machine`.
+    """groups: {step: {variant without its seed: {seed: run}}}; a run is its metrics.json with `folder`, `log`,
+    `history` and `machine`.
 
     genres, emotions: whether these clips are the lab's own, so that the write-up's figures can be held against them.
     """
@@ -43,7 +62,11 @@ class Results:
     def chosen(self, step, **facts):
         """{variant: {seed: run}} of a step, of the variants whose runs agree in these facts."""
         fits = {variant: first_run(group) for variant, group in self.groups[step].items()}
-        return {name: self.groups[step][name] for name, run in fits.items() if all(run.get(key) == value for key, value in facts.items())}
+        return {
+            name: self.groups[step][name]
+            for name, run in fits.items()
+            if all(run.get(key) == value for key, value in facts.items())
+        }
 
     def only(self, step, **facts):
         """{seed: run} of the first such variant, {} where there is none."""
@@ -54,14 +77,18 @@ class Results:
         return shlex.join(["python", script, *self.flags])
 
 
-def find_results(args, data):
-    """Reads every finished full run of these data, of the seeds asked for. LabError where there is none at all."""
-    out = Path(args.out)
-    flags = [*(["--data", args.data] if args.data else []), *(["--out", args.out] if args.out != "runs" else [])]
+def find_results(data, path, root, seed, seeds):
+    """Reads every finished full run of these data below `root`. LabError where there is none at all.
+
+    path: the data folder as the user gave it, or None; seed, seeds: the first seed and how many there are of them, None
+    for all.
+    """
+    out = Path(root)
+    flags = [*(["--data", path] if path else []), *(["--out", root] if root != "runs" else [])]
     groups = {}
     for step in STEPS:
         runs = [read_whole(run) for run in read_runs(out, step, data, mode="full")]
-        runs = [run for run in runs if args.seed <= run["seed"] and (args.seeds is None or run["seed"] < args.seed + args.seeds)]
+        runs = [run for run in runs if seed <= run["seed"] and (seeds is None or run["seed"] < seed + seeds)]
         found = {}
         for run in sorted(runs, key=place):
             found.setdefault(run["variant"].removesuffix(f"_seed{run['seed']}"), {})[run["seed"]] = run
@@ -120,7 +147,11 @@ def has_lab_genres(data):
 def has_lab_emotions(data):
     """Whether as many clips have emotion labels as in the lab's data."""
     try:
-        return not data.demo and not data.own_table and len(read_emotion_labels(data.emotions() / "train_labels.txt")) == LAB_LABELLED
+        return (
+            not data.demo
+            and not data.own_table
+            and len(read_emotion_labels(data.emotions() / "train_labels.txt")) == LAB_LABELLED
+        )
     except LabError:
         return False
 
@@ -139,7 +170,9 @@ def values(group, *keys):
 
 
 def shown(figures, places=4):
-    """Figures of several seeds as text: the one, or mean ± standard deviation; "-" for none, "undefined" where one of them is None."""
+    """Figures of several seeds as text: the one, or mean ± standard deviation; "-" for none, "undefined" where one of
+    them is None.
+    """
     if not figures:
         return "-"
     undefined = sum(figure is None for figure in figures)

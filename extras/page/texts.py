@@ -86,7 +86,9 @@ CITED = {
             "Each column is the median of the frames between two beats: what sounds on a beat stays, with whatever is steady between "
             "beats, while attacks and everything faster than the beat are lost, and the tempo with them, since all columns are drawn "
             "equally wide.",
-            ("Ellis and Poliner, Identifying Cover Songs with Chroma Features and Dynamic Programming Beat Tracking, 2007",),
+            (
+                "Ellis and Poliner, Identifying Cover Songs with Chroma Features and Dynamic Programming Beat Tracking, 2007",
+            ),
         ),
     ),
     "3": (
@@ -128,7 +130,9 @@ CITED = {
             "7c: what does batch normalisation do?",
             "It brings each channel to zero mean and unit variance over the batch, then scales and shifts it by two learnt numbers; "
             "higher rates become possible, training is faster, and the batch's chance adds some regularisation.",
-            ("Ioffe and Szegedy, Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift, 2015",),
+            (
+                "Ioffe and Szegedy, Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate Shift, 2015",
+            ),
         ),
         Cited(
             "7c: what does ReLU do?",
@@ -140,7 +144,9 @@ CITED = {
             "7c: what does max pooling do?",
             "It keeps the largest value of each small window: later stages see more of the image at a quarter of the cost, and a pattern "
             "may move a little without changing what follows.",
-            ("Scherer, Müller and Behnke, Evaluation of Pooling Operations in Convolutional Architectures for Object Recognition, 2010",),
+            (
+                "Scherer, Müller and Behnke, Evaluation of Pooling Operations in Convolutional Architectures for Object Recognition, 2010",
+            ),
         ),
     ),
     "9": (

@@ -1,318 +1,369 @@
-"""One file for coursework: a step and just the definitions of common/ that it uses, with their comments and no import from the project.
-
-    python -m extras.single_file.bundle step7_cnn.py -o step7_single.py
-
-What a definition uses is read off its syntax tree. A definition in plain.py stands in for that of the same name; what LEFT_OUT names goes,
-and so does every statement that mentions it. Docstrings of common/ keep their first paragraph. The figures stay the same, but for what
-training makes of rounding: extras/speed/ is left out.
+"""A step, or some definitions of common/, in one file with all that they use: collected from the syntax trees, trimmed,
+put in order.
 """
 
-import argparse
 import ast
+import builtins
+import functools
 import re
+import symtable
 import sys
-import textwrap
-from pathlib import Path
 from typing import NamedTuple
 
-from common.cli import run_script
-from common.errors import LabError
-from common.files import write_atomically
+from common.errors import LabError, shown
 from common.locations import REPOSITORY
+from extras.single_file.trim import (
+    is_docstring,
+    item_span,
+    lines_of,
+    names_read,
+    parsed,
+    trimmed,
+    with_short_docstrings,
+    without_lines,
+)
 
 STEPS = ("step1_visualize", "step5_lstm", "step7_cnn", "step8_regression", "step9_transfer", "step10_multitask")
-PLAIN = "plain"
-WIDTH = 140
-# Comparisons with other runs, models without a network, checkpoints to score or to start from, the check of one batch, tables of
-# predictions, the cache, several seeds in one go, the tuned recipe; and warnings.
-LEFT_OUT = {
-    "say_step5", "say_step7", "say_step8", "say_step9", "say_step10", "report_baselines", "load_given", "take_from_checkpoint",
-    "checkpoint_fact", "read_backbone", "save_predictions", "prediction_rows", "axis_rows", "cache", "overfit_batch", "require",
-    "warn_of_overlap", "confusion_text", "watch_training", "recipe_of", "accelerate",
-    "resumable", "join_processes", "share_out",
-    "say_interval",
-}  # fmt: skip
-ARGUMENTS_LEFT_OUT = {"checkpoint", "pretrained", "seeds", "overfit_batch", "recipe", "change", "members"}
-FLAGS_LEFT_OUT = tuple(f"--{name.replace('_', '-')}" for name in sorted(ARGUMENTS_LEFT_OUT))
-# What cannot go as a whole statement: a pattern, and what takes its place. The first makes a plain loop of one with a bar.
-REWRITTEN = (
-    (r"in progress\(epochs, [^:]*\):", "in epochs:"),
-    (r"type=whole\(.*?\)", "type=int"),
-    (r"type=fraction", "type=float"),
-    (r"    if args\.pretrained:\n[^\n]*\n    elif [^\n]*\n((?:     [^\n]*\n)+)", lambda found: found[1].replace("\n    ", "\n")[4:]),
-    (r"\*\*reading_options\(args\)", "at_most=QUICK_CLIPS if args.quick else None"),
-    (r'args\.mode not in \("full", "score"\)', 'args.mode != "full"'),
-    (r'mode in \("quick", "score"\)', 'mode == "quick"'),
-    (r", dry runs and given checkpoints are marked", " and dry runs are marked"),
-    (r", demo=demo_folder", ""),
-    (r"report_table\(metrics\)", 'metrics["report"]'),
-    (r", predictions\.csv|, so that a run can resume", ""),
-    (r", tuned=(\"\w+\"|None)|\*\*?recipe, |\"recipe\": recipe_of\(args\), ", ""),
-    (r"\[one_seed\(each, (.*)\) for each in each_seed\(args\)\]", r"[one_seed(args, \1)]"),
-)
-# Names of common/ that steps use for choices of their own.
-RENAMED = {"FEATURES": "COLUMNS"}
+MARK = "IN_SINGLE_FILE"  # a module of common/ with this constant, False, is no part of a single file
 
 
 class Definition(NamedTuple):
-    """A function, class or constant of a module: its source with the comments above it, and where it stands."""
+    """A statement of a module, with the comments above it: the names that it binds, its module's name, its line, its
+    source.
+    """
 
-    name: str
+    names: tuple
     module: str
     line: int
     source: str
 
 
 class Module:
-    """A source file: its statements as Definitions by name, and its imports as {name bound here: (module, name there or None)}."""
+    """A source file: `definitions`, {name: Definition}; `imports`, {name bound here: (module or None, name there, alias
+    or None)}.
+
+    body: the source behind the imports; question: the first paragraph of its docstring; left_out: whether it declares
+    itself so.
+    """
 
     def __init__(self, name, path):
         self.name, text = name, path.read_text(encoding="utf-8")
-        self.tree, lines = ast.parse(text), text.splitlines()
-        self.imports, self.definitions, self.others = {}, {}, []
-        for node in self.tree.body:
+        tree, rows = parsed(text), text.splitlines()
+        self.question = (ast.get_docstring(tree) or "").split("\n\n")[0]
+        self.imports, self.definitions, self.left_out = {}, {}, False
+        for node in tree.body:
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 for alias in node.names:
-                    bound = alias.asname or alias.name.split(".")[0]
-                    self.imports[bound] = (getattr(node, "module", None), alias.name, alias.asname)
+                    self.imports[alias.asname or alias.name] = (getattr(node, "module", None), alias.name, alias.asname)
+                imports_end = node.end_lineno
                 continue
-            first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))]) - 1
-            while first and lines[first - 1].startswith("#"):
+            first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))]) - 1
+            while first and rows[first - 1].startswith("#"):
                 first -= 1
-            source = "\n".join(lines[first : node.end_lineno])
-            for bound in names_bound(node):
-                self.definitions[bound] = Definition(bound, name, node.lineno, source)
-            if not names_bound(node) and node is not self.tree.body[0]:
-                self.others.append(source)  # if __name__ == "__main__"
+            names = names_bound(node)
+            self.left_out |= names == (MARK,) and getattr(node.value, "value", None) is False
+            found = Definition(names, name, node.lineno, "\n".join(rows[first : node.end_lineno]))
+            self.definitions.update(dict.fromkeys(names, found))
+        self.body = "\n".join(rows[imports_end:]) if self.imports else ""
+        self.text = text
+
+
+class Project:
+    """The modules of common/ by name, and what a single file leaves out of them: `flags`, those of the command line."""
+
+    def __init__(self):
+        paths = sorted((REPOSITORY / "common").glob("*.py"))
+        self.modules = {path.stem: Module(path.stem, path) for path in paths if path.stem != "__init__"}
+        kept, gone = (
+            {flag for module in self.modules.values() if module.left_out == out for flag in flags_in(module.text)}
+            for out in (False, True)
+        )
+        self.flags, self.methods = frozenset(gone - kept), frozenset()
+        found = [self.hollow_methods(module) for module in self.modules.values() if not module.left_out]
+        self.methods = frozenset(name for names in found for name in names)
+
+    def left_out(self, imported):
+        """Whether an import (module, name, alias) is of something that a single file does not have."""
+        home = imported[0] or imported[1]
+        common = home.removeprefix("common.")
+        return home.split(".")[0] == "extras" or (home.startswith("common.") and self.modules[common].left_out)
+
+    def hollow_methods(self, module):
+        """The names of the methods of which nothing would be left."""
+        names = self.absent(module)[0]
+        for node in ast.walk(parsed(module.text)):
+            for method in node.body if isinstance(node, ast.ClassDef) else []:
+                statements = [each for each in getattr(method, "body", []) if not is_docstring(each)]
+                if statements and all(not hasattr(each, "body") and names & names_read(each) for each in statements):
+                    yield from names_bound(method)
+
+    def absent(self, module):
+        """What is left out, as trimmed takes it: names of a module, flags, methods."""
+        names = frozenset(name for name, imported in module.imports.items() if self.left_out(imported))
+        return names, self.flags, self.methods
 
 
 def names_bound(node):
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-        return [node.name]
+        return (node.name,)
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+    return tuple(part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name))
 
 
-def project_modules():
-    """{name: Module} of common/ and of plain.py."""
-    paths = [*(REPOSITORY / "common").glob("*.py"), REPOSITORY / "extras" / "single_file" / f"{PLAIN}.py"]
-    return {path.stem: Module(path.stem, path) for path in paths if path.stem != "__init__"}
+def flags_in(text):
+    """The attributes of args that the add_argument calls of a source make."""
+    found = set()
+    for call in ast.walk(parsed(text)):
+        if isinstance(call, ast.Call) and getattr(call.func, "attr", None) == "add_argument" and call.args:
+            given = [ast.literal_eval(word.value) for word in call.keywords if word.arg == "dest"]
+            flags = [str(each.value) for each in call.args if isinstance(each, ast.Constant)]
+            found.update(given or [flag.lstrip("-").replace("-", "_") for flag in flags if flag.startswith("--")])
+    return found
 
 
-def bundle(step, name, modules):
-    """The text of the single file for a step script; name: what the file will be called; modules: common/.
+def single_step(step, name):
+    """The text of a step's single file, say of "step7_cnn"; name: what that file is called."""
+    project, script = Project(), Module(step, REPOSITORY / f"{step}.py")
+    file = SingleFile(project, script)
+    return file.text([script.question, "", f"    python {name} --data DIR", ""])
 
-    Raises LabError where two of the definitions share a name.
+
+def single_names(names):
+    """The text of a file with definitions of common/ and all that they use."""
+    project = Project()
+    file = SingleFile(project)
+    for name in names:
+        homes = [module for module in project.modules.values() if name in module.definitions]
+        if len(homes) != 1 or homes[0].left_out:
+            why = f"common/{homes[0].name}.py is no part of single files" if homes else "common/ has none"
+            raise LabError(f"--names {name}: a definition of common/ was expected, {why}")
+        file.need(homes[0], name, "--names")
+    file.collect()
+    return file.text([f"{', '.join(names)}, with what {'they use' if len(names) > 1 else 'it uses'}.", ""])
+
+
+class NotThereError(Exception):
+    """A name that a single file uses and does not have; why, as the end of a sentence."""
+
+
+class SingleFile:
+    """What one file will hold: `needed`, {name: Definition}, and `imports` of others than the project."""
+
+    def __init__(self, project, script=None):
+        self.project, self.needed, self.imports, self.waiting, self.body = project, {}, {}, [], ""
+        self.script = script
+        self.calls, before = set(), None
+        while script and self.calls != before:  # a method that goes may have been the only one that calls another
+            before, self.needed, self.imports = self.calls, {}, {}
+            body = trimmed(script.body, *project.absent(script), frozenset(self.calls), f"{script.name}.py")
+            self.body = with_short_docstrings(body)
+            self.look_up(script, self.body, f"{script.name}.py")
+            self.collect()
+
+    def need(self, module, name, asker):
+        """Looks a name up that a module uses, and takes its definition and its imports in."""
+        if name in module.definitions and module is not self.script:
+            found = module.definitions[name]
+            there = self.needed.get(name)
+            if there and there.module != found.module:
+                raise LabError(
+                    f"common/{found.module}.py: the name {name} was expected there alone, {there.module}.py has it too"
+                )
+            if not there:
+                where = f"common/{module.name}.py"
+                calls = frozenset(self.calls if "class " in found.source else ())
+                source = trimmed(found.source, *self.project.absent(module), calls, where)
+                if self.calls:
+                    source = without_unused_methods(source, self.calls)
+                found = found._replace(source=with_short_docstrings(source))
+                self.needed.update(dict.fromkeys(found.names, found))
+                self.waiting.append((module, found.source, where))
+        elif name in module.imports:
+            imported = home, there, _ = module.imports[name]
+            if self.project.left_out(imported):
+                raise NotThereError("which is left out of single files: it is expected in statements that can go whole")
+            if (home or "").startswith("common."):
+                self.need(self.project.modules[home.removeprefix("common.")], there, asker)
+            elif self.imports.setdefault(name, imported) != imported:
+                raise LabError(f"{asker}: the import {name} was expected to be the same in all files")
+        elif name not in module.definitions and not hasattr(builtins, name) and name != "__file__":
+            raise NotThereError("but what gives it a value is left out of single files")
+
+    def look_up(self, module, source, where):
+        for name in sorted(global_names(source)):
+            try:
+                self.need(module, name, where)
+            except NotThereError as error:
+                node = next(each for each in ast.walk(parsed(source)) if isinstance(each, ast.Name) and each.id == name)
+                raise LabError(
+                    f"{where}: {shown(source.splitlines()[node.lineno - 1].strip())} uses {name}, {error}"
+                ) from error
+
+    def collect(self):
+        while self.waiting:
+            self.look_up(*self.waiting.pop())
+        self.calls = called(self.sources())
+
+    def sources(self):
+        return [*{found.source: None for found in self.needed.values()}, self.body]
+
+    def text(self, head):
+        """The whole text below these lines of its docstring."""
+        self.drop_parameters()
+        self.check_flags()
+        if self.script:
+            for name in self.needed.keys() & self.script.definitions.keys():
+                raise LabError(
+                    f"{self.script.name}.py: another name than {name} was expected, common/{self.needed[name].module}.py has it"
+                )
+        text = "\n".join([*self.in_order(), self.body.strip("\n"), ""])
+        used = global_names(text) | names_read(parsed(text))
+        imports = [imported for name, imported in self.imports.items() if name.split(".")[0] in used]
+        inside = re.findall(r"^ +(?:from|import) (\w+)", text, re.MULTILINE)
+        packages = {name.split(".")[0] for name in [*inside, *(home or there for home, there, _ in imports)]}
+        packages = {name.replace("sklearn", "scikit-learn") for name in packages if name not in sys.stdlib_module_names}
+        data = "DIR is the lab's data folder. " * bool(self.script)
+        head = ['"""' + head[0], *head[1:], f"{data}Needs {', '.join(sorted(packages))}.", '"""']
+        return "\n".join([*head, *import_lines(imports), text.rstrip("\n"), ""])
+
+    def in_order(self):
+        """The definitions' sources, those of a module together in its own order, after the modules that it imports."""
+        modules, visited = self.project.modules, []
+
+        def visit(name):
+            if name not in visited:
+                homes = {home for home, *_ in modules[name].imports.values() if (home or "").startswith("common.")}
+                for home in sorted(homes):
+                    visit(home.removeprefix("common."))
+                visited.append(name)
+
+        for name in modules:
+            visit(name)
+        lines, last = [], None
+        groups = {found: None for found in self.needed.values()}
+        for found in sorted(groups, key=lambda found: (visited.index(found.module), found.line)):
+            together = (
+                last and last.module == found.module
+            )  # one blank line between its definitions, none between constants
+            constants = together and is_constant(last.source) and is_constant(found.source)
+            lines += [*([] if constants else [""] if together else ["", ""]), found.source]
+            last = found
+        return [*lines, "", ""]
+
+    def drop_parameters(self):
+        """Takes parameters out that a function does not read any more, and what calls give for them by name."""
+        for name, found in list(self.needed.items()):
+            node = parsed(found.source).body[0]
+            if isinstance(node, ast.FunctionDef):
+                before = names_read(parsed(self.project.modules[found.module].definitions[name].source).body[0])
+                gone = before - names_read(node)
+                for index, arg in reversed([pair for pair in enumerate(node.args.args) if pair[1].arg in gone]):
+                    given = any(index < len(call.args) for source in self.sources() for call in calls_of(source, name))
+                    if not given:
+                        found = found._replace(source=without_parameter(found.source, arg.arg))
+                        self.needed[name] = found
+                        self.body = without_keyword(self.body, name, arg.arg)
+                        for other, each in self.needed.items():
+                            self.needed[other] = each._replace(source=without_keyword(each.source, name, arg.arg))
+
+    def check_flags(self):
+        """LabError where args has no such attribute in the file."""
+        text = "\n".join(self.sources())
+        there = flags_in(text) | set(re.findall(r"\bargs\.(\w+) = ", text))
+        for part in ast.walk(parsed(text)):
+            if isinstance(part, ast.Attribute) and getattr(part.value, "id", None) == "args" and part.attr not in there:
+                raise LabError(
+                    f"{shown(text.splitlines()[part.lineno - 1].strip())} uses args.{part.attr}, whose flag is left out"
+                )
+
+
+def without_unused_methods(source, calls):
+    """The source of a class without those methods that nothing calls, where no class outside of the project could call
+    them.
     """
-    script = Module(None, step)
-    rows = step.read_text(encoding="utf-8").splitlines()
-    imports_end = max(node.end_lineno or 0 for node in script.tree.body if isinstance(node, (ast.Import, ast.ImportFrom)))
-    body = trimmed("\n".join(rows[imports_end:]))
-    needed, imports = {}, set()
-    waiting: list[tuple] = [(script, used, None) for used in sorted(names_in(body))]
+    node = parsed(source).body[0]
+    if not isinstance(node, ast.ClassDef) or any(
+        getattr(base, "id", "") not in ("Exception", "NamedTuple") for base in node.bases
+    ):
+        return source
+    methods = [part for part in node.body if isinstance(part, ast.FunctionDef)]
+    gone = [part for part in methods if part.name not in calls and not part.name.startswith("__")]
+    return without_lines(source, {number for part in gone for number in lines_of(part)})
+
+
+def without_parameter(source, name):
+    """A function's source without the parameter of that name, which has a default."""
+    node = parsed(source).body[0]
+    rows = source.splitlines()
+    first = next(k for k, row in enumerate(rows) if row.startswith("def "))
+    last = node.body[0].lineno - 1
+    head = "\n".join(rows[first:last])
+    return "\n".join([*rows[:first], re.sub(rf",\s*{name}=[^,()]+(?=[,)])", "", head, count=1), *rows[last:]])
+
+
+@functools.cache
+def calls_of(source, name):
+    return [
+        part
+        for part in ast.walk(parsed(source))
+        if isinstance(part, ast.Call) and getattr(part.func, "id", None) == name
+    ]
+
+
+def without_keyword(source, function, name):
+    """A source whose calls of a function do not give this argument."""
+    for call in calls_of(source, function):
+        for keyword in call.keywords:
+            if keyword.arg == name:
+                start, end = item_span(source, [*call.args, *call.keywords], keyword)
+                return without_keyword(source[:start] + source[end:], function, name)
+    return source
+
+
+def called(sources):
+    """The names of methods and attributes that sources use."""
+    return set().union(*map(attributes_in, sources))
+
+
+@functools.cache
+def attributes_in(source):
+    return frozenset(part.attr for part in ast.walk(parsed(source)) if isinstance(part, ast.Attribute))
+
+
+@functools.cache
+def global_names(source):
+    """The names that a source reads and does not bind itself, or binds at its top."""
+    found, waiting = set(), [symtable.symtable(source, "source", "exec")]
     while waiting:
-        module, used, asker = waiting.pop(0)
-        home = module
-        while used in home.imports and (home.imports[used][0] or "").startswith("common."):
-            source, there, _ = home.imports[used]
-            home, used = modules[(source or "").removeprefix("common.")], there
-        if used in home.imports:
-            imports.add(home.imports[used])
-        elif used in home.definitions and home is not script:
-            plain = modules[PLAIN].definitions.get(used)
-            place = original_of(modules, used, asker) if plain else home.definitions[used]
-            other = needed.get(used, place)
-            if other.module != place.module:
-                raise LabError(f"common/{place.module}.py: the name '{used}' was expected there alone, common/{other.module}.py has it too")
-            if used not in needed:
-                needed[used] = place._replace(source=trimmed((plain or place).source, short=True))
-                waiting += [(modules[PLAIN] if plain else home, each, place) for each in sorted(names_in(needed[used].source))]
-    for each in needed:
-        needed[each] = renamed(without_unused_methods(each, needed, body))
-    clash = needed.keys() & script.definitions.keys() - RENAMED.keys()
-    if clash:
-        raise LabError(f"{step.name}: other names than those of common/ were expected, but both have {', '.join(sorted(clash))}")
-    text = "\n".join([*reading_order(modules, needed), body.strip("\n"), ""])
-    used = names_in(text)
-    imports = {each for each in imports if (each[2] or each[1]).split(".")[0] in used}  # a method that has gone may have used one
-    return "\n".join([*heading(script.tree, step.name, name, text, imports), *import_lines(imports), text])
-
-
-def original_of(modules, name, asker):
-    """Where the project itself has what plain.py has a shorter form of; what only plain.py has comes before its asker."""
-    homes = [module for module in modules.values() if module.name != PLAIN and name in module.definitions]
-    return homes[0].definitions[name] if homes else asker._replace(name=name, line=asker.line - 0.5)
-
-
-def renamed(found):
-    """A Definition of common/ with the names that steps use otherwise put out of their way."""
-    return found._replace(source=re.sub("|".join(rf"\b{name}\b" for name in RENAMED), lambda match: RENAMED[match[0]], found.source))
-
-
-def names_in(source):
-    """The names that a source takes from around it: those it reads, without a function's own."""
-    found, waiting = set(), list(ast.parse(source).body)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.ClassDef):
-            waiting += [*node.bases, *node.body, *node.decorator_list]
-            continue
-        parts = list(ast.walk(node))
-        own = {part.id for part in parts if isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load)}
-        own |= {part.arg for part in parts if isinstance(part, ast.arg)}
-        read = {part.id for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load)}
-        found |= read - own if isinstance(node, ast.FunctionDef) else read
+        table = waiting.pop()
+        is_top = table.get_type() == "module"
+        found |= {
+            each.get_name() for each in table.get_symbols() if each.is_referenced() and (is_top or each.is_global())
+        }
+        waiting += table.get_children()
     return found
 
 
-def trimmed(source, short=False):
-    """Source without the statements that mention what is left out, and without what these alone have used; short: short docstrings."""
-    for pattern, replacement in REWRITTEN:
-        source = re.sub(pattern, replacement, source, flags=re.DOTALL)
-    while True:
-        tree = ast.parse(source)
-        methods = [(each.name, node) for each in ast.walk(tree) if isinstance(each, ast.ClassDef) for node in each.body]
-        gone: list[ast.stmt] = [node for name, node in methods if isinstance(node, ast.FunctionDef) and f"{name}.{node.name}" in LEFT_OUT]
-        gone += [node for node in ast.walk(tree) if isinstance(node, ast.stmt) and goes(node)]
-        spans = [(node.lineno, node.end_lineno) for node in gone] + unused(tree)
-        if not spans:
-            break
-        numbers = {line for first, last in spans for line in range(first, last + 1)}
-        source = "\n".join(text for number, text in enumerate(source.splitlines(), start=1) if number not in numbers).rstrip()
-    if short:
-        source = with_full_lines(with_short_docstrings(source))
-    return re.sub(r"\n\n\n+(?= )", "\n\n", one_line_signatures(source))
-
-
-def goes(node):
-    """Does this statement, by what it mentions itself, belong to what is left out? An `if` goes with all its body, or for want of one."""
-    if isinstance(node, (ast.Expr, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return)):
-        return mentions(node)
-    if isinstance(node, ast.If) and not node.orelse:
-        if mentions(node.test):
-            return True
-        works = any(isinstance(part, ast.Call) for part in ast.walk(node.test))  # a test that does something must stay
-        return not works and all(goes(child) for child in node.body)
-    return False
-
-
-def mentions(node):
-    return any(
-        (isinstance(part, ast.Name) and part.id in LEFT_OUT)
-        or (isinstance(part, ast.Attribute) and part.attr in (ARGUMENTS_LEFT_OUT if is_name(part.value, "args") else LEFT_OUT))
-        or (isinstance(part, ast.Constant) and part.value in FLAGS_LEFT_OUT)
-        for part in ast.walk(node)
-    )
-
-
-def is_name(node, name):
-    return isinstance(node, ast.Name) and node.id == name
-
-
-def unused(tree):
-    """Line spans of the assignments in functions to one name that the function never reads."""
-    found = []
-    for function in ast.walk(tree):
-        if isinstance(function, ast.FunctionDef):
-            read = {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
-            for node in ast.walk(function):
-                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id not in read:
-                    found.append((node.lineno, node.end_lineno))
-    return found
-
-
-def one_line_signatures(source):
-    """Source whose functions with a parameter a line have them in one or two."""
-
-    def joined(match):
-        indent, head, parameters = match[1], match[2], match[3].split()
-        text = " ".join(parameters).rstrip(",")
-        line = f"{indent}{head}({text}):"
-        if len(line) <= WIDTH:
-            return line
-        filled = textwrap.fill(text, WIDTH, initial_indent=indent + " " * 4, subsequent_indent=indent + " " * 4, break_on_hyphens=False)
-        return f"{indent}{head}(\n{filled}\n{indent}):"
-
-    return re.sub(r"^( *)(def \w+)\(\n((?: +[^()\n]+,\n)+) *\):", joined, source, flags=re.MULTILINE)
-
-
-def with_short_docstrings(source):
-    """Source whose docstrings end with their first paragraph."""
-    lines = source.splitlines()
-    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node)]
-    for node in sorted(nodes, key=lambda node: -node.lineno):
-        string = node.body[0]
-        block = lines[string.lineno - 1 : string.end_lineno]
-        if "" in block:
-            first = block[: block.index("")]
-            last = [first[-1] + '"""'] if len(first[-1]) <= WIDTH - 3 else [first[-1], " " * string.col_offset + '"""']
-            lines[string.lineno - 1 : string.end_lineno] = [*first[:-1], *last]
-    return "\n".join(lines)
-
-
-def with_full_lines(source):
-    """Source with a table of one item a line, if it is one, filled to the width; not where an item has a comment."""
-    (table,) = re.findall(r"^\w+ = \{\n((?:    [^#\n]+,\n){9,})\}$", source, re.MULTILINE) or [""]
-    text = " ".join(line.strip().replace(" ", "\0") for line in table.splitlines())  # an item stays on one line
-    filled = textwrap.fill(text, WIDTH, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False).replace("\0", " ")
-    return source.replace(table, filled + "\n") if table else source
-
-
-def without_unused_methods(name, needed, body):
-    """The Definition of that name, if it is a class without those methods that nothing but themselves calls."""
-    source = needed[name].source
-    others = "\n".join([body, *(found.source for other, found in needed.items() if other != name)])
-    for node in [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]:
-        for method in reversed([each for each in node.body if isinstance(each, ast.FunctionDef)]):
-            lines = source.splitlines()
-            first = min([method.lineno, *(decorator.lineno for decorator in method.decorator_list)]) - 1
-            rest = "\n".join(lines[: first - 1] + lines[method.end_lineno :])
-            is_called = method.name.startswith("__") or method.name == "forward"  # by Python, by PyTorch
-            if not is_called and f".{method.name}" not in rest + others:
-                source = rest.rstrip()
-    return needed[name]._replace(source=source)
-
-
-def reading_order(modules, needed):
-    """The definitions' sources, those of a module together in its own order, after the modules that it imports."""
-    visited = []
-
-    def visit(name):
-        if name not in visited and name in modules:
-            for source in sorted({source for source, *_ in modules[name].imports.values() if (source or "").startswith("common.")}):
-                visit(source.removeprefix("common."))
-            visited.append(name)
-
-    for name in sorted(modules):
-        visit(name)
-    parts, seen, after_constant = [], set(), False
-    for name in visited:
-        group = sorted((found for found in needed.values() if found.module == name), key=lambda found: found.line)
-        for found in group:
-            if found.source in seen:
-                continue  # two names of one statement
-            seen.add(found.source)
-            is_constant = re.match(r"(#.*\n)*[\w, ]+ = ", found.source) is not None
-            parts += ["", ""] * (not (is_constant and after_constant)) + [found.source]
-            after_constant = is_constant
-    return [*parts, "", ""]
+def is_constant(source):
+    return isinstance(parsed(source).body[0], (ast.Assign, ast.AnnAssign))
 
 
 def import_lines(imports):
     """Import statements, the standard library's first, each module's names in one."""
-    groups = {True: set(), False: set()}
-    names = {}
+    plain, names = set(), {}
     for module, name, alias in imports:
+        text = name + f" as {alias}" * bool(alias)
         if module is None:
-            groups[is_standard(name)].add(f"import {name}" + f" as {alias}" * bool(alias))
+            plain.add(text)
         else:
-            names.setdefault(module, set()).add(name + f" as {alias}" * bool(alias))
+            names.setdefault(module, set()).add(text)
     lines = []
     for standard in (True, False):
-        homes = [module for module in sorted(names) if is_standard(module) == standard]
-        froms = [f"from {module} import {', '.join(sorted(names[module], key=import_key))}" for module in homes]
-        if groups[standard] or froms:
-            lines += ["", *sorted(groups[standard]), *froms]
+        found = [f"import {text}" for text in sorted(plain) if is_standard(text) == standard]
+        for module in sorted(names):
+            if is_standard(module) == standard:
+                found.append(f"from {module} import {', '.join(sorted(names[module], key=import_key))}")
+        lines += ["", *found] if found else []
     return lines
 
 
@@ -322,32 +373,4 @@ def import_key(name):
 
 
 def is_standard(module):
-    return module.split(".")[0] in sys.stdlib_module_names
-
-
-def heading(tree, step, name, text, imports):
-    """The lines of the step's docstring: its question, the commands that this file takes, and the packages that it needs."""
-    question, commands = (ast.get_docstring(tree) or "").split("\n\n")[:2]
-    kept = [line for line in commands.splitlines() if not any(flag in line for flag in FLAGS_LEFT_OUT)]
-    lines = [line.replace(step, name) + " --data DIR" * ("--data" not in line) for line in kept]
-    found = {module or there for module, there, _ in imports} | set(re.findall(r"^ +(?:from|import) (\w+)", text, re.MULTILINE))
-    packages = sorted({each.split(".")[0].replace("sklearn", "scikit-learn") for each in found if not is_standard(each)})
-    return ['"""' + question, "", *dict.fromkeys(lines), "", f"DIR is the lab's data folder. Needs {', '.join(packages)}.", '"""']
-
-
-def main(argv=None):
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="python -m extras.single_file.bundle", description=__doc__, formatter_class=form)
-    parser.add_argument("step", help="a step script of this project, step7_cnn.py")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the single file to write")
-    args = parser.parse_args(argv)
-    step = REPOSITORY / Path(args.step).name
-    if step.stem not in STEPS:
-        raise LabError(f"{args.step}: one of the step scripts was expected: {', '.join(f'{name}.py' for name in STEPS)}")
-    text = bundle(step, Path(args.output).name, project_modules())
-    write_atomically(args.output, text)
-    print(f"{args.output}: {len(text.splitlines())} lines")
-
-
-if __name__ == "__main__":
-    run_script(main)
+    return re.split(r"[. ]", module)[0] in sys.stdlib_module_names

@@ -9,22 +9,27 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.checkpoints import load_weights, read_checkpoint
-from common.errors import LabError, reason
-from common.features import FEATURES, HOP_LENGTH, N_MELS, SAMPLE_RATE
+from common.checkpoints import check_fit, load_weights, read_network
+from common.comparison import read_runs
+from common.errors import LabError, reason, shown
+from common.features import COLUMNS, HOP_LENGTH, N_MELS, SAMPLE_RATE
+from common.labels import AXES
 from common.models import Classifier, CNNBackbone, LSTMBackbone, MultitaskRegressor, Regressor
-from common.run import METRICS, read_runs
+from common.run import METRICS
 from extras.speed.accelerate import accelerate
 from extras.tuned.networks import KINDS, tuned_backbone
 
-ASKED_STEPS = ("step7_cnn", "step10_multitask")
+ASKED_RUNS = (("step7_cnn/*", "compete/genres_*"), ("step10_multitask/*", "compete/emotions_*"))  # for genres, for axes
 USUAL_SECONDS = 30.0  # of the lab's clips
 QUIETEST = -80.0  # dB, where the course's extractor cuts off
 BATCH_SIZE = 8
+LARGEST, MOST_LAYERS, MOST_STAGES, MOST_AVERAGED = 2**16, 100, 7, 1000  # of the networks that a checkpoint can describe
 
 
 class Trained(NamedTuple):
-    """A network in evaluation and its checkpoint's facts; `tells` is "genre" or "axes", whose names are facts["classes"]."""
+    """A network in evaluation and its checkpoint's facts; `tells` is "genre" or "axes", whose names are
+    facts["classes"].
+    """
 
     path: Path
     model: nn.Module
@@ -34,7 +39,7 @@ class Trained(NamedTuple):
     @property
     def columns(self):
         """The columns of a clip (T, 140) that it reads."""
-        return FEATURES[self.facts["architecture"][1]]
+        return COLUMNS[read_architecture(self.facts["architecture"]).columns]
 
     @property
     def clip_seconds(self):
@@ -42,43 +47,124 @@ class Trained(NamedTuple):
         return (self.facts.get("demo") or {}).get("seconds", USUAL_SECONDS)
 
 
-def build_model(architecture, classes):
-    """(network with fresh weights, "genre" or "axes") from the facts that a step saves of it.
-
-    architecture: ["cnn", "lstm" or one of the tuned KINDS, features, ...the backbone's further arguments, and for emotions "regressor" or
-    "multitask"].
-    Raises LabError where they describe none that reads frames of full length.
+class Architecture(NamedTuple):
+    """What a checkpoint says of its network. kind: "cnn", "lstm" or one of the tuned KINDS; columns: see COLUMNS; beat:
+    on beat-synced frames; options: the backbone's further arguments; head: "genre", "regressor" (one axis) or
+    "multitask".
     """
+
+    kind: str
+    columns: str
+    beat: bool
+    options: list
+    head: str
+
+
+def read_architecture(architecture):
+    """An Architecture from what a step saves of it: [kind, features, True or False for beat-synced, options..., head],
+    the last for axes alone, the third by step 8 alone. LabError where it describes none of the project's networks.
+    """
+    kind, features, *options = architecture
+    head = options.pop() if options and options[-1] in ("regressor", "multitask") else "genre"
+    columns, _, synced = features.partition("-")
+    beat = synced == "beat" or features == "beat"
+    if options and isinstance(options[0], bool) and head == "regressor":
+        beat, options = options[0], options[1:]
+    columns = "mel" if features == "beat" else columns
+    found = shown(json.dumps(architecture, ensure_ascii=False))
+    if kind not in ("cnn", "lstm", *KINDS) or columns not in COLUMNS or synced not in ("", "beat"):
+        raise LabError(f"a network of steps 5 to 10 or of compete.py was expected, but its architecture is {found}")
+    if not are_options(kind, options):
+        raise LabError(f"sizes of a network were expected, but its architecture is {found}")
+    return Architecture(kind, columns, beat, options, head)
+
+
+def are_options(kind, options):
+    """Whether these are further arguments of the backbone of this kind: as many as it has or, from the left, fewer."""
+
+    def is_size(value, most=LARGEST):
+        return type(value) is int and 1 <= value <= most
+
+    checks: dict = {
+        "cnn": (
+            lambda channels: (
+                isinstance(channels, list) and 1 <= len(channels) <= MOST_STAGES and all(map(is_size, channels))
+            ),
+            lambda kernel_size: is_size(kernel_size, 99) and kernel_size % 2 == 1,
+        ),
+        "lstm": (
+            is_size,
+            lambda num_layers: is_size(num_layers, MOST_LAYERS),
+            lambda bidirectional: isinstance(bidirectional, bool),
+            lambda dropout: type(dropout) in (int, float) and 0 <= dropout <= 1,
+        ),
+        **{tuned: (lambda every: is_size(every, MOST_AVERAGED),) for tuned in KINDS},
+    }
+    enough = len(options) <= len(checks[kind]) and (options or kind not in KINDS)
+    return bool(enough) and all(is_right(value) for is_right, value in zip(checks[kind], options, strict=False))
+
+
+def build_model(architecture, classes):
+    """The network with fresh weights that the facts of a checkpoint describe; LabError where they describe none."""
+    kind, columns, _, options, head = read_architecture(architecture)
+    width = COLUMNS[columns].stop - COLUMNS[columns].start
+    kinds: dict = {
+        "cnn": CNNBackbone,
+        "lstm": LSTMBackbone,
+        **{tuned: partial(tuned_backbone, tuned) for tuned in KINDS},
+    }
+    backbone = kinds[kind](width, *options)
+    if backbone.feature_size < 1:
+        found = shown(json.dumps(architecture, ensure_ascii=False))
+        raise LabError(f"stages that leave at least one of {width} rows were expected, but its architecture is {found}")
+    if head == "genre":
+        return Classifier(backbone, len(classes))
+    return Regressor(backbone) if head == "regressor" else MultitaskRegressor(backbone, len(classes))
+
+
+def load_network(path):
+    """(network with a checkpoint's weights, its facts, its Architecture); LabError, naming the file, where it is no
+    trained network.
+    """
+    weights, facts = read_network(path)
     try:
-        kind, features, *options = architecture
-        head = options.pop() if options and options[-1] in ("regressor", "multitask") else "genre"
-        if features not in FEATURES or (options and options[0] is True):
-            raise LabError(f"a network on mel, chroma or fused frames was expected, but this one is on beat-synced ones: {architecture}")
-        options = options[1:] if options and options[0] is False else options  # step 8 says that it is not beat-synced
-        width = FEATURES[features].stop - FEATURES[features].start
-        kinds: dict = {"cnn": CNNBackbone, "lstm": LSTMBackbone, **{tuned: partial(tuned_backbone, tuned) for tuned in KINDS}}
-        backbone = kinds[kind](width, *options)
-        if head == "genre":
-            return Classifier(backbone, len(classes)), "genre"
-        return (Regressor(backbone) if head == "regressor" else MultitaskRegressor(backbone, len(classes))), "axes"
-    except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise LabError(f"a network of steps 5 to 10 was expected, but its architecture is {architecture}") from error
+        architecture = read_architecture(facts["architecture"])
+        if architecture.head == "regressor" and len(facts["classes"]) != 1:
+            raise LabError(f"one axis was expected for one value, but it has {', '.join(facts['classes'])}")
+        if architecture.head != "genre" and not set(facts["classes"]) <= set(AXES):
+            raise LabError(f"axes among {', '.join(AXES)} were expected, but it has {', '.join(facts['classes'])}")
+        with torch.device("meta"):  # where sizes take no memory, until the weights prove them
+            wanted = build_model(facts["architecture"], facts["classes"]).state_dict()
+    except LabError as error:
+        raise LabError(f"{path}: {error}") from error
+    check_fit(path, wanted, weights)
+    model = build_model(facts["architecture"], facts["classes"])
+    load_weights(path, model, weights)
+    return model, facts, architecture
+
+
+def check_outputs(path, outputs):
+    """LabError, naming the checkpoint, where its network gives no numbers."""
+    if not np.isfinite(np.asarray(outputs)).all():
+        raise LabError(f"{path}: a network with finite outputs was expected, its weights make them overflow")
 
 
 def open_trained(path):
-    """A checkpoint of any training step as Trained; LabError, naming it, where it is none or on beat-synced features."""
-    facts = read_checkpoint(path)[1]
-    try:
-        model, tells = build_model(facts.get("architecture"), facts.get("classes"))
-    except LabError as error:
-        raise LabError(f"{path}: {error}") from error
-    load_weights(path, model)
-    return Trained(Path(path), accelerate(model.eval()), facts, tells)
+    """A checkpoint as Trained, to be asked about songs; LabError, naming it, where it is none or on beat-synced
+    features.
+    """
+    model, facts, architecture = load_network(path)
+    if architecture.beat:
+        raise LabError(
+            f"{path}: a network on mel, chroma or fused frames was expected, this one is on beat-synced ones"
+        )
+    return Trained(Path(path), accelerate(model.eval()), facts, "genre" if architecture.head == "genre" else "axes")
 
 
 def find_genre_cnn(given, root, data, seed):
-    """(path of step 7's checkpoint: the given one, else its newest full run on these data below `root`, of this seed if there is one, ""),
-    or (None, the sentence why there is none)."""
+    """(path of step 7's checkpoint: the given one, else its newest full run on these data below `root`, of this seed if
+    there is one, ""), or (None, the sentence why there is none).
+    """
     if not data.genres().is_dir():
         return None, f"{data.path} has no {data.genres().name}, so there is no clip to look at."
     if given:
@@ -87,19 +173,26 @@ def find_genre_cnn(given, root, data, seed):
     runs = [each for each in runs if each["seed"] == seed] or runs
     if not runs:
         return None, f"{root} holds no finished full run of step7_cnn.py on these data: step7_cnn.py has to run first."
-    return max((Path(each["folder"]) for each in runs), key=lambda folder: (folder / METRICS).stat().st_mtime) / "best.pt", ""
+    return max(
+        (Path(each["folder"]) for each in runs), key=lambda folder: (folder / METRICS).stat().st_mtime
+    ) / "best.pt", ""
 
 
 def newest_checkpoints(root):
-    """The checkpoints, several of an ensemble, of the newest finished full runs of steps 7 and 10 under `root`; LabError without any."""
+    """The checkpoints, several of an ensemble, of the newest finished full runs for genres and for axes under `root`;
+    LabError without any.
+    """
     found = []
-    for step in ASKED_STEPS:
-        runs = [path for path in Path(root).glob(f"{step}/*/{METRICS}") if ".old-" not in path.parent.name and mode_of(path) == "full"]
+    for patterns in ASKED_RUNS:
+        runs = [path for pattern in patterns for path in Path(root).glob(f"{pattern}/{METRICS}")]
+        runs = [path for path in runs if ".old-" not in path.parent.name and mode_of(path) == "full"]
         if runs:
             newest = max(runs, key=lambda path: path.stat().st_mtime)
-            found += sorted(newest.parent.glob("best*.pt"))
+            found += sorted(path for path in newest.parent.glob("best*.pt") if "submit" not in path.name)
     if not found:
-        raise LabError(f"--out {root}: a finished run of step7_cnn.py or step10_multitask.py was expected, nothing has been trained yet")
+        raise LabError(
+            f"--out {root}: a finished run of step7_cnn.py or step10_multitask.py was expected, nothing has been trained yet"
+        )
     return found
 
 
@@ -111,13 +204,17 @@ def mode_of(path):
 
 
 def window_starts(n_frames, length):
-    """Where windows of `length` frames begin, evenly over a song, about half a window apart; one alone where the song is no longer."""
+    """Where windows of `length` frames begin, evenly over a song, about half a window apart; one alone where the song
+    is no longer.
+    """
     steps = max(0, round(2 * (n_frames - length) / length))
     return np.linspace(0, max(0, n_frames - length), steps + 1).round().astype(int).tolist()
 
 
 def window_of(frames, start, length):
-    """One window of a song (T, 140) as the extractor gives a clip: mel in dB below the window's own maximum, 80 at most."""
+    """One window of a song (T, 140) as the extractor gives a clip: mel in dB below the window's own maximum, 80 at
+    most.
+    """
     window = frames[start : start + length].copy()
     mel = window[:, :N_MELS]
     np.maximum(mel - mel.max(), QUIETEST, out=mel)
@@ -126,13 +223,16 @@ def window_of(frames, start, length):
 
 @torch.inference_mode()
 def ask(trained, frames, starts, length):
-    """What a network says to each window of a song: frames (T, 140) -> (n, C) probabilities of genres, or (n, axes) values."""
+    """What a network says to each window of a song: frames (T, 140) -> (n, C) probabilities of genres, or (n, axes)
+    values.
+    """
     outputs = []
     for begin in range(0, len(starts), BATCH_SIZE):
         windows = [window_of(frames, start, length)[:, trained.columns] for start in starts[begin : begin + BATCH_SIZE]]
         x = torch.from_numpy(np.stack(windows))  # (B, T, F)
         outputs.append(trained.model(x, torch.full((len(x),), x.shape[1])))
     said = torch.cat(outputs).double()
+    check_outputs(trained.path, said)
     return (said.softmax(dim=1) if trained.tells == "genre" else said.reshape(len(starts), -1)).numpy()
 
 

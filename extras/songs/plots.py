@@ -12,10 +12,13 @@ SHOWN_GENRES = 5  # in the middle panel: more lines than that cannot be told apa
 
 
 def song_figure(frames, starts, length, chances, classes, regions, most, title):
-    """Two panels over the whole song, and below them the one window that was looked into, which dashed lines mark above.
+    """Two panels over the whole song, and below them the one window that was looked into, which dashed lines mark
+    above.
 
-    frames (T, 140) dB and chroma; starts: where the windows of `length` frames begin; chances (n, C): probabilities in each window;
-    classes: C names; regions: [Region] of the window that was looked into, in the song's frames; most: the one that matters most.
+    frames (T, 140) dB and chroma; starts: where the windows of `length` frames begin; chances (n, C): probabilities in
+    each window;
+    classes: C names; regions: [Region] of the window that was looked into, in the song's frames; most: the one that
+    matters most.
     """
     figure, axes = new_figure(13, 10, 3, 1, gridspec_kw={"height_ratios": [1, 0.8, 1]})
     top, middle, bottom = axes[:, 0]
@@ -26,7 +29,10 @@ def song_figure(frames, starts, length, chances, classes, regions, most, title):
     draw_drops(figure, bottom, regions, decision)
     for ax, colour in ((top, "white"), (bottom, "black")):
         ax.add_patch(frame_of(most, colour))
-    inside = [(edge - 0.5) * FRAME_SECONDS for edge in (regions[0].frames.start, max(region.frames.stop for region in regions))]
+    inside = [
+        (edge - 0.5) * FRAME_SECONDS
+        for edge in (regions[0].frames.start, max(region.frames.stop for region in regions))
+    ]
     bottom.set_xlim(*inside)
     middle.set(xlim=top.get_xlim(), xlabel="time (s)")
     for (ax, colour), edge in itertools.product(((top, "white"), (middle, "black")), inside if len(starts) > 1 else ()):
@@ -35,7 +41,9 @@ def song_figure(frames, starts, length, chances, classes, regions, most, title):
 
 
 def draw_genres(ax, starts, length, chances, classes):
-    """The likeliest genres' probabilities in each window, at its middle; a window alone as a level line over its length."""
+    """The likeliest genres' probabilities in each window, at its middle; a window alone as a level line over its
+    length.
+    """
     order = chances.mean(axis=0).argsort()[::-1][:SHOWN_GENRES]
     times = (np.array(starts) + (length - 1) / 2) * FRAME_SECONDS
     if len(starts) == 1:
@@ -44,7 +52,9 @@ def draw_genres(ax, starts, length, chances, classes):
         ax.plot(times, chances[:, number], marker="o" if len(starts) > 1 else "", markersize=3, label=classes[number])
     ax.set(ylim=(-0.02, 1.25), yticks=np.linspace(0, 1, 6), ylabel="probability")  # with room for the legend
     seconds = length * FRAME_SECONDS
-    ax.set_title(f"genre over time, in windows of {seconds:.0f} s" if len(starts) > 1 else "genre, in one window", fontsize=10)
+    ax.set_title(
+        f"genre over time, in windows of {seconds:.0f} s" if len(starts) > 1 else "genre, in one window", fontsize=10
+    )
     for text in ax.legend(fontsize=8, loc="upper center", ncols=SHOWN_GENRES).get_texts():
         text.set_parse_math(False)  # a genre may have dollar signs in its name
     ax.grid(alpha=0.3)

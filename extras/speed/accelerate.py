@@ -1,9 +1,9 @@
 """Speed as one statement that can be deleted: `model = accelerate(model, device)`.
 
-The model stays the one that it was: same class, same modules, same state_dict. On a CPU those parts that this file knows get a forward
-of their own, which looks at its modules at every call: where all of them are of the exact types and options known here, it does their work
-in another order (fast_cnn.py, fast_lstm.py); in every other case, also when something is changed later, PyTorch runs the modules as they
-stand. On a GPU nothing is changed.
+The model stays the one that it was: same class, same modules, same state_dict. On a CPU those parts that this file
+knows get a forward of their own, which looks at its modules at every call: where all of them are of the exact types and
+options known here, it does their work in another order (fast_cnn.py, fast_lstm.py); in every other case, also when
+something is changed later, PyTorch runs the modules as they stand. On a GPU nothing is changed.
 """
 
 import torch
@@ -16,7 +16,8 @@ from extras.speed.fast_cnn import conv_pool_eval, conv_pool_stage
 from extras.speed.fast_lstm import bidirectional_summary
 
 STAGE = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.ReLU)
-# What these have where nobody has changed them: an attribute more, such as a forward of one's own, is nothing that is known here.
+# What these have where nobody has changed them: an attribute more, such as a forward of one's own, is nothing that is
+# known here.
 ATTRIBUTES = {
     type(example): (type(example).forward, frozenset(vars(example)))
     for example in (nn.Sequential(), nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1), nn.MaxPool2d(2), nn.ReLU(), nn.LSTM(1, 1))
@@ -25,7 +26,9 @@ HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backwa
 
 
 def accelerate(model, device="cpu"):
-    """The model itself, its CNN stages and bidirectional LSTMs faster on a CPU where they are as common/models.py makes them."""
+    """The model itself, its CNN stages and bidirectional LSTMs faster on a CPU where they are as common/models.py makes
+    them.
+    """
     if torch.device(device).type != "cpu":
         return model
     for module in model.modules():
@@ -84,7 +87,8 @@ def is_known_stage(stage, x):
         and isinstance(norm.momentum, float)
         and None not in (norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.num_batches_tracked)
         and all(pair(size) == (2, 2) for size in (pool.kernel_size, pool.stride))
-        and (pair(pool.padding), pair(pool.dilation), pool.ceil_mode, pool.return_indices) == ((0, 0), (1, 1), False, False)
+        and (pair(pool.padding), pair(pool.dilation), pool.ceil_mode, pool.return_indices)
+        == ((0, 0), (1, 1), False, False)
         and x.dim() == 4
         and len(x) > 0
         and x.shape[1] == conv.in_channels
@@ -93,7 +97,9 @@ def is_known_stage(stage, x):
 
 
 def is_known_lstm(backbone, x, lengths):
-    """Whether the padded form takes the place of the packed one: two directions, a bias, no projection, lengths within 1..T."""
+    """Whether the padded form takes the place of the packed one: two directions, a bias, no projection, lengths within
+    1..T.
+    """
     lstm = backbone.lstm
     return (
         type(lstm) is nn.LSTM
@@ -120,7 +126,9 @@ def is_unchanged(module):
 
 
 def is_plain_call(x, module):
-    """Whether x and the module's tensors are ordinary CPU tensors of one floating type, and nothing watches or changes the call."""
+    """Whether x and the module's tensors are ordinary CPU tensors of one floating type, and nothing watches or changes
+    the call.
+    """
     tensors = [x, *(tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point())]
     return (
         all(type(tensor) in (torch.Tensor, nn.Parameter) and tensor.device.type == "cpu" for tensor in tensors)

@@ -1,14 +1,19 @@
 """The CNN's stage on a CPU: convolution, batch norm, 2x2 max pooling and ReLU as one step, piece by piece.
 
-The function and its gradients are those of Conv2d, BatchNorm2d, MaxPool2d and ReLU one after the other (tests/test_fast_cnn.py holds
-them to it); the order of the work differs, since memory and not arithmetic makes the plain form slow:
+The function and its gradients are those of Conv2d, BatchNorm2d, MaxPool2d and ReLU one after the other
+(tests/test_fast_cnn.py holds them to it); the order of the work differs, since memory and not arithmetic makes the
+plain form slow:
 
-- A clip's convolution (of short clips, that of several) is pooled, and on the way back scattered and differentiated, while the
+- A clip's convolution (of short clips, that of several) is pooled, and on the way back scattered and differentiated,
+while the
   processor's cache still holds it.
-- Pooling comes before the normalisation and touches a quarter of the values afterwards. Where a filter's batch-norm weight is negative
+- Pooling comes before the normalisation and touches a quarter of the values afterwards. Where a filter's batch-norm
+weight is negative
   its sign goes into the filter, so that pooling by the maximum commutes with what follows.
-- The first stage reads one channel: four filters of 4x4 at stride 2 give the four values that a pooling window looks at, by a matrix
-  product on patches; mean and variance of all its outputs follow from the patches' second moments and need no pass over the outputs.
+- The first stage reads one channel: four filters of 4x4 at stride 2 give the four values that a pooling window looks
+at, by a matrix
+  product on patches; mean and variance of all its outputs follow from the patches' second moments and need no pass over
+  the outputs.
 - Threads share out the pieces, not each operation, and so wait for each other once a stage.
 """
 
@@ -18,12 +23,15 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-WINDOWS = 4096  # pooling windows of the first stage that are worked on together: their values under 16 filters are 256 KB
+WINDOWS = (
+    4096  # pooling windows of the first stage that are worked on together: their values under 16 filters are 256 KB
+)
 PIECE = 1_000_000  # outputs of a convolution that are worked on together at least: 4 MB, what a core's cache holds
 
 
 def conv_pool_stage(x, conv, norm):
-    """One stage in training: x (B, C, T, F) -> (B, C', T // 2, F // 2), and batch norm's running statistics moved as nn.BatchNorm2d does.
+    """One stage in training: x (B, C, T, F) -> (B, C', T // 2, F // 2), and batch norm's running statistics moved as
+    nn.BatchNorm2d does.
 
     conv: Conv2d of odd kernel size, padded to keep the size; norm: its BatchNorm2d.
     """
@@ -58,12 +66,15 @@ def one_channel(x, conv):
 
 
 def clips_in_piece(x, channels):
-    """How many clips of x (B, C, T, F) are worked on together: one, or as many short ones as make an operation worth its call."""
+    """How many clips of x (B, C, T, F) are worked on together: one, or as many short ones as make an operation worth
+    its call.
+    """
     return max(1, round(PIECE / (channels * x.shape[2] * x.shape[3])))
 
 
 def over_pieces(function, size, *batches):
-    """[function(`size` clips of each batch)] in the clips' order; pieces shared out over PyTorch's threads, each operation on one thread.
+    """[function(`size` clips of each batch)] in the clips' order; pieces shared out over PyTorch's threads, each
+    operation on one thread.
 
     So no thread waits for another between operations, and the results do not depend on the number of threads.
     batches: tensors (B, ...), or lists that hold something for each piece already.
@@ -137,7 +148,9 @@ def gradient_sums(clips):
 
 
 class Stage(torch.autograd.Function):
-    """Convolution, batch norm in training, pooling and ReLU; returns the output and the batch's mean and variance (biased), float64."""
+    """Convolution, batch norm in training, pooling and ReLU; returns the output and the batch's mean and variance
+    (biased), float64.
+    """
 
     @staticmethod
     def forward(ctx, x, weight, bias, gamma, beta, eps):
@@ -150,7 +163,9 @@ class Stage(torch.autograd.Function):
         size = clips_in_piece(x, len(gamma))
         outputs, smaller, *moments = zip(*over_pieces(one, size, x), strict=True)
         means, variances = (torch.stack(each).double() for each in moments)
-        share = torch.tensor([len(y) for y in outputs], dtype=torch.float64) / len(x)  # the clips have one size, padding included
+        share = torch.tensor([len(y) for y in outputs], dtype=torch.float64) / len(
+            x
+        )  # the clips have one size, padding included
         mean = share @ means
         variance = share @ (variances + (means - mean) ** 2)
         inverse = (variance + eps).rsqrt()
@@ -172,7 +187,9 @@ class Stage(torch.autograd.Function):
         size = clips_in_piece(x, len(gamma))
         gradients, *sums = zip(*over_pieces(relu_and_sums, size, gradient, out, pooled), strict=True)
         dbeta, with_pooled = gradient_sums(list(zip(*sums, strict=True)))
-        scale, constant, slope, dgamma = batch_norm_backward(gamma, mean, inverse, dbeta, with_pooled, len(x) * outputs[0][0, 0].numel())
+        scale, constant, slope, dgamma = batch_norm_backward(
+            gamma, mean, inverse, dbeta, with_pooled, len(x) * outputs[0][0, 0].numel()
+        )
         scale, constant, slope = (per_channel(values, x) for values in (scale, constant, slope))
 
         def through_convolution(clip, y, gradient):
@@ -180,18 +197,29 @@ class Stage(torch.autograd.Function):
             add_unpooled(gradient * scale, y, dy)
             same = [size // 2 for size in signed.shape[2:]]
             wanted = [ctx.needs_input_grad[0], True, False]
-            return torch.ops.aten.convolution_backward(dy, clip, signed, None, [1, 1], same, [1, 1], False, [0, 0], 1, wanted)[:2]
+            return torch.ops.aten.convolution_backward(
+                dy, clip, signed, None, [1, 1], same, [1, 1], False, [0, 0], 1, wanted
+            )[:2]
 
         by_clip, products = zip(*over_pieces(through_convolution, size, x, outputs, gradients), strict=True)
         dweight = torch.stack(products).sum(dim=0) * sign_of(gamma)
         dx = torch.cat(by_clip) if ctx.needs_input_grad[0] else None
-        return dx, dweight, torch.zeros_like(gamma), (dgamma * sign_of(gamma).flatten()).to(x.dtype), dbeta.to(x.dtype), None
+        return (
+            dx,
+            dweight,
+            torch.zeros_like(gamma),
+            (dgamma * sign_of(gamma).flatten()).to(x.dtype),
+            dbeta.to(x.dtype),
+            None,
+        )
 
 
 def batch_norm_backward(gamma, mean, inverse, dbeta, with_pooled, count):
-    """What batch norm's gradient is made of: dy = scale x unpooled gradient + constant + slope x y, all (C,) in float64; and dgamma.
+    """What batch norm's gradient is made of: dy = scale x unpooled gradient + constant + slope x y, all (C,) in
+    float64; and dgamma.
 
-    Ioffe and Szegedy 2015, section 3; only pooled places carry a gradient, so that the sums run over these alone. count: values of y.
+    Ioffe and Szegedy 2015, section 3; only pooled places carry a gradient, so that the sums run over these alone.
+    count: values of y.
     """
     dgamma = (with_pooled - mean * dbeta) * inverse
     scale = gamma.abs().double() * inverse
@@ -200,7 +228,9 @@ def batch_norm_backward(gamma, mean, inverse, dbeta, with_pooled, count):
 
 
 def window_patches(clip):
-    """(B, 1, T, F) -> (B x T // 2 x F // 2, 16): the 4x4 values, zeros around the image, that the outputs of a pooling window see."""
+    """(B, 1, T, F) -> (B x T // 2 x F // 2, 16): the 4x4 values, zeros around the image, that the outputs of a pooling
+    window see.
+    """
     return functional.pad(clip[:, 0], (1, 1, 1, 1)).unfold(1, 4, 2).unfold(2, 4, 2).reshape(-1, 16)
 
 
@@ -297,4 +327,11 @@ class FirstStage(torch.autograd.Function):
         linear = count * ((first + centre)[:, None] * constant + second @ filters.double() * slope)
         dfilters = torch.stack(products).double().sum(dim=0) * scale + linear
         dweight = window_gradient(dfilters) * sign_of(gamma)
-        return None, dweight.to(x.dtype), torch.zeros_like(gamma), (dgamma * sign_of(gamma).flatten()).to(x.dtype), dbeta.to(x.dtype), None
+        return (
+            None,
+            dweight.to(x.dtype),
+            torch.zeros_like(gamma),
+            (dgamma * sign_of(gamma).flatten()).to(x.dtype),
+            dbeta.to(x.dtype),
+            None,
+        )

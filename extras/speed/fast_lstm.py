@@ -1,6 +1,7 @@
 """A bidirectional LSTM on a CPU without packing: one fused call for each direction of each layer.
 
-Packing walks the clips frame by frame; padded, a direction is one call, many times faster. The values are those of the packed form.
+Packing walks the clips frame by frame; padded, a direction is one call, many times faster. The values are those of the
+packed form.
 """
 
 import torch
@@ -8,14 +9,18 @@ from torch import nn
 
 
 def bidirectional_summary(lstm, x, lengths):
-    """LSTMBackbone's summary, x (B, T, F), lengths (B,) -> (B, 2 x rnn_size): the state at the last frame and, backwards, at the first."""
+    """LSTMBackbone's summary, x (B, T, F), lengths (B,) -> (B, 2 x rnn_size): the state at the last frame and,
+    backwards, at the first.
+    """
     states = bidirectional_lstm(lstm, x, lengths)
     last = states[torch.arange(len(states)), lengths - 1, : lstm.hidden_size]
     return torch.cat([last, states[:, 0, lstm.hidden_size :]], dim=1)
 
 
 def reverse_within_length(sequence, lengths):
-    """Each clip backwards within its own length, (B, T, F) -> (B, T, F); what lies behind its end becomes a copy of its first frame."""
+    """Each clip backwards within its own length, (B, T, F) -> (B, T, F); what lies behind its end becomes a copy of its
+    first frame.
+    """
     steps = torch.arange(sequence.shape[1], device=sequence.device)
     backwards = (lengths[:, None] - 1 - steps).clamp(min=0)
     return sequence.gather(1, backwards[:, :, None].expand_as(sequence))
@@ -34,6 +39,8 @@ def bidirectional_lstm(lstm, x, lengths):
 
 
 def single_lstm(x, weights):
-    """One layer in one direction from a zero state: (B, T, F) -> (B, T, rnn_size); weights as nn.LSTM.all_weights lists them."""
+    """One layer in one direction from a zero state: (B, T, F) -> (B, T, rnn_size); weights as nn.LSTM.all_weights lists
+    them.
+    """
     state = x.new_zeros(1, len(x), weights[1].shape[1])
     return torch.lstm(x, (state, state), weights, True, 1, 0.0, False, False, True)[0]

@@ -1,9 +1,11 @@
-"""Several processes training one model: `torchrun --nproc_per_node=2 step7_cnn.py`, one process for each GPU, or on CPUs.
+"""Several processes training one model: `torchrun --nproc_per_node=2 step7_cnn.py`, one process for each GPU, or on
+CPUs.
 
-Every process runs the whole step. Each trains on an equal share of every batch, as PyTorch's DistributedSampler makes shares; gradients,
-losses and batch norm's statistics are averaged, so that all processes have the same network, and each of them evaluates the whole split.
-The first process alone prints and writes; the others write where nobody looks. Two statements in a step, `join_processes(args)` and
-`train_loader, loss_function = share_out(...)`; without torchrun they change nothing.
+Every process runs the whole step. Each trains on an equal share of every batch, as PyTorch's DistributedSampler makes
+shares; gradients, losses and batch norm's statistics are averaged, so that all processes have the same network, and
+each of them evaluates the whole split. The first process alone prints and writes; the others write where nobody looks.
+Two statements in a step, `join_processes(args)` and `train_loader, loss_function = share_out(...)`; without torchrun
+they change nothing.
 """
 
 import atexit
@@ -18,7 +20,9 @@ from torch import distributed
 
 
 def join_processes(args):
-    """Under torchrun, with more than one process: meets the others, takes a GPU of its own, and silences all but the first process."""
+    """Under torchrun, with more than one process: meets the others, takes a GPU of its own, and silences all but the
+    first process.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return
     if args.device == "cuda":
@@ -32,17 +36,19 @@ def join_processes(args):
             shutil.copytree(shown, args.out, dirs_exist_ok=True)
         if getattr(args, "submit", None):
             args.submit = str(Path(args.out) / "submission.txt")
-        args.no_baselines = True
+        args.baselines = False
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, for as long as the process lives
-        os.environ["TQDM_DISABLE"] = "1"  # no bars either; errors are shown
+        os.environ["TQDM_DISABLE"] = "1"
+        sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # so that tqdm draws no bars; errors are shown
     distributed.barrier()  # the first process writes only when the others have read what they go on from
 
 
 def share_out(model, loader, loss_function):
     """(loader, loss function) of this process; both as they were given where it is alone.
 
-    The loader yields this process's share of every batch; the loss that the function returns is the mean over the processes, and so are
-    the model's gradients, by a hook, and at the end of a pass its floating buffers. On GPUs batch norm counts all shares.
+    The loader yields this process's share of every batch; the loss that the function returns is the mean over the
+    processes, and so are the model's gradients, by a hook, and at the end of a pass its floating buffers. On GPUs batch
+    norm counts all shares.
     """
     if not distributed.is_initialized():
         return loader, loss_function
@@ -56,7 +62,9 @@ def share_out(model, loader, loss_function):
 
 
 class SharedLoader:
-    """A DataLoader's batches, of each this process's share; everything else, such as batch_sampler, is the DataLoader's."""
+    """A DataLoader's batches, of each this process's share; everything else, such as batch_sampler, is the
+    DataLoader's.
+    """
 
     def __init__(self, loader, model):
         self.unshared, self.model = loader, model
@@ -87,7 +95,9 @@ class SharedLoss:
 
 
 class SharedMean(torch.autograd.Function):
-    """The mean of a value over the processes; its gradient is this process's own, since the gradients are averaged by themselves."""
+    """The mean of a value over the processes; its gradient is this process's own, since the gradients are averaged by
+    themselves.
+    """
 
     @staticmethod
     def forward(ctx, value):
@@ -99,7 +109,9 @@ class SharedMean(torch.autograd.Function):
 
 
 def share(size, rank, processes):
-    """The indices in a batch of `size` clips that one process takes: equally many each, the first clips twice where they do not fit."""
+    """The indices in a batch of `size` clips that one process takes: equally many each, the first clips twice where
+    they do not fit.
+    """
     rows = torch.arange(-(-size // processes) * processes) % size
     return rows[rank::processes]
 

@@ -1,7 +1,7 @@
 """Clips that stay on a GPU: `loader = resident(loader, device)`, one statement that can be deleted.
 
-The batches are the loader's own, in its own order. They come from a copy of all clips in the GPU's memory, so that none is read, padded
-and carried over anew in every epoch.
+The batches are the loader's own, in its own order. They come from a copy of all clips in the GPU's memory, so that none
+is read, padded and carried over anew in every epoch.
 """
 
 import numpy as np
@@ -14,7 +14,9 @@ RESIDENT_SHARE = 0.5  # of the GPU's free memory that the clips may take; activa
 
 
 def resident(loader, device):
-    """The loader itself on a CPU, and where its dataset is none of ours or does not fit; else one whose clips lie on the device."""
+    """The loader itself on a CPU, and where its dataset is none of ours or does not fit; else one whose clips lie on
+    the device.
+    """
     base, rows = rows_of(loader.dataset)
     if torch.device(device).type == "cpu" or not hasattr(base, "clips") or not fits(base, device):
         return loader
@@ -22,14 +24,18 @@ def resident(loader, device):
 
 
 def fits(base, device):
-    """Whether the clips of a SpectrogramDataset are there already or fit into the device's memory, as far as PyTorch can tell."""
+    """Whether the clips of a SpectrogramDataset are there already or fit into the device's memory, as far as PyTorch
+    can tell.
+    """
     if "resident" in vars(base) or torch.device(device).type != "cuda":
         return True
     return 2 * N_ROWS * int(base.lengths.sum()) < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 class ResidentLoader:
-    """The batches of a DataLoader from a copy of its dataset on the device; everything else, such as batch_sampler, is the DataLoader's."""
+    """The batches of a DataLoader from a copy of its dataset on the device; everything else, such as batch_sampler, is
+    the DataLoader's.
+    """
 
     def __init__(self, loader, base, rows, device):
         if "resident" not in vars(base):
@@ -48,7 +54,9 @@ class ResidentLoader:
 
 
 class ResidentClips:
-    """A SpectrogramDataset's clips one behind the other, (frames, F) float16, with their labels and lengths, on one device."""
+    """A SpectrogramDataset's clips one behind the other, (frames, F) float16, with their labels and lengths, on one
+    device.
+    """
 
     def __init__(self, base, device):
         clips = [base.clips[ident][:length, base.columns] for ident, length in zip(base.ids, base.lengths, strict=True)]
@@ -59,7 +67,9 @@ class ResidentClips:
         self.starts = self.lengths.cumsum(0) - self.lengths
 
     def batch(self, rows):
-        """(x (B, T, F) float32, y (B,), lengths (B,)) of the clips in these rows, zeros behind each clip's end, T the longest of them."""
+        """(x (B, T, F) float32, y (B,), lengths (B,)) of the clips in these rows, zeros behind each clip's end, T the
+        longest of them.
+        """
         steps = torch.arange(int(self.host_lengths[rows].max()), device=self.frames.device)
         rows = torch.as_tensor(rows, device=self.frames.device)
         lengths = self.lengths[rows]

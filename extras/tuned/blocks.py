@@ -1,8 +1,9 @@
 """Block-level features of a mel spectrogram: what its short pieces have in common, as patterns over bands and time.
 
-After K. Seyerlehner, G. Widmer and T. Pohle, "Fusing block-level features for music similarity estimation" (DAFx 2010): overlapping blocks
-of frames are cut from a clip, each gives a pattern, and a percentile over the blocks stands for the clip. The families are theirs; the
-sizes fit the lab's files: bands in fours, blocks of at most 6 s, of a block's sorted columns every third or so.
+After K. Seyerlehner, G. Widmer and T. Pohle, "Fusing block-level features for music similarity estimation" (DAFx 2010):
+overlapping blocks of frames are cut from a clip, each gives a pattern, and a percentile over the blocks stands for the
+clip. The families are theirs; the sizes fit the lab's files: bands in fours, blocks of at most 6 s, of a block's sorted
+columns every third or so.
 """
 
 from itertools import pairwise
@@ -13,7 +14,9 @@ from common.features import HOP_LENGTH, SAMPLE_RATE
 
 BANDS = 32
 CONTRAST_BANDS = 16
-RATES = np.geomspace(0.47, 20, 14)  # Hz, edges of the bins that count how fast a band's level moves: from bars to roughness
+RATES = np.geomspace(
+    0.47, 20, 14
+)  # Hz, edges of the bins that count how fast a band's level moves: from bars to roughness
 
 
 def block_features(mel):

@@ -1,4 +1,6 @@
-"""The tuned recipe's networks: standardised input, fewer frames, and statistics over the whole clip in place of one last state."""
+"""The tuned recipe's networks: standardised input, fewer frames, and statistics over the whole clip in place of one
+last state.
+"""
 
 import torch
 from torch import nn
@@ -8,11 +10,13 @@ from extras.speed.fast_lstm import bidirectional_lstm
 
 
 class FrontEnd(nn.Module):
-    """Rows brought to mean 0 and deviation 1, and frames averaged in groups: (B, T, F), lengths (B,) -> (B, T // every, F), lengths.
+    """Rows brought to mean 0 and deviation 1, and frames averaged in groups: (B, T, F), lengths (B,) -> (B, T // every,
+    F), lengths.
 
-    mean, deviation: (F,) of the training clips' frames; every: frames in a group; centred: share of each clip's own mean over time that is
-    taken from its rows. A fixed filter, such as an album's mastering, adds a constant to a row in dB: with 1 the network cannot hear it
-    (S. Furui, "Cepstral analysis technique for automatic speaker verification", 1981). Frames at or beyond a clip's length become 0, the
+    mean, deviation: (F,) of the training clips' frames; every: frames in a group; centred: share of each clip's own
+    mean over time that is taken from its rows. A fixed filter, such as an album's mastering, adds a constant to a row
+    in dB: with 1 the network cannot hear it (S. Furui, "Cepstral analysis technique for automatic speaker
+    verification", 1981). Frames at or beyond a clip's length become 0, the
     mean: padding is neither loud nor silent. A clip shorter than a group counts as one.
     """
 
@@ -27,14 +31,18 @@ class FrontEnd(nn.Module):
         frames = max(1, x.shape[1] // self.every) * self.every
         x = nn.functional.pad((x - self.mean) / self.deviation, (0, 0, 0, max(0, frames - x.shape[1])))[:, :frames]
         groups = (lengths // self.every).clamp(min=1)  # whole ones: the frames behind them are left out
-        real = (torch.arange(frames, device=x.device) < torch.minimum(lengths, groups * self.every)[:, None])[:, :, None]
+        real = (torch.arange(frames, device=x.device) < torch.minimum(lengths, groups * self.every)[:, None])[
+            :, :, None
+        ]
         own = (x * real).sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True)
         x = (x - self.centred * own) * real
         return x.unflatten(1, (-1, self.every)).mean(dim=2), groups  # (B, T, F) -> (B, T / every, F)
 
 
 def over_time(x, lengths):
-    """Mean and deviation over each clip's real frames: x (B, C, T, F), zeros behind a clip's end, lengths (B,) -> (B, 2 C F)."""
+    """Mean and deviation over each clip's real frames: x (B, C, T, F), zeros behind a clip's end, lengths (B,) -> (B, 2
+    C F).
+    """
     real = (torch.arange(x.shape[2], device=x.device) < lengths[:, None])[:, None, :, None]
     count = lengths[:, None, None].to(x.dtype)
     mean = x.sum(dim=2) / count
@@ -43,7 +51,8 @@ def over_time(x, lengths):
 
 
 class TunedCNN(nn.Module):
-    """The write-up's four stages on standardised rows; its classifier meets the same means over time, some of them hidden in training.
+    """The write-up's four stages on standardised rows; its classifier meets the same means over time, some of them
+    hidden in training.
 
     x (B, T, n_mels) dB, lengths (B,) -> (B, feature_size). More padding changes no result in evaluation.
     """
@@ -59,11 +68,12 @@ class TunedCNN(nn.Module):
 
 
 class TunedLSTM(nn.Module):
-    """Stages as the CNN's, and an LSTM in both directions over what they leave of the frames, read by mean and deviation of its states.
+    """Stages as the CNN's, and an LSTM in both directions over what they leave of the frames, read by mean and
+    deviation of its states.
 
-    The stages find what sounds, the LSTM in which order (K. Choi et al., "Convolutional recurrent neural networks for music
-    classification", 2017). As many of the four stages as the rows allow: chroma has twelve.
-    x (B, T, width), lengths (B,) -> (B, feature_size). More padding changes no result in evaluation.
+    The stages find what sounds, the LSTM in which order (K. Choi et al., "Convolutional recurrent neural networks for
+    music classification", 2017). As many of the four stages as the rows allow: chroma has twelve. x (B, T, width),
+    lengths (B,) -> (B, feature_size). More padding changes no result in evaluation.
     """
 
     def __init__(self, front_end, width, dropout, rnn_size=64):
@@ -85,7 +95,8 @@ KINDS = ("tuned-cnn", "tuned-lstm")
 
 
 def tuned_backbone(kind, width, every, mean=None, deviation=None, centred=0.0, dropout=0.0):
-    """The network of this kind, one of KINDS, on `width` features; every, mean, deviation and centred as FrontEnd has them.
+    """The network of this kind, one of KINDS, on `width` features; every, mean, deviation and centred as FrontEnd has
+    them.
 
     Without mean and deviation they are 0 and 1 until a checkpoint's take their place, and that of centred.
     """

@@ -276,8 +276,8 @@ FAULTS = [
     Fault(
         "inside",
         "learning rate does not fall",
-        "step7a_look_inside.py:train_digits",
-        "LEARNING_RATE * (1 - epoch / args.digit_epochs)",
+        "train_digits",
+        "LEARNING_RATE * (1 - epoch / epochs)",
         "LEARNING_RATE",
         "test_numbers_inside.py",
     ),

@@ -1,6 +1,6 @@
-"""Every bundle alone in an empty folder beside its step, on the tiny data: the same RESULT lines.
+"""Every single file alone in an empty folder beside its step, on the tiny data: the same RESULT lines.
 
-The steps run without accelerate, as the bundles do: the fast stages round otherwise, which training amplifies.
+The steps run without accelerate, as the single files do: the fast stages round otherwise, which training amplifies.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from common.locations import REPOSITORY
-from extras.single_file.bundle import STEPS, bundle, project_modules
+from extras.single_file.bundle import STEPS, single_step
 
 PLAINLY = """
 import importlib, sys
@@ -30,11 +30,11 @@ def results(command, folder, **environment):
 
 @pytest.mark.parametrize("name", STEPS)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_a_bundle_alone_gives_the_steps_result(tiny_data, tmp_path, name, seed):
+def test_a_single_file_alone_gives_the_steps_result(tiny_data, tmp_path, name, seed):
     flags = ["--data", tiny_data, "--seed", seed] + ["--epochs", 3, "--batch-size", 8] * (name != "step1_visualize")
     path = tmp_path / "empty" / "single.py"
     path.parent.mkdir()
-    path.write_text(bundle(REPOSITORY / f"{name}.py", path.name, project_modules()), encoding="utf-8")
+    path.write_text(single_step(name, path.name), encoding="utf-8")
     places = ["--cache", tmp_path / "cache", *["--no-baselines"] * (name != "step1_visualize")]
     expected = results(["-c", PLAINLY, name, *flags, *places], tmp_path / "step", PYTHONPATH=str(REPOSITORY))
     assert results([path, *flags], path.parent) == expected and expected

@@ -1,4 +1,6 @@
-"""notebooks/lab.ipynb from the first cell to the last, without a browser, on a fifth of the demo music and for two epochs a network."""
+"""notebooks/lab.ipynb from the first cell to the last, without a browser, on a fifth of the demo music and for two
+epochs a network.
+"""
 
 import json
 import re
@@ -27,7 +29,15 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     text = "".join(output.get("text", "") for output in outputs if output.output_type == "stream")
     results = [line.split()[1] for line in text.splitlines() if line.startswith("RESULT ")]
-    steps = ["step0_data", "step1_visualize", "step5_lstm", "step7_cnn", "step7a_look_inside", "step8_regression", "step9_transfer"]
+    steps = [
+        "step0_data",
+        "step1_visualize",
+        "step5_lstm",
+        "step7_cnn",
+        "step7a_look_inside",
+        "step8_regression",
+        "step9_transfer",
+    ]
     assert list(dict.fromkeys(results)) == [*steps, "step10_multitask", "build_report"]
     figures = [output for output in outputs if output.output_type == "display_data" and "image/png" in output.data]
     assert len(figures) >= 30 and re.search(r"steps=(\d+) of=\1\b", text)

@@ -1,0 +1,324 @@
+"""What the figures say: each step's questions answered yes, no or cannot tell, from the predictions that its runs leave
+behind.
+
+Two models are compared on the same test clips. The 95 % interval of their difference comes from drawing these clips
+anew, with several seeds the seeds too; an interval that holds 0 answers nothing.
+"""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from common.dataset import clip_ids
+from common.errors import LabError, reason
+from common.files import METRICS, write_atomically
+from common.labels import AXES
+from common.metrics import print_mean_correlation, rank_correlation
+from common.writeup import STEP5_LSTM
+
+IN_SINGLE_FILE = False  # left out of the single file of a step: it has no other runs beside it
+
+
+def share_right(true, predicted):
+    """Accuracy of names or numbers (..., n) and (..., n)."""
+    return (true == predicted).mean(axis=-1)
+
+
+ROUNDS = 1000  # of a bootstrap: enough for the second decimal of an interval
+
+
+def bootstrap(sides, score):
+    """How far a mean over seeds moves when clips and seeds are drawn anew with replacement: (up to ROUNDS,) means.
+
+    sides: each seed's clips by id; a round draws a clip equally often for every seed that has it, since it is the same
+    song. score(k, rows): those of seed k on rows (m, n) of its side, (m,) for m rounds at once; NaN, or a side without
+    a clip, leaves a round out. With one seed the means say nothing on seeds; two or three that differ more than clips
+    do make their spread too small.
+    """
+    rng, names = np.random.default_rng(0), sorted(set().union(*sides))
+    number = {name: place for place, name in enumerate(names)}
+    places = [np.array([number[name] for name in side]) for side in sides]
+    by_form: dict = {}  # {(seed, how many of its clips were drawn): [(round, place in it, rows)]}
+    for each in range(ROUNDS):
+        times = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
+        for place, k in enumerate(rng.integers(0, len(sides), len(sides))):
+            rows = np.repeat(np.arange(len(places[k])), times[places[k]])
+            by_form.setdefault((k, len(rows)), []).append((each, place, rows))
+    scores = np.full((ROUNDS, len(sides)), np.nan)
+    for (k, count), drawn in by_form.items():
+        if count:
+            found = score(k, np.stack([rows for *_, rows in drawn]))
+            scores[[each for each, *_ in drawn], [place for _, place, _ in drawn]] = found
+    means = scores.mean(axis=1)
+    return means[~np.isnan(means)]
+
+
+def interval(draws):
+    """The 95 % interval (low, high) of what bootstrap returned; (None, None) where that is nothing."""
+    return tuple(np.percentile(draws, [2.5, 97.5]).tolist()) if len(draws) else (None, None)
+
+
+def score_interval(true, predicted, score):
+    """The 95 % interval of score(true, predicted), (n,) and (n,), when the clips are drawn anew."""
+    return interval(bootstrap([range(len(true))], lambda _, rows: score(true[rows], predicted[rows])))
+
+
+def print_interval(name, true, predicted, score):
+    """Prints and returns the 95 % interval [low, high] of a score; [None, None], unsaid, where it is undefined."""
+    low, high = score_interval(true, predicted, score)
+    if low is not None:
+        print(f"           95 % interval of the {name}, the test clips drawn anew: {low:.3f} to {high:.3f}")
+    return [low, high]
+
+
+def save_genre_predictions(run, classes, evaluations, suffix=""):
+    """predictions<suffix>.csv in a run's folder: id, side, true and predicted class and the probability of every class,
+    a row a clip.
+
+    evaluations: [(side, its dataset, Evaluation of logits)].
+    """
+    rows = []
+    for side, dataset, evaluation in evaluations:
+        probabilities = evaluation.outputs.double().softmax(dim=1)
+        for ident, true, row in zip(
+            clip_ids(dataset), evaluation.targets.tolist(), probabilities.tolist(), strict=True
+        ):
+            named = {f"p({name})": f"{value:.9g}" for name, value in zip(classes, row, strict=True)}
+            rows.append(
+                {"id": ident, "side": side, "true": classes[true], "predicted": classes[row.index(max(row))], **named}
+            )
+    save_predictions(run, rows, suffix)
+
+
+def save_axis_predictions(run, axes, test_set, true, predicted, suffix=""):
+    """predictions<suffix>.csv in a run's folder: id, side, axis, true and predicted value from (n, axes) each, a row a
+    clip and axis.
+    """
+    rows = [
+        {"id": ident, "side": "test", "axis": axis, "true": f"{right[number]:.6g}", "predicted": f"{said[number]:.9g}"}
+        for ident, right, said in zip(clip_ids(test_set), true.tolist(), predicted.tolist(), strict=True)
+        for number, axis in enumerate(axes)
+    ]
+    save_predictions(run, rows, suffix)
+
+
+def save_predictions(run, rows, suffix):
+    """predictions<suffix>.csv from [{column: value}], every row with the same columns."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(run.folder / f"predictions{suffix}.csv", text.getvalue())
+
+
+class Difference(NamedTuple):
+    """Score of the first model minus that of the second, mean over the seeds, with its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def answer(self):
+        return "yes" if self.low > 0 else "no" if self.high < 0 else "cannot tell"
+
+    def __str__(self):
+        return f"{self.mean:+.3f} (95 % interval {self.low:+.3f} to {self.high:+.3f})"
+
+
+def read_runs(root, step, data, **facts):
+    """The metrics of the finished runs of a step that were made on the same data and agree in the facts given."""
+    found = []
+    for path in sorted(Path(root).glob(f"{step}/*/{METRICS}")):
+        if ".old-" in path.parent.name:
+            continue
+        try:
+            run = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise LabError(f"{path}: the metrics of a finished run were expected ({reason(error)})") from error
+        if not isinstance(run, dict):
+            raise LabError(f"{path}: the metrics of a finished run were expected, a JSON object")
+        tuned = (
+            run.get("recipe", "writeup") != "writeup"
+        )  # by an earlier version, which had the tuned recipe in the steps
+        if not tuned and all(run.get(name) == value for name, value in {"data": data.fingerprint, **facts}.items()):
+            found.append({**run, "folder": str(path.parent)})
+    return found
+
+
+def seed_runs(root, data, seeds, step, mode="full", **facts):
+    """{seed: metrics of the finished run} of a step on these data below ROOT, for these seeds."""
+    return {run["seed"]: run for run in read_runs(root, step, data, mode=mode, **facts) if run["seed"] in seeds}
+
+
+def test_predictions(run, axis=None):
+    """{clip id: (true, predicted)} of a run's test side: class names, or numbers where an axis is named."""
+    with open(Path(run["folder"]) / "predictions.csv", encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["side"] == "test" and row.get("axis") == axis]
+    kind = float if axis else str
+    return {row["id"]: (kind(row["true"]), kind(row["predicted"])) for row in rows}
+
+
+def difference(first, second, axis=None):
+    """The Difference of two models, each {seed: run}, in accuracy or in the rank correlation of an axis; None where
+    nothing is shared.
+    """
+    return mean_difference([(first, second, axis)])
+
+
+def mean_difference(pairs):
+    """The mean of several Differences of one step on the same clips: pairs [(first, second, axis)], each as difference
+    takes them.
+    """
+    sides, found = [], []
+    for seed in sorted(set.intersection(*(first.keys() & second.keys() for first, second, _ in pairs))):
+        columns = []
+        for first, second, axis in pairs:
+            one, other = test_predictions(first[seed], axis), test_predictions(second[seed], axis)
+            if one.keys() != other.keys():
+                return None
+            true, mine = map(np.array, zip(*one.values(), strict=True))
+            theirs = np.array([other[ident][1] for ident in one])
+            columns.append((rank_correlation if axis else share_right, true, mine, theirs))
+        sides.append(list(one))
+        found.append(columns)
+
+    def gap(k, rows=slice(None)):
+        gaps = [
+            score(true[rows], mine[rows]) - score(true[rows], theirs[rows]) for score, true, mine, theirs in found[k]
+        ]
+        return np.mean(gaps, axis=0)
+
+    mean = np.mean([gap(k) for k in range(len(found))]) if found else np.nan
+    return None if np.isnan(mean) else Difference(float(mean), *interval(bootstrap(sides, gap)))
+
+
+def print_answer(question, found, unit):
+    print(
+        f"finding    : {question} {f'{found.answer}, {unit} {found}' if found else 'cannot tell, there is nothing to compare with'}"
+    )
+
+
+def mean_score(runs, key):
+    values = [run["result"][key] for run in runs.values()]
+    return None if None in values else float(np.mean(values))
+
+
+def compare_step5(root, data, seeds, loss):
+    """Steps 5 and 6: which LSTM is best, does beat-synchronisation help, does fused beat its parts? And the write-up's
+    numbers beside.
+    """
+    names = ("mel", "beat", "chroma", "fused", "chroma-beat", "fused-beat")
+    runs = {name: seed_runs(root, data, seeds, "step5_lstm", features=name, loss=loss) for name in names}
+    complete = {name: found for name, found in runs.items() if found.keys() == set(seeds)}
+    print("\nfeatures       accuracy  macro F1 | write-up: accuracy  macro F1")
+    for features, by_seed in complete.items():
+        theirs = STEP5_LSTM.get(features)
+        beside = f"{theirs['test_acc']:18.2f} {theirs['test_f1_macro']:9.2f}" if theirs else f"{'-':>18} {'-':>9}"
+        ours = [mean_score(by_seed, key) for key in ("test_acc", "test_f1_macro")]
+        print(f"{features:14} {ours[0]:8.4f} {ours[1]:9.4f} |{beside}")
+    order = sorted(complete, key=lambda name: mean_score(runs[name], "test_acc"), reverse=True)
+    if len(order) > 1:
+        found = difference(runs[order[0]], runs[order[1]])
+        print_answer(f"is the LSTM on {order[0]} better than the next, on {order[1]}?", found, "accuracy")
+    for first, second, question in (
+        ("beat", "mel", "does beat-synchronisation help?"),
+        ("fused", "mel", "does fused beat mel alone?"),
+        ("fused", "chroma", "does fused beat chroma alone?"),
+    ):
+        if runs[first] and runs[second]:
+            print_answer(question, difference(runs[first], runs[second]), "accuracy")
+    compare_losses(root, data, seeds, names)
+
+
+def compare_losses(root, data, seeds, names):
+    """What the choice of loss changed, for each of these features with runs of both losses and the same seeds."""
+    for name in names:
+        losses = ("cross-entropy", "squared-error")
+        by_loss = {loss: seed_runs(root, data, seeds, "step5_lstm", features=name, loss=loss) for loss in losses}
+        shared = set.intersection(*map(set, by_loss.values()))
+        if not shared:
+            continue
+        found = difference(by_loss["cross-entropy"], by_loss["squared-error"])
+        print_answer(
+            f"does the cross entropy make a better LSTM on {name} than the squared error of the softmax?",
+            found,
+            "accuracy",
+        )
+        for loss, runs in by_loss.items():
+            keys = ("accuracy", "test_cross_entropy", "test_squared_error")
+            right, entropy, error = (np.mean([runs[seed]["metrics"][key] for seed in shared]) for key in keys)
+            means = f"accuracy {right:.4f}, cross entropy {entropy:.4f}, squared error of the softmax {error:.4f}"
+            print(f"             by {loss}: test {means} ({len(shared)} seed{'s' * (len(shared) > 1)})")
+
+
+def compare_step7(root, data, seeds):
+    """Step 7d: is the CNN better than the LSTMs? Against the best of them, and against 5a's on the same features."""
+    cnn = seed_runs(root, data, seeds, "step7_cnn")
+    by_variant = {}
+    for run in read_runs(root, "step5_lstm", data, mode="full"):
+        if run["seed"] in cnn:
+            by_variant.setdefault((run["features"], run["loss"]), {})[run["seed"]] = run
+    if not by_variant:
+        print(f"\n{root} holds no run of step5_lstm.py on these data to compare with")
+        return
+    best = max(
+        by_variant, key=lambda key: np.mean([run["metrics"]["val_accuracy"] for run in by_variant[key].values()])
+    )
+    print()
+    found = difference(cnn, by_variant[best])
+    print_answer(f"does the CNN beat the LSTM that validates best, on {best[0]} by {best[1]}?", found, "accuracy")
+    same = by_variant.get(("mel", "cross-entropy"))
+    if same and best != ("mel", "cross-entropy"):
+        print_answer("does the CNN beat the LSTM on mel, as in step 7d?", difference(cnn, same), "accuracy")
+
+
+def compare_step8(root, data, seeds):
+    """Step 8: each network's mean over the axes; 8e: does the CNN beat the LSTM, on each of them?"""
+    for name in ("lstm", "cnn"):
+        by_axis = [seed_runs(root, data, seeds, "step8_regression", model=name, axis=axis) for axis in AXES]
+        for seed in sorted(set.intersection(*map(set, by_axis))):
+            print_mean_correlation(
+                (runs[seed]["result"]["spearman"] for runs in by_axis), f", {name.upper()}, seed {seed}"
+            )
+    for axis in AXES:
+        cnn, lstm = (
+            seed_runs(root, data, seeds, "step8_regression", model=name, axis=axis) for name in ("cnn", "lstm")
+        )
+        if cnn and lstm:
+            print_answer(f"does the CNN beat the LSTM in {axis}?", difference(cnn, lstm, axis), "rank correlation")
+
+
+def compare_step9(root, data, seeds, axes, freeze):
+    """Step 9e: what did transfer change, against the same training from scratch and against step 8's CNN?"""
+    pairs = []
+    for axis in axes:
+        facts = {"axis": axis, "freeze": freeze}
+        transfer, scratch = (
+            seed_runs(root, data, seeds, "step9_transfer", start=start, **facts) for start in ("transfer", "scratch")
+        )
+        frozen = "does a frozen transferred backbone beat a frozen random one"
+        question = frozen if freeze else "does transfer beat training from scratch"
+        print_answer(f"{question} in {axis}?", difference(transfer, scratch, axis), "rank correlation")
+        pairs.append((transfer, scratch, axis))
+        alone = seed_runs(root, data, seeds, "step8_regression", model="cnn", axis=axis)
+        print_answer(
+            f"does transfer beat step 8's CNN in {axis}?", difference(transfer, alone, axis), "rank correlation"
+        )
+    if len(pairs) > 1:
+        print_answer(f"{question}, in the mean of these axes?", mean_difference(pairs), "rank correlation")
+
+
+def compare_step10(root, data, seeds, weights, ensemble):
+    """Step 10c: what did one model for three axes change against step 8's CNN for each?"""
+    multitask = seed_runs(root, data, seeds, "step10_multitask", weights=weights, ensemble=ensemble)
+    ours = f"the mean of {ensemble} multitask CNNs" if ensemble > 1 else "the multitask CNN"
+    for axis in AXES:
+        alone = seed_runs(root, data, seeds, "step8_regression", model="cnn", axis=axis)
+        print_answer(
+            f"does {ours} beat step 8's CNN in {axis}?", difference(multitask, alone, axis), "rank correlation"
+        )

@@ -1,0 +1,150 @@
+"""How far does it go when the score counts? The tuned recipe, for genres or for valence, energy and danceability.
+
+    python compete.py genres --data DIR --seed 1
+    python compete.py genres --network lstm
+    python compete.py emotions --data DIR --submit solution.txt
+
+Two networks on all clips that the test does not need, averaged, and together with kernel ridge and extra trees on
+statistics of the clips; extras/tuned/train.py has its numbers, benchmarks/ACCURACY.md what each of them bought. Two
+RESULT blocks: the networks alone, then all. Writes runs/compete/<variant>/: log, figures, predictions of both, metrics
+and the networks' checkpoints. Minutes: see README.
+"""
+
+import torch
+from torch import nn
+
+from common.cli import reading_options, run_script, start_run, step_parser
+from common.dataset import SpectrogramDataset, clip_ids, clip_labels, emotion_slices, genre_sides, make_loader, without
+from common.labels import AXES
+from common.locations import find_data
+from common.report import describe, print_results, report_axes, report_genres
+from common.submission import write_submission
+from common.training import evaluate
+from extras.demo.folder import demo_folder
+from extras.tuned.kernel_and_trees import machine_probabilities, machine_values, song_statistics
+from extras.tuned.train import RECIPE, emotion_loss, emotion_network, genre_network, train_networks
+
+STEP = "compete"
+
+
+def main(argv=None):
+    parser = step_parser(__doc__, epochs=RECIPE["epochs"], lr=RECIPE["lr"], overfit=False, submit=True)
+    parser.add_argument("task", choices=("genres", "emotions"))
+    parser.add_argument(
+        "--network",
+        choices=("cnn", "lstm"),
+        default="cnn",
+        help="for genres; an LSTM has networks alone (default: cnn)",
+    )
+    parser.add_argument(
+        "--members", choices=("all", "networks"), default="all", help="whose mean --submit writes (default: all)"
+    )
+    args = parser.parse_args(argv)
+    if args.task == "genres" and args.submit:
+        parser.error("--submit is for emotions: python compete.py emotions was expected")
+    if args.task == "emotions" and args.network == "lstm":
+        parser.error("--network lstm is for genres: python compete.py genres was expected")
+    data = find_data(args.data, demo=demo_folder)
+    task = genres if args.task == "genres" else emotions
+    rows_by_seed = [task(args, data, seed) for seed in args.seeds]
+    return print_results(STEP, data, args.mode, args.seeds, rows_by_seed)
+
+
+def genres(args, data, seed):
+    name = args.network.upper()
+    with start_run(
+        args, STEP, f"Tuned {name}s on mel spectrograms for genres", data, seed, "genres", args.network
+    ) as run:
+        # Data: nothing is picked, so no clip has to validate
+        train_set, test_set = genre_sides(data.genres(), data.class_mapping, "mel", **reading_options(args))
+        splits, classes = (train_set, None, test_set), train_set.label_transformer.classes_
+
+        # Networks: the mean of their probabilities
+        run.facts["architecture"], build = genre_network(train_set, f"tuned-{args.network}", len(classes))
+        describe(run, build(), splits, classes, "cross-entropy")
+        loss_function = nn.CrossEntropyLoss(label_smoothing=RECIPE["label_smoothing"])
+        models, history = train_networks(
+            run, build, train_set, loss_function, seed, args.epochs, args.batch_size, args.lr, args.device
+        )
+        tests = [
+            evaluate(model, make_loader(test_set, args.batch_size), loss_function, args.device) for model in models
+        ]
+        networks = tests[0]._replace(
+            outputs=torch.stack([test.outputs.softmax(dim=1) for test in tests]).mean(dim=0).log()
+        )
+        title = f"tuned {name}, {len(models)} networks"
+        metrics = {
+            "networks": report_genres(run, title, splits, networks, baselines=args.baselines, suffix="_networks")
+        }
+
+        # All: with the kernel ridge's and trees' probabilities, by the geometric mean, so that who is sure of a "no" is
+        # heard
+        if args.network == "cnn" and args.mode == "full":
+            statistics = song_statistics(train_set, remastered=True), clip_labels(train_set), song_statistics(test_set)
+            machine = torch.from_numpy(machine_probabilities(*statistics)).log().float()
+            together = networks._replace(outputs=networks.outputs.lerp(machine, RECIPE["machine"]).log_softmax(dim=1))
+            metrics["all"] = report_genres(run, "networks, kernel ridge and extra trees", splits, together)
+        rows = [
+            {"task": "genres", "members": members, "test_acc": each["accuracy"], "test_f1_macro": each["macro"]["f1"]}
+            for members, each in metrics.items()
+        ]
+        run.finish(rows[-1], {"members": metrics}, history)
+        return rows if args.network == "cnn" else [{"network": args.network, **row} for row in rows]
+
+
+def emotions(args, data, seed):
+    with start_run(args, STEP, "Tuned CNNs on mel spectrograms for three axes", data, seed, "emotions") as run:
+        # Data: the test slice of steps 8 to 10; the other two train
+        labelled = SpectrogramDataset(data.emotions(), features="mel", axis=AXES, **reading_options(args))
+        test_set = emotion_slices(labelled, args.batch_size, seed=seed)[2].dataset
+        train_set = without(labelled, clip_ids(test_set))
+        describe(run, emotion_network(train_set)[1](), (train_set, None, test_set), AXES)
+        values, tests, history = emotion_values(args, run, train_set, test_set, seed)
+        metrics = {}
+        for members, outputs in values.items():
+            print(f"\nmembers={members}")
+            splits, test = (train_set, None, test_set), tests[0]._replace(outputs=outputs)
+            baselines, suffix = (args.baselines, "_networks") if members == "networks" else (False, "")
+            metrics[members] = report_axes(run, f"tuned, {members}", splits, test, baselines=baselines, suffix=suffix)
+        found = {
+            members: {axis: {"spearman": each[axis]["spearman"]} for axis in AXES} for members, each in metrics.items()
+        }
+        run.finish(found[members], {"members": metrics}, history)
+
+        # What is submitted comes from networks, kernel ridge and trees of their own, fitted on the test slice too
+        if args.submit:
+            hidden = SpectrogramDataset(
+                data.emotions(), None, False, labelled.max_length, "mel", axis=AXES, **reading_options(args)
+            )
+            submitted = emotion_values(args, run, labelled, hidden, seed, "submit")[0][args.members].tolist()
+            write_submission(args.submit, hidden.ids, submitted, args.submit_header, args.submit_suffix)
+            print(f"submission : {args.submit}, {len(submitted)} clips of the unlabelled test side")
+        return [
+            {"task": "emotions", "members": members, "axis": axis, **score}
+            for members, scores in found.items()
+            for axis, score in scores.items()
+        ]
+
+
+def emotion_values(args, run, train_set, test_set, seed, name=""):
+    """({"networks" and, in a full run, "all": values (n, axes) of test_set}, the networks' Evaluations of it, a history
+    of training).
+    """
+    run.facts["architecture"], build = emotion_network(train_set)
+    run.facts["seen"] = clip_ids(train_set)
+    loss_function = emotion_loss(train_set)
+    models, history = train_networks(
+        run, build, train_set, loss_function, seed, args.epochs, args.batch_size, args.lr, args.device, name=name
+    )
+    tests = [evaluate(model, make_loader(test_set, args.batch_size), loss_function, args.device) for model in models]
+    values = {"networks": torch.stack([test.outputs for test in tests]).mean(dim=0)}
+    if args.mode == "full":
+        machine = machine_values(
+            song_statistics(train_set, remastered=True), clip_labels(train_set), song_statistics(test_set)
+        )
+        values["all"] = values["networks"].lerp(torch.from_numpy(machine).float(), RECIPE["machine"])
+    return values, tests, history
+
+
+if __name__ == "__main__":
+    run_script(main)
