@@ -8,6 +8,7 @@ import sys
 import textwrap
 
 import pytest
+from runs import REPOSITORY
 from warm import warm_script
 
 from common.errors import LabError
@@ -268,3 +269,11 @@ def test_bad_flags_are_refused_as_by_the_step(singles, tmp_path, flags):
         warm_script(script, *flags, root=tmp_path, cwd=tmp_path, expect=None) for script in ("step7_cnn.py", file)
     )
     assert single.err == done.err and single.err.startswith("error: ") and len(single.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("module", ["common.bundle", "extras.single_file.bundle"])
+def test_the_commands_of_earlier_versions_say_what_takes_their_place(module):
+    command = [sys.executable, "-m", module, "step7_cnn.py", "-o", "x.py"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: python -m extras.single_file STEP -o FILE")

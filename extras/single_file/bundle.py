@@ -374,3 +374,7 @@ def import_key(name):
 
 def is_standard(module):
     return re.split(r"[. ]", module)[0] in sys.stdlib_module_names
+
+
+if __name__ == "__main__":  # as in earlier versions
+    sys.exit("error: python -m extras.single_file STEP -o FILE takes the place of this command")
