@@ -3,7 +3,10 @@ hooks fire.
 """
 
 import copy
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +17,8 @@ from common.models import Classifier, CNNBackbone, LSTMBackbone, Regressor
 from extras.speed import accelerate as speed
 from extras.speed.accelerate import accelerate
 
+REPOSITORY = Path(__file__).resolve().parent.parent
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 CHANNELS = (4, 6)
 LENGTHS = torch.tensor([26, 17, 9])
 
@@ -358,3 +363,18 @@ def test_lengths_that_do_not_fit_are_pytorchs_error():
     for lengths in ([26, 17, 0], [26, 17, 27]):
         with pytest.raises((RuntimeError, IndexError)):
             model(batch(), torch.tensor(lengths))
+
+
+@pytest.mark.skipif(
+    not HUGE_PAGES.exists() or "[never]" in HUGE_PAGES.read_text(), reason="this system has no huge pages"
+)
+@pytest.mark.parametrize("step", ["step5_lstm", "step7_cnn", "compete"])
+def test_large_tensors_of_a_step_lie_in_huge_pages(step):
+    """PyTorch reads the variable at the first tensor of all, so that none may be made while a step is imported."""
+    code = (
+        f"import {step}, torch\nfrom common.training import use_huge_pages\nuse_huge_pages()\n"
+        "large = torch.ones(50_000_000)\n"
+        "print([line.split()[1] for line in open('/proc/self/smaps_rollup') if line.startswith('AnonHuge')][0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 100_000  # kB, of 200 MB

@@ -6,6 +6,8 @@ options known here, it does their work in another order (fast_cnn.py, fast_lstm.
 something is changed later, PyTorch runs the modules as they stand. On a GPU nothing is changed.
 """
 
+from functools import cache
+
 import torch
 from torch import nn
 from torch.autograd import forward_ad
@@ -16,13 +18,18 @@ from extras.speed.fast_cnn import conv_pool_eval, conv_pool_stage
 from extras.speed.fast_lstm import bidirectional_summary
 
 STAGE = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.ReLU)
-# What these have where nobody has changed them: an attribute more, such as a forward of one's own, is nothing that is
-# known here.
-ATTRIBUTES = {
-    type(example): (type(example).forward, frozenset(vars(example)))
-    for example in (nn.Sequential(), nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1), nn.MaxPool2d(2), nn.ReLU(), nn.LSTM(1, 1))
-}
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+
+
+@cache
+def usual_attributes():
+    """{type: (its forward, the names of its attributes)} of the modules known here, where nobody has changed them: an
+    attribute more, such as a forward of one's own, is nothing that is known here.
+
+    Made at the first call: a tensor that an import makes would come before common.training.use_huge_pages.
+    """
+    modules = (nn.Sequential(), nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1), nn.MaxPool2d(2), nn.ReLU(), nn.LSTM(1, 1))
+    return {type(module): (type(module).forward, frozenset(vars(module))) for module in modules}
 
 
 def accelerate(model, device="cpu"):
@@ -117,7 +124,7 @@ def is_known_lstm(backbone, x, lengths):
 
 def is_unchanged(module):
     """Whether a module runs PyTorch's own forward and has no hook and no attribute that such a module does not have."""
-    forward, attributes = ATTRIBUTES[type(module)]
+    forward, attributes = usual_attributes()[type(module)]
     return (
         type(module).forward is forward
         and vars(module).keys() <= attributes
