@@ -378,3 +378,13 @@ def test_large_tensors_of_a_step_lie_in_huge_pages(step):
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert int(done.stdout) > 10_000  # kB; all of 200 MB where memory is not in pieces
+
+
+def test_no_random_number_is_taken():
+    """Else dropout would draw other masks than without it, in the first pass of a process alone."""
+    speed.usual_attributes.cache_clear()
+    model = accelerate(cnn())
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    model(batch(), LENGTHS)
+    assert torch.equal(torch.get_rng_state(), before)

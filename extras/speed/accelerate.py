@@ -28,7 +28,8 @@ def usual_attributes():
 
     Made at the first call: a tensor that an import makes would come before common.training.use_huge_pages.
     """
-    modules = (nn.Sequential(), nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1), nn.MaxPool2d(2), nn.ReLU(), nn.LSTM(1, 1))
+    with torch.random.fork_rng(devices=[]):  # their weights are drawn, which no dropout mask of the network may feel
+        modules = (nn.Sequential(), nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1), nn.MaxPool2d(2), nn.ReLU(), nn.LSTM(1, 1))
     return {type(module): (type(module).forward, frozenset(vars(module))) for module in modules}
 
 
