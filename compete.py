@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from common.cli import reading_options, run_script, start_run, step_parser
-from common.dataset import SpectrogramDataset, clip_ids, clip_labels, emotion_slices, genre_sides, make_loader, without
+from common.dataset import SpectrogramDataset, clip_ids, clip_labels, emotion_slices, genre_splits, make_loader, without
 from common.labels import AXES
 from common.locations import find_data
 from common.report import describe, print_results, report_axes, report_genres
@@ -56,7 +56,7 @@ def genres(args, data, seed):
         args, STEP, f"Tuned {name}s on mel spectrograms for genres", data, seed, "genres", args.network
     ) as run:
         # Data: nothing is picked, so no clip has to validate
-        train_set, test_set = genre_sides(data.genres(), data.class_mapping, "mel", **reading_options(args))
+        train_set, test_set = genre_splits(data.genres(), data.class_mapping, "mel", **reading_options(args))
         splits, classes = (train_set, None, test_set), train_set.label_transformer.classes_
 
         # Networks: the mean of their probabilities
@@ -98,8 +98,9 @@ def emotions(args, data, seed):
         labelled = SpectrogramDataset(data.emotions(), features="mel", axis=AXES, **reading_options(args))
         test_set = emotion_slices(labelled, args.batch_size, seed=seed)[2].dataset
         train_set = without(labelled, clip_ids(test_set))
-        describe(run, emotion_network(train_set)[1](), (train_set, None, test_set), AXES)
-        values, tests, history = emotion_values(args, run, train_set, test_set, seed)
+        network = emotion_network(train_set)
+        describe(run, network[1](), (train_set, None, test_set), AXES)
+        values, tests, history = emotion_values(args, run, network, train_set, test_set, seed)
         metrics = {}
         for members, outputs in values.items():
             print(f"\nmembers={members}")
@@ -116,7 +117,8 @@ def emotions(args, data, seed):
             hidden = SpectrogramDataset(
                 data.emotions(), None, False, labelled.max_length, "mel", axis=AXES, **reading_options(args)
             )
-            submitted = emotion_values(args, run, labelled, hidden, seed, "submit")[0][args.members].tolist()
+            values = emotion_values(args, run, emotion_network(labelled), labelled, hidden, seed, "submit")[0]
+            submitted = values[args.members].tolist()
             write_submission(args.submit, hidden.ids, submitted, args.submit_header, args.submit_suffix)
             print(f"submission : {args.submit}, {len(submitted)} clips of the unlabelled test side")
         return [
@@ -126,11 +128,11 @@ def emotions(args, data, seed):
         ]
 
 
-def emotion_values(args, run, train_set, test_set, seed, name=""):
+def emotion_values(args, run, network, train_set, test_set, seed, name=""):
     """({"networks" and, in a full run, "all": values (n, axes) of test_set}, the networks' Evaluations of it, a history
-    of training).
+    of training); network: as emotion_network gives it for train_set.
     """
-    run.facts["architecture"], build = emotion_network(train_set)
+    run.facts["architecture"], build = network
     run.facts["seen"] = clip_ids(train_set)
     loss_function = emotion_loss(train_set)
     models, history = train_networks(

@@ -17,7 +17,7 @@ from pathlib import Path
 from torch import nn
 
 from common.cli import OneSentenceParser, add_submit_flags, device, place, reading_options, run_script
-from common.dataset import SpectrogramDataset, emotion_slices, genre_sides, make_loader
+from common.dataset import SpectrogramDataset, emotion_slices, genre_splits, make_loader
 from common.errors import LabError
 from common.labels import AXES
 from common.locations import find_data
@@ -84,7 +84,7 @@ def main(argv=None):
 
 
 def score_genres(args, data, run, model, facts, architecture):
-    train_set, test_set = genre_sides(
+    train_set, test_set = genre_splits(
         data.genres(architecture.beat), data.class_mapping, architecture.columns, **reading_options(args)
     )
     if test_set.label_transformer.classes_ != facts["classes"]:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from common.cli import reading_options, run_script, start_run, step_parser
 from common.comparison import compare_step5
-from common.dataset import genre_sides, make_loader, torch_train_val_split
+from common.dataset import genre_splits, make_loader, torch_train_val_split
 from common.locations import find_data
 from common.metrics import squared_error_loss
 from common.models import Classifier, LSTMBackbone
@@ -80,7 +80,7 @@ def train_and_test(args, data, seed, features):
     choices = {"features": features, "loss": args.loss} if args.loss != "cross-entropy" else {"features": features}
     with start_run(args, STEP, f"Step 5: an LSTM on {features}, {args.loss}", data, seed, features, args.loss) as run:
         # Data
-        train_set, test_set = genre_sides(data.genres(beat), data.class_mapping, columns, **reading_options(args))
+        train_set, test_set = genre_splits(data.genres(beat), data.class_mapping, columns, **reading_options(args))
         train_loader, val_loader = torch_train_val_split(
             train_set, args.batch_size, args.batch_size, VAL_SIZE, seed=seed
         )

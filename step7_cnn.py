@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from common.cli import reading_options, run_script, start_run, step_parser
 from common.comparison import compare_step7
-from common.dataset import genre_sides, make_loader, torch_train_val_split
+from common.dataset import genre_splits, make_loader, torch_train_val_split
 from common.locations import find_data
 from common.models import Classifier, CNNBackbone
 from common.report import describe, print_results, report_genres, report_training
@@ -54,7 +54,7 @@ def main(argv=None):
 def train_and_test(args, data, seed):
     with start_run(args, STEP, "Step 7b: a CNN of four stages on mel spectrograms", data, seed, FEATURES) as run:
         # Data
-        train_set, test_set = genre_sides(data.genres(), data.class_mapping, FEATURES, **reading_options(args))
+        train_set, test_set = genre_splits(data.genres(), data.class_mapping, FEATURES, **reading_options(args))
         train_loader, val_loader = torch_train_val_split(
             train_set, args.batch_size, args.batch_size, VAL_SIZE, seed=seed
         )

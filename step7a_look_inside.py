@@ -13,7 +13,7 @@ on 2 CPU cores; uses no GPU.
 import torch
 
 from common.cli import reading_options, run_script, start_run, step_parser, whole
-from common.dataset import genre_sides
+from common.dataset import genre_splits
 from common.errors import LabError, shown
 from common.files import write_atomically
 from common.labels import clip_id
@@ -134,7 +134,7 @@ def open_genre_cnn(path, args, data, run):
     if (kind, columns, beat, head) != ("cnn", "mel", False, "genre"):
         found = f"its architecture is {shown(str(facts['architecture']))}"
         raise LabError(f"{path}: a checkpoint of step7_cnn.py, a CNN on mel, was expected, but {found}")
-    test_set = genre_sides(data.genres(), data.class_mapping, "mel", **reading_options(args))[1]
+    test_set = genre_splits(data.genres(), data.class_mapping, "mel", **reading_options(args))[1]
     classes = test_set.label_transformer.classes_
     if facts["classes"] != classes:
         there = ", ".join(facts["classes"])

@@ -10,7 +10,7 @@ import time
 
 from common.baselines import FOLDS, MODELS, model_score
 from common.cli import run_script
-from common.dataset import SpectrogramDataset, clip_ids, emotion_slices, genre_sides, without
+from common.dataset import SpectrogramDataset, clip_ids, emotion_slices, genre_splits, without
 from common.labels import AXES
 from common.locations import find_data
 from extras.demo.folder import demo_folder
@@ -23,24 +23,24 @@ def main(argv=None):
     args = parser.parse_args(argv)
     data = find_data(args.data, demo=demo_folder)
     print(f"data: {data.path}; strengths by {FOLDS} folds among the known clips")
-    report("genres, accuracy", *genre_sides(data.genres(), data.class_mapping, "mel"), classify=True)
+    report("genres, accuracy", *genre_splits(data.genres(), data.class_mapping, "mel"), classify=True)
     for axis in AXES:
         labelled = SpectrogramDataset(data.emotions(), features="mel", axis=axis)
         test_set = emotion_slices(labelled, 32, seed=args.seed)[2].dataset
         report(f"{axis}, rank correlation", without(labelled, clip_ids(test_set)), test_set, classify=False)
 
 
-def report(title, known_set, unknown_set, classify):
+def report(title, train_set, test_set, classify):
     """One line: each model's score on the unknown clips, the seconds that it took from the mapped clips on, and the
     CPU's.
     """
     parts = []
     for name in MODELS:
         start = time.perf_counter(), time.process_time()
-        score = model_score(name, known_set, unknown_set, classify)
+        score = model_score(name, train_set, test_set, classify)
         wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
         parts.append(f"{name} {score:.4f} in {wall:.1f} s ({cpu:.1f} s of CPU)")
-    print(f"{title}, {len(known_set)} clips to fit, {len(unknown_set)} to test: {', '.join(parts)}", flush=True)
+    print(f"{title}, {len(train_set)} clips to fit, {len(test_set)} to test: {', '.join(parts)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from common.baselines import FOLDS
 from common.cli import run_script
-from common.dataset import SpectrogramDataset, clip_labels, genre_sides
+from common.dataset import SpectrogramDataset, clip_labels, genre_splits
 from common.labels import AXES
 from common.locations import find_data
 from common.metrics import rank_correlation
@@ -32,7 +32,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     data = find_data(args.data, demo=demo_folder)
     sides = [
-        *genre_sides(data.genres(), data.class_mapping, "fused"),
+        *genre_splits(data.genres(), data.class_mapping, "fused"),
         SpectrogramDataset(data.emotions(), features="fused", axis=AXES),
     ]
     train, test, emotions = (

@@ -122,39 +122,39 @@ def normal_scores(known, unknown):
 MODELS = {"linear": (linear_predictions, mean_and_deviation), "kernel": (kernel_predictions, clip_statistics)}
 
 
-def model_score(name, known_set, unknown_set, classify):
-    """What the model of this name in MODELS, fitted on known_set, scores on unknown_set: accuracy, or one axis's rank
+def model_score(name, train_set, test_set, classify):
+    """What the model of this name in MODELS, fitted on train_set, scores on test_set: accuracy, or one axis's rank
     correlation.
     """
     predictions, statistics = MODELS[name]
-    targets, true = clip_labels(known_set).astype(float), clip_labels(unknown_set)
+    targets, true = clip_labels(train_set).astype(float), clip_labels(test_set)
     if not classify and targets.std() > 0:
         targets = (
             targets - targets.mean()
         ) / targets.std()  # ranks stay; the machine's tolerance is made for this scale
     with threadpool_limits(1):  # on two threads the linear model's many small products take five times as long
         predicted = predictions(
-            statistics_of(known_set, statistics), targets, statistics_of(unknown_set, statistics), classify
+            statistics_of(train_set, statistics), targets, statistics_of(test_set, statistics), classify
         )
     return float(np.mean(predicted == true)) if classify else spearman(true, predicted)
 
 
-def baseline_scores(known_set, unknown_set, classify):
-    """{"linear": score, "kernel": score} on unknown_set, both models fitted on known_set, see model_score.
+def baseline_scores(train_set, test_set, classify):
+    """{"linear": score, "kernel": score} on test_set, both models fitted on train_set, see model_score.
 
-    None for both where known_set has fewer than two clips for each fold, or one class alone.
+    None for both where train_set has fewer than two clips for each fold, or one class alone.
     """
-    targets = clip_labels(known_set)
+    targets = clip_labels(train_set)
     if len(targets) < 2 * FOLDS or (classify and len(set(targets)) < 2):
         return dict.fromkeys(MODELS)
-    return {name: model_score(name, known_set, unknown_set, classify) for name in MODELS}
+    return {name: model_score(name, train_set, test_set, classify) for name in MODELS}
 
 
-def kept_scores(folder, key, known_set, unknown_set, classify):
+def kept_scores(folder, key, train_set, test_set, classify):
     """baseline_scores, computed once for each key (data fingerprint, folder, axis) and split, and kept as JSON in
     `folder`.
     """
-    ids = hashlib.sha256(json.dumps([clip_ids(known_set), clip_ids(unknown_set)]).encode()).hexdigest()[:8]
+    ids = hashlib.sha256(json.dumps([clip_ids(train_set), clip_ids(test_set)]).encode()).hexdigest()[:8]
     path = Path(folder) / f"{key}_{ids}.json"
     with contextlib.suppress(OSError, ValueError, RecursionError):  # not there yet, or damaged: it is made anew
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -164,7 +164,7 @@ def kept_scores(folder, key, known_set, unknown_set, classify):
             and all(type(score) in (float, type(None)) for score in kept.values())
         ):
             return kept
-    scores = baseline_scores(known_set, unknown_set, classify)
+    scores = baseline_scores(train_set, test_set, classify)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, scores)

@@ -63,7 +63,7 @@ def interval(draws):
 
 
 def score_interval(true, predicted, score):
-    """The 95 % interval of score(true, predicted), (n,) and (n,), when the clips are drawn anew."""
+    """The 95 % interval of score(true, predicted), (n,) and (n,), by bootstrap over the clips."""
     return interval(bootstrap([range(len(true))], lambda _, rows: score(true[rows], predicted[rows])))
 
 
@@ -71,7 +71,7 @@ def print_interval(name, true, predicted, score):
     """Prints and returns the 95 % interval [low, high] of a score; [None, None], unsaid, where it is undefined."""
     low, high = score_interval(true, predicted, score)
     if low is not None:
-        print(f"           95 % interval of the {name}, the test clips drawn anew: {low:.3f} to {high:.3f}")
+        print(f"           95 % interval of the {name}, bootstrap over the test clips: {low:.3f} to {high:.3f}")
     return [low, high]
 
 

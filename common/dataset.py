@@ -141,7 +141,7 @@ def read_clips(files):
     return Clips((ident, read_fused_spectrogram(path).astype(np.float16)) for ident, path in files.items())
 
 
-def genre_sides(folder, class_mapping, features, **reading):
+def genre_splits(folder, class_mapping, features, **reading):
     """The training and the test side of a genre folder; the test side takes its class numbers and its length from the
     training side.
 
@@ -196,12 +196,12 @@ def emotion_loaders(folder, features, axis, batch_size, seed, **reading):
 
 
 def genre_loaders(folder, class_mapping, features, batch_size, val_size, seed, left_out=(), **reading):
-    """Loaders of the training, validation and test clips of a genre folder, as genre_sides and torch_train_val_split
+    """Loaders of the training, validation and test clips of a genre folder, as genre_splits and torch_train_val_split
     make them.
 
     left_out: datasets whose ids neither train nor validate; prints how many clips that takes.
     """
-    train_side, test_set = genre_sides(folder, class_mapping, features, **reading)
+    train_side, test_set = genre_splits(folder, class_mapping, features, **reading)
     kept = without(train_side, [ident for dataset in left_out for ident in clip_ids(dataset)])
     if left_out:
         print(

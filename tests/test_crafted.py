@@ -26,7 +26,7 @@ FACTS = {
 SCRIPTS = ("evaluate", "predict", "step7a", "step9")
 STAGE = "backbone.stages.0.0.weight"
 HUGE = 2**40
-READ = ((step9_transfer, "emotion_loaders"), (step7a_look_inside, "genre_sides"), (step7a_look_inside, "small_digits"))
+READ = ((step9_transfer, "emotion_loaders"), (step7a_look_inside, "genre_splits"), (step7a_look_inside, "small_digits"))
 
 
 @pytest.fixture(scope="module")

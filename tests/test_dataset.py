@@ -14,7 +14,7 @@ from common.dataset import (
     SpectrogramDataset,
     clip_ids,
     clip_labels,
-    genre_sides,
+    genre_splits,
     make_loader,
     torch_train_val_split,
 )
@@ -25,7 +25,7 @@ from common.reading import read_chromagram, read_fused_spectrogram, read_mel_spe
 
 @pytest.fixture
 def sides(tiny_data):
-    return genre_sides(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
+    return genre_splits(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
 
 
 def test_padding_appends_at_the_end_cuts_the_end_and_copies():
@@ -112,7 +112,7 @@ def test_a_test_class_that_training_never_shows_is_an_error(tiny_data):
     text = labels.read_bytes().decode()
     labels.write_bytes("\r\n".join(line for line in text.splitlines() if "Rock" not in line).encode())
     with pytest.raises(LabError, match=r"test_labels\.txt, line 2: a class of the training side"):
-        genre_sides(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
+        genre_splits(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_dry_run_knows_every_class_of_the_whole_side(tiny_data):
     lines = labels.read_bytes().decode().split("\r\n")
     rare = [line for line in lines if "Ρεμπέτικο" in line][1:]
     labels.write_bytes("\r\n".join(line for line in lines if line not in rare).encode())
-    train, test = genre_sides(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel", at_most=4)
+    train, test = genre_splits(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel", at_most=4)
     assert train.label_transformer.classes_ == ["Rock", "Ελληνικά"] and len(train) == len(test) == 4
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.dataset import SpectrogramDataset, genre_sides, rows_of, torch_train_val_split
+from common.dataset import SpectrogramDataset, genre_splits, rows_of, torch_train_val_split
 from common.labels import AXES, load_class_mapping
 from common.training import gradient_scaler, mixed_precision
 from extras.speed.resident import ResidentLoader, resident
@@ -24,7 +24,7 @@ def resident_on_cpu(loader):
 
 @pytest.mark.parametrize("features", ["mel", "chroma"])
 def test_resident_clips_give_the_loaders_batches(features, tiny_data):
-    train, _ = genre_sides(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), features)
+    train, _ = genre_splits(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), features)
     train_loader, val_loader = torch_train_val_split(train, 5, 5, seed=3)
     again, _ = torch_train_val_split(train, 5, 5, seed=3)
     for _ in range(2):
@@ -40,7 +40,7 @@ def test_resident_clips_are_cut_to_max_length_and_carry_three_axes(tiny_data):
 
 
 def test_on_a_cpu_batches_are_the_loaders_and_nothing_is_rounded(tiny_data):
-    train, _ = genre_sides(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
+    train, _ = genre_splits(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
     loader = torch_train_val_split(train, 5, 5, seed=3)[0]
     assert resident(loader, "cpu") is loader
     assert "resident" not in vars(train)

@@ -15,7 +15,7 @@ from common.dataset import (
     clip_ids,
     clip_labels,
     emotion_slices,
-    genre_sides,
+    genre_splits,
     make_loader,
     torch_train_val_split,
 )
@@ -77,7 +77,7 @@ def test_11_test_set_opened_with_train_true(data):
 
     tell_apart(
         check,
-        lambda: genre_sides(folder, table, "mel")[1],
+        lambda: genre_splits(folder, table, "mel")[1],
         ("support is not the test side's", lambda: SpectrogramDataset(folder, table, train=True, features="mel")),
     )
 
@@ -172,7 +172,7 @@ def test_24_clips_cut_short_padded_with_the_loudest_value_or_of_another_length_i
 
     tell_apart(
         check_length,
-        lambda: genre_sides(folder, CLASS_MAPPING, "mel"),
+        lambda: genre_splits(folder, CLASS_MAPPING, "mel"),
         ("frames are cut off", lambda: open_both(max_length=150)),
         ("a length of its own", open_both),
     )

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.dataset import genre_sides, make_loader
+from common.dataset import genre_splits, make_loader
 from common.errors import LabError
 from common.labels import load_class_mapping
 from common.metrics import squared_error_loss
@@ -44,7 +44,7 @@ def test_mean_losses_count_every_clip_once(batch_size):
 
 
 def test_evaluation_keeps_the_order_and_leaves_the_model_alone(tiny_data):
-    train, _ = genre_sides(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
+    train, _ = genre_splits(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
     model = Classifier(CNNBackbone(channels=(2, 2, 2, 2)), 2)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     one, other = (evaluate(model, make_loader(train, size), nn.CrossEntropyLoss()) for size in (5, 24))
@@ -135,7 +135,7 @@ def test_the_check_of_one_batch_leaves_weight_decay_and_tiny_rates_out():
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_clips_named(tiny_data):
-    train, _ = genre_sides(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
+    train, _ = genre_splits(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
     model = Classifier(CNNBackbone(channels=(2, 2)), 2)
     with torch.no_grad():
         model.head.bias[0] = math.nan

@@ -104,8 +104,8 @@ FAULTS = [
         "tuned",
         "submission in reverse",
         "compete.py:emotions",
-        "[0][args.members].tolist()",
-        "[0][args.members].flip(0).tolist()",
+        "values[args.members].tolist()",
+        "values[args.members].flip(0).tolist()",
         TESTS_2,
     ),
     Fault(
