@@ -28,6 +28,7 @@ from common.training import evaluate
 from extras.demo.folder import demo_folder
 from extras.songs.networks import check_outputs, load_network
 from extras.speed.accelerate import accelerate
+from extras.writeup.expected import print_expected
 
 BATCH_SIZE = 32
 
@@ -95,7 +96,9 @@ def score_genres(args, data, run, model, facts, architecture):
     warn_of_overlap(facts["seen"], test_set, "it was trained with")
     test = evaluate(model, make_loader(test_set, BATCH_SIZE), nn.CrossEntropyLoss(), args.device)
     check_outputs(args.checkpoint, test.outputs)
-    metrics = report_genres(run, f"{facts['step']}, {facts['variant']}", (train_set, None, test_set), test)
+    splits = train_set, None, test_set
+    metrics = report_genres(run, f"{facts['step']}, {facts['variant']}", splits, test)
+    print_expected(run, splits, metrics)
     choices = {key: facts[key] for key in ("features", "start") if key in facts}
     return [
         {**choices, **run.finish({"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}, metrics)}
@@ -111,6 +114,7 @@ def score_axes(args, data, run, model, facts, architecture):
     test = evaluate(model, make_loader(splits[2], BATCH_SIZE), nn.MSELoss(), args.device)
     check_outputs(args.checkpoint, test.outputs)
     metrics = report_axes(run, f"{facts['step']}, {facts['variant']}", splits, test)
+    print_expected(run, splits, metrics)
     run.finish({axis: {"spearman": each["spearman"]} for axis, each in metrics.items()}, metrics)
     if args.submit:
         hidden = SpectrogramDataset(folder, None, False, labelled.max_length, columns, axis=axes, **reading)

@@ -28,6 +28,7 @@ from common.verdicts import overfit_batch, watch_training
 from extras.demo.folder import demo_folder
 from extras.speed.accelerate import accelerate
 from extras.speed.processes import join_processes, share_out
+from extras.writeup.expected import print_expected
 
 STEP = "step10_multitask"
 
@@ -154,6 +155,7 @@ def train_and_test(args, data, seed):
         # Test, once, with the members' mean
         test = tests[0]._replace(outputs=torch.stack([each.outputs for each in tests]).mean(dim=0))
         metrics = report_axes(run, "multitask CNN", splits, test, baselines=args.baselines)
+        print_expected(run, splits, metrics)
         run.finish({axis: {"spearman": metrics[axis]["spearman"]} for axis in WEIGHTS}, metrics, history)
         if args.submit:
             values = torch.stack(predicted).mean(dim=0).tolist()

@@ -26,6 +26,7 @@ from common.verdicts import overfit_batch, watch_training
 from extras.demo.folder import demo_folder
 from extras.speed.accelerate import accelerate
 from extras.speed.processes import join_processes, share_out
+from extras.writeup.expected import print_expected
 
 STEP = "step5_lstm"
 
@@ -127,6 +128,7 @@ def train_and_test(args, data, seed, features):
         val = evaluate(model, val_loader, loss_function, args.device)
         report_training(run, f"LSTM on {features}", history, best, args.loss, references)
         metrics = report_genres(run, f"LSTM on {features}", splits, test, val, baselines=args.baselines)
+        print_expected(run, splits, metrics)
         result = {"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}
         return {**choices, **run.finish(result, metrics, history)}
 

@@ -24,6 +24,7 @@ from common.verdicts import overfit_batch, watch_training
 from extras.demo.folder import demo_folder
 from extras.speed.accelerate import accelerate
 from extras.speed.processes import join_processes, share_out
+from extras.writeup.expected import print_expected
 
 STEP = "step7_cnn"
 
@@ -99,6 +100,7 @@ def train_and_test(args, data, seed):
         metrics = report_genres(
             run, "CNN on mel spectrograms", splits, test, val, matrix=True, baselines=args.baselines
         )
+        print_expected(run, splits, metrics)
         return run.finish({"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}, metrics, history)
 
 

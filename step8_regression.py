@@ -26,6 +26,7 @@ from common.verdicts import overfit_batch, watch_training
 from extras.demo.folder import demo_folder
 from extras.speed.accelerate import accelerate
 from extras.speed.processes import join_processes, share_out
+from extras.writeup.expected import print_expected
 
 STEP = "step8_regression"
 
@@ -100,8 +101,9 @@ def train_and_test(args, data, seed, name, axis):
         # Test, once, with the best epoch's weights
         test = evaluate(model, test_loader, loss_function, args.device)
         report_training(run, f"{name.upper()}, {axis}", history, best, "squared error", references)
-        metrics = report_axes(run, name.upper(), splits, test, baselines=args.baselines)[axis]
-        return {**choices, **run.finish({"spearman": metrics["spearman"]}, metrics, history)}
+        metrics = report_axes(run, name.upper(), splits, test, baselines=args.baselines)
+        print_expected(run, splits, metrics)
+        return {**choices, **run.finish({"spearman": metrics[axis]["spearman"]}, metrics[axis], history)}
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from common.verdicts import watch_training
 from extras.demo.folder import demo_folder
 from extras.speed.accelerate import accelerate
 from extras.speed.processes import join_processes, share_out
+from extras.writeup.expected import print_expected
 
 STEP = "step9_transfer"
 
@@ -133,6 +134,7 @@ def pretrain(args, data, seed):
         test = evaluate(model, test_loader, loss_function, args.device)
         report_training(run, "CNN on genres", history, best, "cross entropy", references)
         metrics = report_genres(run, "CNN to be transferred", splits, test, matrix=True)
+        print_expected(run, splits, metrics)
         run.finish({"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}, metrics, history)
         return model.backbone.state_dict(), run.facts["seen"]
 
@@ -181,9 +183,10 @@ def fine_tune(args, data, seed, axis, start, pretrained=None):
         # Test, once, with the best epoch's weights
         test = evaluate(model, test_loader, loss_function, args.device)
         report_training(run, f"{axis}, {start}", history, best, "squared error", references)
-        metrics = report_axes(run, f"CNN, {start}", splits, test, baselines=args.baselines)[axis]
-        result = {"spearman": metrics["spearman"], **({"seen": run.facts["seen_before"]} if pretrained else {})}
-        return run.finish(result, metrics, history)
+        metrics = report_axes(run, f"CNN, {start}", splits, test, baselines=args.baselines)
+        print_expected(run, splits, metrics)
+        result = {"spearman": metrics[axis]["spearman"], **({"seen": run.facts["seen_before"]} if pretrained else {})}
+        return run.finish(result, metrics[axis], history)
 
 
 if __name__ == "__main__":

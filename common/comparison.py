@@ -18,7 +18,6 @@ from common.errors import LabError, reason
 from common.files import METRICS, write_atomically
 from common.labels import AXES
 from common.metrics import print_mean_correlation, rank_correlation
-from common.writeup import STEP5_LSTM
 
 IN_SINGLE_FILE = False  # left out of the single file of a step: it has no other runs beside it
 
@@ -209,18 +208,14 @@ def mean_score(runs, key):
 
 
 def compare_step5(root, data, seeds, loss):
-    """Steps 5 and 6: which LSTM is best, does beat-synchronisation help, does fused beat its parts? And the write-up's
-    numbers beside.
-    """
+    """Steps 5 and 6: which LSTM is best, does beat-synchronisation help, does fused beat its parts?"""
     names = ("mel", "beat", "chroma", "fused", "chroma-beat", "fused-beat")
     runs = {name: seed_runs(root, data, seeds, "step5_lstm", features=name, loss=loss) for name in names}
     complete = {name: found for name, found in runs.items() if found.keys() == set(seeds)}
-    print("\nfeatures       accuracy  macro F1 | write-up: accuracy  macro F1")
+    print("\nfeatures       accuracy  macro F1")
     for features, by_seed in complete.items():
-        theirs = STEP5_LSTM.get(features)
-        beside = f"{theirs['test_acc']:18.2f} {theirs['test_f1_macro']:9.2f}" if theirs else f"{'-':>18} {'-':>9}"
-        ours = [mean_score(by_seed, key) for key in ("test_acc", "test_f1_macro")]
-        print(f"{features:14} {ours[0]:8.4f} {ours[1]:9.4f} |{beside}")
+        accuracy, f1 = (mean_score(by_seed, key) for key in ("test_acc", "test_f1_macro"))
+        print(f"{features:14} {accuracy:8.4f} {f1:9.4f}")
     order = sorted(complete, key=lambda name: mean_score(runs[name], "test_acc"), reverse=True)
     if len(order) > 1:
         found = difference(runs[order[0]], runs[order[1]])

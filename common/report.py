@@ -7,8 +7,7 @@ import torch
 
 from common.baselines import report_baselines
 from common.comparison import print_interval, save_axis_predictions, save_genre_predictions, share_right
-from common.dataset import clip_ids, clip_labels, rows_of
-from common.expectations import EMOTION_CLIPS, beside_writeup, is_labs, print_expectation
+from common.dataset import clip_ids, clip_labels
 from common.labels import AXES
 from common.metrics import (
     accuracy,
@@ -159,7 +158,6 @@ def report_genres(run, title, splits, test, val=None, matrix=False, baselines=Fa
         f"confusion{suffix}",
         confusion_figure(metrics["confusion"], classes, f"{title}: accuracy {metrics['accuracy']:.3f}"),
     )
-    beside_writeup(run, metrics["accuracy"], len(test_set))
     if baselines:
         metrics["baselines"] = report_baselines(run, splits, metrics["accuracy"])
     return metrics
@@ -181,9 +179,6 @@ def report_axes(run, title, splits, test, baselines=False, suffix=""):
     for number, axis in enumerate(axes):
         true, predicted, train = (values[:, number] for values in columns)
         found[axis] = report_axis(run, title, axis, true, predicted, train.mean(), suffix)
-        facts = run.facts
-        if is_labs(facts["demo"], facts["class_mapping"], facts["mode"], len(rows_of(splits[0])[0]), EMOTION_CLIPS[0]):
-            print_expectation(run, facts.get("model") or facts.get("start"), found[axis]["spearman"], axis)
         if baselines:
             found[axis]["baselines"] = report_baselines(run, splits, found[axis]["spearman"], axis, number)
     if len(axes) == len(AXES):

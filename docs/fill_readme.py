@@ -9,7 +9,7 @@ import json
 import re
 from pathlib import Path
 
-from common.writeup import STEP5_LSTM, STEP7_CNN, STEP8_SPEARMAN, STEP9_SPEARMAN, STEP10_SPEARMAN
+from extras.writeup.numbers import STEP5_LSTM, STEP7_CNN, STEP8_SPEARMAN, STEP9_SPEARMAN, STEP10_SPEARMAN
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 MARKED = re.compile(r"<!--=(\w+)-->(.*?)<!--/-->", re.DOTALL)

@@ -18,7 +18,13 @@ import step8_regression
 import step9_transfer
 import step10_multitask
 from common.dataset import SpectrogramDataset, torch_train_val_split
-from common.expectations import (
+from common.labels import AXES, CLASS_MAPPING
+from common.report import describe, report_training
+from common.training import Evaluation
+from common.verdicts import SEVERAL, watch_training
+from extras.own_data.kaggle import known_counts
+from extras.own_data.survey import which_set
+from extras.writeup.expected import (
     ACCURACIES,
     CAUSES,
     CORRELATIONS,
@@ -29,13 +35,7 @@ from common.expectations import (
     expectation,
     is_labs,
 )
-from common.labels import AXES, CLASS_MAPPING
-from common.report import describe, report_training
-from common.training import Evaluation
-from common.verdicts import SEVERAL, watch_training
-from common.writeup import STEP0_DATA, STEP5_LSTM, STEP7_CNN, STEP8_SPEARMAN, STEP9_SPEARMAN, STEP10_SPEARMAN
-from extras.own_data.kaggle import known_counts
-from extras.own_data.survey import which_set
+from extras.writeup.numbers import STEP0_DATA, STEP5_LSTM, STEP7_CNN, STEP8_SPEARMAN, STEP9_SPEARMAN, STEP10_SPEARMAN
 from tests.conftest import TINY_GENRES
 
 GENRES, EMOTIONS = "fma_genre_spectrograms", "multitask_dataset"
@@ -58,9 +58,9 @@ def flags(tiny_data, tmp_path):
 @pytest.fixture
 def tiny_is_the_labs(monkeypatch):
     """Makes the tiny data pass for the lab's."""
-    monkeypatch.setattr("common.expectations.CLASS_MAPPING", TINY_GENRES)
-    monkeypatch.setattr("common.expectations.LAB_TEST_CLIPS", 12)
-    monkeypatch.setattr("common.report.EMOTION_CLIPS", (24, 6))
+    monkeypatch.setattr("extras.writeup.expected.CLASS_MAPPING", TINY_GENRES)
+    monkeypatch.setattr("extras.writeup.expected.LAB_TEST_CLIPS", 12)
+    monkeypatch.setattr("extras.writeup.expected.EMOTION_CLIPS", (24, 6))
 
 
 def test_the_labs_counts_add_up_to_all_that_is_known_of_them():

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import build_report
-from common import writeup
 from common.comparison import save_predictions
 from common.errors import LabError
 from common.files import write_atomically
@@ -18,6 +17,7 @@ from common.locations import find_data
 from common.metrics import classification_metrics
 from common.run import open_run
 from extras.demo.folder import MARKER
+from extras.writeup import numbers as writeup
 
 LOG = "clips      : 20 to train on, 10 to validate with (they pick the epoch), 8 to test\n"
 ODD = ("<script>alert(1)</script>", "Ρεμπέτικο|`*_")  # classes whose names mean something to HTML and to Markdown

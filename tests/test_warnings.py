@@ -46,7 +46,7 @@ EXPECTED = re.compile(
     re.MULTILINE,
 )
 COMPARABLE = re.compile(
-    r"^write-up   : accuracy ([\d.]+) on the (same 575 test clips|lab's 575 test clips, not comparable .*)$",
+    r"^write-up   : accuracy ([\d.]+)(?:, macro F1 [\d.]+)? on the (same 575 test clips|lab's 575 test clips, not comparable .*)$",
     re.MULTILINE,
 )
 SHARED, TYPES = 3, 2

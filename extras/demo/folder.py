@@ -21,12 +21,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from common.errors import LabError, reason
-from common.expectations import EMOTION_CLIPS, GENRE_CLIPS
 from common.labels import AXES
 from common.locations import EMOTIONS, GENRES, MARKER, read_marker
 from common.progress import progress as progress_bar
 from extras.demo.compose import compose_track
 from extras.demo.render import HOP_LENGTH, SAMPLE_RATE, render
+from extras.writeup.expected import EMOTION_CLIPS, GENRE_CLIPS
 
 FORMAT = 1  # rises when the composer changes, so that demo music of an older version is composed anew
 # part of every seed; of a few values the one with which the test side of seed 0 is about as hard as cross-validation

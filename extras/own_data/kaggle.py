@@ -10,9 +10,9 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from common.errors import LabError, reason
-from common.expectations import EMOTION_CLIPS, GENRE_CLIPS
 from common.locations import EMOTIONS, FOLDERS, GENRES
 from common.progress import progress
+from extras.writeup.expected import EMOTION_CLIPS, GENRE_CLIPS
 
 HANDLE = "geoparslp/patreco3-multitask-affective-music"
 SIDES = ("train", "test")

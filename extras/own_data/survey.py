@@ -9,7 +9,6 @@ from collections import Counter
 import numpy as np
 
 from common.errors import LabError, reason
-from common.expectations import EMOTION_CLIPS, GENRE_CLIPS, SHARED_IDS
 from common.features import N_MELS
 from common.labels import AXES, read_emotion_labels, read_genre_labels
 from common.locations import EMOTIONS, FOLDERS, GENRES
@@ -17,6 +16,7 @@ from common.progress import progress
 from common.reading import find_spectrograms, parse_header, read_fused_spectrogram
 from extras.own_data.audio import JOURNAL
 from extras.own_data.kaggle import known_counts
+from extras.writeup.expected import EMOTION_CLIPS, GENRE_CLIPS, SHARED_IDS
 
 SIDES = ("train", "test")
 NAMED = 5  # files that the lab's set lacks, before they are only counted

@@ -6,8 +6,8 @@ from common.comparison import difference, mean_score
 from common.labels import AXES
 from common.metrics import mean_or_none
 from common.spectrogram_plots import count_classes
-from common.writeup import STEP5_LSTM, STEP7_CNN, STEP8_SPEARMAN, STEP9_SPEARMAN, STEP10_SPEARMAN
 from extras.page.results import first_run, shown, values
+from extras.writeup.numbers import STEP5_LSTM, STEP7_CNN, STEP8_SPEARMAN, STEP9_SPEARMAN, STEP10_SPEARMAN
 
 SAME = 1e-9  # two figures as equal as floating point makes them
 

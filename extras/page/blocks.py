@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-import common.writeup as writeup
 from extras.page.results import first_run, measured_on, shown, values
+from extras.writeup import numbers as writeup
 
 NOT_COMPARABLE = "not comparable"
 

@@ -1,12 +1,12 @@
 """The page's sections on valence, energy and danceability: steps 8 to 10."""
 
-import common.writeup as writeup
 import extras.page.answers as answers
 from common.labels import AXES
 from common.metrics import mean_or_none
 from extras.page.blocks import BESIDE, Answer, Table, beside, confusion_tables, logs, loss_rows, pictures
 from extras.page.genres import cnn_rows
 from extras.page.results import first_run, measured_on, shown, values
+from extras.writeup import numbers as writeup
 
 UNSAID = "The write-up does not say which of the labelled clips its correlations are of."
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import common.writeup as writeup
 import extras.page.answers as answers
 from extras.page.blocks import (
     BESIDE,
@@ -20,6 +19,7 @@ from extras.page.blocks import (
     place_of,
 )
 from extras.page.results import first_run, measured_on, read_optional, shown, values
+from extras.writeup import numbers as writeup
 
 HOCHREITER = ("Hochreiter and Schmidhuber, Long Short-Term Memory, 1997 (why many steps are hard to remember over)",)
 
@@ -66,7 +66,7 @@ def clip_blocks(number):
 
 
 def drawn_clips(_results, run):
-    theirs = answers.listed(f"{ident} ({genre})" for ident, genre in writeup.STEP1_CLIPS.items())
+    theirs = answers.listed(writeup.STEP2_FRAMES)
     return [Text(f"This run's clips are {answers.listed(run['result']['ids'].split(','))}, the write-up's {theirs}.")]
 
 

@@ -2,7 +2,6 @@
 write-up.
 """
 
-import common.writeup as writeup
 from extras.page.answers import machine
 from extras.page.blocks import BESIDE, NOT_COMPARABLE, Answer, NotRun, Table
 from extras.page.emotions import (
@@ -24,6 +23,7 @@ from extras.page.genres import (
     score_rows,
 )
 from extras.page.texts import CITED, SECTIONS
+from extras.writeup import numbers as writeup
 
 EPOCHS = {  # the write-up's
     "step5_lstm": str(writeup.STEP5_EPOCHS),

@@ -15,8 +15,8 @@ from common.comparison import read_runs
 from common.errors import LabError, reason
 from common.labels import AXES, read_emotion_labels, read_genre_labels
 from common.locations import LabData
-from common.writeup import CLASSES, SUPPORT
 from extras.page.texts import SECTIONS
+from extras.writeup.numbers import CLASSES, SUPPORT
 
 STEPS = tuple(dict.fromkeys(section.step for section in SECTIONS))
 LAB_LABELLED = 1122  # clips with emotion labels in the lab's own data

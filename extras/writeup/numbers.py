@@ -17,7 +17,6 @@ SUPPORT = (40, 40, 80, 80, 40, 40, 78, 40, 103, 34)  # test clips of each, step 
 
 STEP0_DATA = {"genre_clips": 3834, "genres": 20, "multitask_clips": 1497}
 
-STEP1_CLIPS = {"123947": "Blues", "14780": "Electronic"}
 STEP2_FRAMES = {"123947": (1291, 86), "14780": (1293, 63)}  # frames, and beats after the synchronisation
 
 STEP5_EPOCHS = 15

@@ -8,10 +8,9 @@ that did not, no more.
 
 from typing import NamedTuple
 
+from common.dataset import rows_of
 from common.labels import CLASS_MAPPING
-from common.writeup import STEP5_LSTM, STEP7_CNN, STEP9_GENRES
-
-IN_SINGLE_FILE = False  # left out of the single file of a step: what others found is no part of an experiment
+from extras.writeup.numbers import STEP5_LSTM, STEP7_CNN, STEP9_GENRES
 
 # Clips of each genre by side, (train, test): of these four, and of all 20. No clip is on both sides.
 UNEVEN = {"Metal": (153, 38), "Trip-Hop": (137, 34), "Soundtrack": (124, 30), "Post-Rock": (95, 23)}
@@ -117,10 +116,10 @@ def is_labs(demo, class_mapping, mode, clips, known):
     return not demo and class_mapping == CLASS_MAPPING and mode in ("full", "score") and clips == known
 
 
-def writeup_accuracy(step, choice):
-    """The write-up's accuracy on its test clips for a step and its features or start; None where it has none."""
-    lstm = STEP5_LSTM.get(choice, {})
-    return {"step5_lstm": lstm, "step7_cnn": STEP7_CNN, "step9_transfer": STEP9_GENRES}.get(step, {}).get("test_acc")
+def writeup_scores(step, choice):
+    """The write-up's {"test_acc", ...} on its test clips for a step and its features or start; empty where it has none."""
+    by_step = {"step5_lstm": STEP5_LSTM.get(choice, {}), "step7_cnn": STEP7_CNN, "step9_transfer": STEP9_GENRES}
+    return by_step.get(step, {})
 
 
 def expectation(step, choice, score, axis=None):
@@ -146,26 +145,26 @@ def expectation(step, choice, score, axis=None):
     ]
 
 
-def beside_writeup(run, score, test_clips):
-    """The write-up's accuracy for this network, and whether it is of these clips; on the lab's own also where the score
-    falls.
+def print_expected(run, splits, metrics):
+    """Prints the write-up's accuracy beside a run's and, on the lab's own data set, where its scores are to be expected.
+
+    splits: training, validation and test set; metrics: what report_genres or report_axes returned.
     """
-    facts = run.facts
-    choice = facts.get("features") or facts.get("start")
-    theirs = writeup_accuracy(facts["step"], choice)
-    same = is_labs(facts["demo"], facts["class_mapping"], facts["mode"], test_clips, LAB_TEST_CLIPS)
-    if theirs is not None:
-        clips = (
-            f"the same {LAB_TEST_CLIPS} test clips"
-            if same
-            else f"the lab's {LAB_TEST_CLIPS} test clips, not comparable with these"
-        )
-        print(f"\nwrite-up   : accuracy {theirs:.4f} on {clips}")
-    if same:
-        print_expectation(run, choice, score)
-
-
-def print_expectation(run, choice, score, axis=None):
-    """Where a score on the lab's data falls among those of other solutions; nothing where none is known."""
-    for line in expectation(run.facts["step"], choice, score, axis):
-        print(line)
+    facts, (train_set, _, test_set) = run.facts, splits
+    lab = (facts["demo"], facts["class_mapping"], facts["mode"])
+    if "accuracy" in metrics:
+        choice = facts.get("features") or facts.get("start")
+        same, theirs = is_labs(*lab, len(test_set), LAB_TEST_CLIPS), writeup_scores(facts["step"], choice)
+        if theirs:
+            texts = [f"accuracy {theirs['test_acc']:.4f}"]
+            texts += [f"macro F1 {theirs['test_f1_macro']:.2f}"] if "test_f1_macro" in theirs else []
+            where = "the same {} test clips" if same else "the lab's {} test clips, not comparable with these"
+            print(f"write-up   : {', '.join(texts)} on {where.format(LAB_TEST_CLIPS)}")
+        scores = {None: metrics["accuracy"]}
+    else:
+        choice = facts.get("model") or facts.get("start")
+        same = is_labs(*lab, len(rows_of(train_set)[0]), EMOTION_CLIPS[0])
+        scores = {axis: found["spearman"] for axis, found in metrics.items()}
+    for axis, score in scores.items() if same else ():
+        for line in expectation(facts["step"], choice, score, axis):
+            print(line)
