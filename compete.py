@@ -60,7 +60,7 @@ def genres(args, data, seed):
         splits, classes = (train_set, None, test_set), train_set.label_transformer.classes_
 
         # Networks: the mean of their probabilities
-        run.facts["architecture"], build = genre_network(train_set, f"tuned-{args.network}", len(classes))
+        run.metadata["architecture"], build = genre_network(train_set, f"tuned-{args.network}", len(classes))
         describe(run, build(), splits, classes, "cross-entropy")
         loss_function = nn.CrossEntropyLoss(label_smoothing=RECIPE["label_smoothing"])
         models, history = train_networks(
@@ -120,7 +120,7 @@ def emotions(args, data, seed):
             values = emotion_values(args, run, emotion_network(labelled), labelled, hidden, seed, "submit")[0]
             submitted = values[args.members].tolist()
             write_submission(args.submit, hidden.ids, submitted, args.submit_header, args.submit_suffix)
-            print(f"submission : {args.submit}, {len(submitted)} clips of the unlabelled test side")
+            print(f"submission : {args.submit}, {len(submitted)} clips of the unlabelled test split")
         return [
             {"task": "emotions", "members": members, "axis": axis, **score}
             for members, scores in found.items()
@@ -132,8 +132,8 @@ def emotion_values(args, run, network, train_set, test_set, seed, name=""):
     """({"networks" and, in a full run, "all": values (n, axes) of test_set}, the networks' Evaluations of it, a history
     of training); network: as emotion_network gives it for train_set.
     """
-    run.facts["architecture"], build = network
-    run.facts["seen"] = clip_ids(train_set)
+    run.metadata["architecture"], build = network
+    run.metadata["train_ids"] = clip_ids(train_set)
     loss_function = emotion_loss(train_set)
     models, history = train_networks(
         run, build, train_set, loss_function, seed, args.epochs, args.batch_size, args.lr, args.device, name=name

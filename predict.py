@@ -47,9 +47,9 @@ def main(argv=None):
         raise LabError("--figure: a network for genres on mel spectrograms was expected, a checkpoint of step7_cnn.py")
     if not args.json:
         for network in networks:
-            facts = network.facts
+            about = network.metadata
             print(
-                f"network    : {network.path}, {facts.get('step')}, epoch {facts.get('epoch')}, trained on {facts.get('data_path')}"
+                f"network    : {network.path}, {about.get('step')}, epoch {about.get('epoch')}, trained on {about.get('data_path')}"
             )
     answers = [answered(name, tellers, args) for name in args.songs]
     if args.json:
@@ -96,7 +96,7 @@ def parse_flags(argv):
 def refuse_unlike(networks):
     """LabError where networks that are to be averaged tell different genres apart."""
     for network in networks[1:]:
-        if network.facts["classes"] != networks[0].facts["classes"]:
+        if network.metadata["classes"] != networks[0].metadata["classes"]:
             raise LabError(
                 f"{network.path}: the genres of {networks[0].path} were expected, since the two would be averaged"
             )
@@ -111,7 +111,7 @@ def answered(name, tellers, args):
     answer = {"file": name, "seconds": round(len(frames) * FRAME_SECONDS, 1)}
     if tellers["genre"]:
         windows, chances = asked(tellers["genre"], frames, args.window)
-        classes, means = tellers["genre"][0].facts["classes"], chances.mean(axis=0)
+        classes, means = tellers["genre"][0].metadata["classes"], chances.mean(axis=0)
         order = means.argsort()[::-1]
         answer |= {
             "genre": classes[order[0]],
@@ -122,15 +122,15 @@ def answered(name, tellers, args):
         answer["emotions"], answer["windows"] = emotions_of(tellers["axes"], frames, args.window)
     networks = tellers["genre"] + tellers["axes"]
     answer["networks"] = [str(network.path) for network in networks]
-    answer["notes"] = [DEMO_NOTE] * any(network.facts.get("demo") for network in networks)
+    answer["notes"] = [DEMO_NOTE] * any(network.metadata.get("demo") for network in networks)
     if Path(name).suffix in (".npy", ".gz") and any(
-        clip_id(Path(name).name) in network.facts.get("seen", []) for network in networks
+        clip_id(Path(name).name) in network.metadata.get("train_ids", []) for network in networks
     ):
         answer["notes"].append(SEEN_NOTE)
     if args.figure:
         answer["decided"] = draw(args.figure, name, tellers["genre"][0], frames, windows, chances, answer)
     if not args.json:
-        print_answer(answer)
+        print_comparison(answer)
     return answer
 
 
@@ -154,7 +154,7 @@ def emotions_of(networks, frames, seconds):
     values = {}
     for network in networks:
         (starts, _), outputs = asked([network], frames, seconds)
-        for axis, value in zip(network.facts["classes"], outputs.mean(axis=0), strict=True):
+        for axis, value in zip(network.metadata["classes"], outputs.mean(axis=0), strict=True):
             values.setdefault(axis, []).append(value)
     return {axis: round(float(np.mean(found)), 4) for axis, found in values.items()}, len(starts)
 
@@ -163,7 +163,7 @@ def draw(path, name, network, frames, windows, chances, answer):
     """Draws the picture; returns the region in words that the likeliest genre rests on, in the window where it is
     likeliest.
     """
-    (starts, length), classes = windows, network.facts["classes"]
+    (starts, length), classes = windows, network.metadata["classes"]
     target = classes.index(answer["genre"])
     start = starts[int(chances[:, target].argmax())]
     clip = torch.from_numpy(window_of(frames, start, length)[:, network.columns])
@@ -175,7 +175,7 @@ def draw(path, name, network, frames, windows, chances, answer):
     emotions = "".join(f", {axis} {value:.2f}" for axis, value in answer.get("emotions", {}).items())
     title = f"{Path(name).name}: {answer['genre']} with probability {answer['genres'][answer['genre']]:.2f}{emotions}"
     figure = song_figure(frames, starts, length, chances, classes, regions, most, title)
-    if network.facts.get("demo"):
+    if network.metadata.get("demo"):
         figure.text(
             0.998, 0.002, "by a network trained on demo music", ha="right", va="bottom", fontsize=8, color="grey"
         )
@@ -185,7 +185,7 @@ def draw(path, name, network, frames, windows, chances, answer):
     return f"{region_text(most)}: hidden, it lowers the log-probability of {answer['genre']} there by {most.drop:.3f}"
 
 
-def print_answer(answer):
+def print_comparison(answer):
     print(f"\n{answer['file']}: {answer['seconds']} s in {answer['windows']} window{'s' * (answer['windows'] > 1)}")
     for genre, chance in answer.get("genres", {}).items():
         print(f"  {genre:14} {chance:.3f}  {'#' * round(40 * chance)}")

@@ -17,7 +17,7 @@ runs/step0_data/<variant>/: log and survey.json.
 from argparse import ArgumentTypeError
 from pathlib import Path
 
-from common.cli import place, positive, run_script, start_run, step_parser
+from common.cli import file_path, positive, run_script, start_run, step_parser
 from common.errors import LabError
 from common.files import write_json
 from common.locations import EMOTIONS, GENRES, REPOSITORY, find_data, lab_data
@@ -26,7 +26,7 @@ from extras.demo.folder import compose_demo, demo_folder
 from extras.own_data.audio import import_audio
 from extras.own_data.kaggle import compare_counts, download, unpack
 from extras.own_data.survey import survey_data
-from extras.own_data.survey_report import count_clips, print_axes, print_findings, print_genres, print_sides
+from extras.own_data.survey_report import count_clips, print_axes, print_findings, print_genres, print_splits
 from extras.writeup.numbers import STEP0_DATA
 
 STEP = "step0_data"
@@ -64,13 +64,13 @@ def parse_flags(argv):
     )
     bring.add_argument(
         "--zip",
-        type=place,
+        type=file_path,
         metavar="FILE",
         help="unpack Kaggle's zip of the lab's data into --data DIR (default: data/)",
     )
     bring.add_argument(
         "--audio",
-        type=place,
+        type=file_path,
         metavar="DIR",
         help="turn DIR/<genre>/*.mp3|wav|flac|ogg|au into the lab's layout under --data (needs requirements-audio.txt); DIR may be a CSV "
         "of such files, its first line naming the columns: file, genre, valence, energy, danceability, artist",
@@ -85,7 +85,7 @@ def parse_flags(argv):
         "--test-share",
         type=share,
         metavar="X",
-        help="with --audio: part of each genre for the test side (default: 0.2)",
+        help="with --audio: part of each genre for the test split (default: 0.2)",
     )
     args = parser.parse_args(argv)
     if (args.scale or (args.seconds and not args.audio)) and not args.demo:
@@ -139,13 +139,13 @@ def look_and_report(args, data, run):
     survey = survey_data(data, args.headers)
     write_json(run.folder / "survey.json", survey)
 
-    print_sides(survey["sides"])
+    print_splits(survey["splits"])
     print_genres(survey["genres"])
     print_axes(survey["axes"])
 
     classes = {row["class"] for row in survey["genres"].values()} - {None, "?"}
     clips = {
-        name: count_clips(survey["sides"], folder)
+        name: count_clips(survey["splits"], folder)
         for name, folder in (("genre_clips", GENRES), ("multitask_clips", EMOTIONS))
     }
     print(
@@ -155,7 +155,7 @@ def look_and_report(args, data, run):
     print("write-up      : {genre_clips} clips of {genres} genres, and {multitask_clips} clips".format(**STEP0_DATA))
     print(f"which set     : {survey['which']}\n")
 
-    counts = compare_counts(survey["sides"]) if args.kaggle or args.zip else []
+    counts = compare_counts(survey["splits"]) if args.kaggle or args.zip else []
     survey["notes"] += counts
     totals = print_findings(survey) | {"counts": len(counts)}
     result = {**clips, "missing": totals["missing"], "unreadable": totals["unreadable"]}
@@ -165,7 +165,7 @@ def look_and_report(args, data, run):
         "unreadable": "unreadable files",
         "errors": "absent folders or broken label files",
     }
-    words["counts"] = "sides of another size than the lab's"
+    words["counts"] = "splits of another size than the lab's"
     return result, ", ".join(f"{totals[name]} {text}" for name, text in words.items() if totals[name])
 
 

@@ -6,7 +6,7 @@ sharing change?
     python step10_multitask.py --ensemble 5 --submit solution.txt
 
 Needs no earlier step; compares itself with step 8's single-axis CNNs where --out holds them. --submit predicts the
-unlabelled test side. Writes runs/step10_multitask/<variant>/: log, figures, predictions, metrics and the best epoch's
+unlabelled test split. Writes runs/step10_multitask/<variant>/: log, figures, predictions, metrics and the best epoch's
 checkpoint of each member.
 """
 
@@ -15,6 +15,7 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
+from common.checks import overfit_batch, watch_training
 from common.cli import reading_options, run_script, start_run, step_parser
 from common.comparison import compare_step10
 from common.dataset import SpectrogramDataset, emotion_slices, make_loader
@@ -24,7 +25,6 @@ from common.report import describe, print_results, report_axes, report_training
 from common.resume import resumable
 from common.submission import write_submission
 from common.training import BestEpoch, evaluate, train_epoch
-from common.verdicts import overfit_batch, watch_training
 from extras.demo.folder import demo_folder
 from extras.speed.accelerate import accelerate
 from extras.speed.processes import join_processes, share_out
@@ -86,7 +86,7 @@ def train_and_test(args, data, seed):
         labelled = SpectrogramDataset(data.emotions(), features=FEATURES, axis=tuple(WEIGHTS), **reading_options(args))
         train_loader, val_loader, test_loader = emotion_slices(labelled, args.batch_size, seed=seed)
         splits = train_loader.dataset, val_loader.dataset, test_loader.dataset
-        if args.submit:  # the side without labels
+        if args.submit:  # the split without labels
             predicted = []
             hidden = SpectrogramDataset(
                 data.emotions(),
@@ -100,7 +100,7 @@ def train_and_test(args, data, seed):
 
         # Members: each with its own initial weights and batch order, on the same slices
         loss_function = partial(axis_losses, weights=args.weights)
-        run.facts |= {
+        run.metadata |= {
             "architecture": ["cnn", FEATURES, "multitask"],
             "weights": args.weights,
             "ensemble": args.ensemble,
@@ -160,7 +160,7 @@ def train_and_test(args, data, seed):
         if args.submit:
             values = torch.stack(predicted).mean(dim=0).tolist()
             write_submission(args.submit, hidden.ids, values, args.submit_header, args.submit_suffix)
-            print(f"submission : {args.submit}, {len(values)} clips of the unlabelled test side")
+            print(f"submission : {args.submit}, {len(values)} clips of the unlabelled test split")
         return [{"axis": axis, "spearman": metrics[axis]["spearman"]} for axis in WEIGHTS]
 
 

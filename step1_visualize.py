@@ -39,7 +39,7 @@ SPLIT_HERTZ = 2000  # where "low" and "high" part in the line on step 1c; chosen
 def main(argv=None):
     parser = step_parser(__doc__)
     parser.add_argument(
-        "--ids", nargs=2, metavar="ID", help="two clips of the training side (default: the write-up's, else drawn)"
+        "--ids", nargs=2, metavar="ID", help="two clips of the training split (default: the write-up's, else drawn)"
     )
     args = parser.parse_args(argv)
     data = find_data(args.data, demo=demo_folder)
@@ -58,7 +58,7 @@ def look(args, data, run):
         (f"{ident} ({genre})", *pair)
         for (ident, genre, _), pair in zip(chosen, zip(full, beat, strict=True), strict=True)
     ]
-    print("\nstep 1a: two clips of the training side")
+    print("\nstep 1a: two clips of the training split")
     lines = dict(label_lines(label_file))
     for _, genre, number in chosen:
         name = lines[number].partition("\t" if "\t" in lines[number] else ",")[0]
@@ -109,7 +109,7 @@ def choose_clips(rows, class_mapping, ids, seed, label_file):
         for ident in map(clip_id, ids):
             if ident not in by_id:
                 raise LabError(
-                    f"--ids {ident}: a clip of the training side was expected, but {label_file} has none of that id"
+                    f"--ids {ident}: a clip of the training split was expected, but {label_file} has none of that id"
                 )
         return [by_id[clip_id(ident)] for ident in ids]
     if all(ident in by_id and by_id[ident][1] == genre for ident, genre in CLIPS.items()):
@@ -123,7 +123,7 @@ def choose_clips(rows, class_mapping, ids, seed, label_file):
 
 
 def read_two_clips(folder, chosen):
-    """The (T, 140) spectrograms of the chosen rows in one side of a folder."""
+    """The (T, 140) spectrograms of the chosen rows in one split of a folder."""
     files = find_spectrograms(folder)
     for ident, _, _ in chosen:
         if ident not in files:

@@ -4,7 +4,7 @@
     python step5_lstm.py --features beat --loss squared-error
     python step5_lstm.py --features chroma fused --beat
 
-Trains the four LSTMs one after the other and evaluates each on the test side (step 6). Needs no earlier step. Writes
+Trains the four LSTMs one after the other and evaluates each on the test split (step 6). Needs no earlier step. Writes
 runs/step5_lstm/<variant>/ for each: log, figures, predictions, metrics and the best epoch's checkpoint. Minutes: see
 README.
 """
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from common.checks import overfit_batch, watch_training
 from common.cli import reading_options, run_script, start_run, step_parser
 from common.comparison import compare_step5
 from common.dataset import genre_splits, make_loader, torch_train_val_split
@@ -22,7 +23,6 @@ from common.models import Classifier, LSTMBackbone
 from common.report import describe, print_results, report_genres, report_training
 from common.resume import resumable
 from common.training import BestEpoch, evaluate, train_epoch
-from common.verdicts import overfit_batch, watch_training
 from extras.demo.folder import demo_folder
 from extras.speed.accelerate import accelerate
 from extras.speed.processes import join_processes, share_out
@@ -100,8 +100,8 @@ def train_and_test(args, data, seed, features):
         loss_function = LOSSES[args.loss]
         optimizer = torch.optim.Adam(model.parameters(), lr=args.lr, weight_decay=WEIGHT_DECAY)
         references = describe(run, model, splits, classes, args.loss)
-        run.facts |= {"architecture": ["lstm", features, RNN_SIZE, NUM_LAYERS, BIDIRECTIONAL]}
-        run.facts |= {"features": features, "loss": args.loss, "weight_decay": WEIGHT_DECAY, "val_size": VAL_SIZE}
+        run.metadata |= {"architecture": ["lstm", features, RNN_SIZE, NUM_LAYERS, BIDIRECTIONAL]}
+        run.metadata |= {"features": features, "loss": args.loss, "weight_decay": WEIGHT_DECAY, "val_size": VAL_SIZE}
         if args.overfit_batch:
             return {**choices, **run.finish(overfit_batch(model, train_loader, loss_function, optimizer, args.device))}
 
@@ -123,7 +123,7 @@ def train_and_test(args, data, seed, features):
                 run.save_best(best)
         best.restore(model)
 
-        # Step 6: the test side, once, with the best epoch's weights
+        # Step 6: the test split, once, with the best epoch's weights
         test = evaluate(model, test_loader, loss_function, args.device)
         val = evaluate(model, val_loader, loss_function, args.device)
         report_training(run, f"LSTM on {features}", history, best, args.loss, references)

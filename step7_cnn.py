@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from common.checks import overfit_batch, watch_training
 from common.cli import reading_options, run_script, start_run, step_parser
 from common.comparison import compare_step7
 from common.dataset import genre_splits, make_loader, torch_train_val_split
@@ -20,7 +21,6 @@ from common.models import Classifier, CNNBackbone
 from common.report import describe, print_results, report_genres, report_training
 from common.resume import resumable
 from common.training import BestEpoch, evaluate, train_epoch
-from common.verdicts import overfit_batch, watch_training
 from extras.demo.folder import demo_folder
 from extras.speed.accelerate import accelerate
 from extras.speed.processes import join_processes, share_out
@@ -72,7 +72,7 @@ def train_and_test(args, data, seed):
         loss_function = nn.CrossEntropyLoss()
         optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
         references = describe(run, model, splits, classes, "cross-entropy")
-        run.facts |= {"architecture": ["cnn", FEATURES, CHANNELS, KERNEL_SIZE], "val_size": VAL_SIZE}
+        run.metadata |= {"architecture": ["cnn", FEATURES, CHANNELS, KERNEL_SIZE], "val_size": VAL_SIZE}
         if args.overfit_batch:
             return run.finish(overfit_batch(model, train_loader, loss_function, optimizer, args.device))
 

@@ -59,7 +59,7 @@ def main(argv=None):
         "--checkpoint", metavar="FILE", help="of step7_cnn.py (default: its newest full run of these data in --out)"
     )
     parser.add_argument(
-        "--clip", metavar="ID", help="clip of the genre test side (default: the first that the network gets right)"
+        "--clip", metavar="ID", help="clip of the genre test split (default: the first that the network gets right)"
     )
     args = parser.parse_args(argv)
     source = "mnist" if args.mnist else "digits"
@@ -129,23 +129,25 @@ def look_at_a_digit(model, digits, run):
 
 
 def open_genre_cnn(path, args, data, run):
-    """Reads the CNN, both genre sides and the choice of clip: (model, test side, row of the clip in it)."""
-    model, facts, (kind, columns, beat, _, head) = load_network(path)
+    """Reads the CNN, both genre splits and the choice of clip: (model, test split, row of the clip in it)."""
+    model, metadata, (kind, columns, beat, _, head) = load_network(path)
     if (kind, columns, beat, head) != ("cnn", "mel", False, "genre"):
-        found = f"its architecture is {shown(str(facts['architecture']))}"
+        found = f"its architecture is {shown(str(metadata['architecture']))}"
         raise LabError(f"{path}: a checkpoint of step7_cnn.py, a CNN on mel, was expected, but {found}")
     test_set = genre_splits(data.genres(), data.class_mapping, "mel", **reading_options(args))[1]
     classes = test_set.label_transformer.classes_
-    if facts["classes"] != classes:
-        there = ", ".join(facts["classes"])
+    if metadata["classes"] != classes:
+        there = ", ".join(metadata["classes"])
         raise LabError(f"{path}: a network for {', '.join(classes)} was expected, but it is for {there}")
-    origin = "the same data" if facts["data"] == data.fingerprint else f"other data, {facts['data_path']}"
-    print(f"checkpoint : {path}, epoch {facts['epoch']} of {facts['step']}/{facts['variant']}, trained on {origin}")
-    warn_of_overlap(facts["seen"], test_set, "it was trained with")
-    run.facts |= {"architecture": facts["architecture"], "classes": classes, "checkpoint": str(path)}
+    origin = "the same data" if metadata["data"] == data.fingerprint else f"other data, {metadata['data_path']}"
+    print(
+        f"checkpoint : {path}, epoch {metadata['epoch']} of {metadata['step']}/{metadata['variant']}, trained on {origin}"
+    )
+    warn_of_overlap(metadata["train_ids"], test_set, "it was trained with")
+    run.metadata |= {"architecture": metadata["architecture"], "classes": classes, "checkpoint": str(path)}
     if args.clip and clip_id(args.clip) not in test_set.ids:
         raise LabError(
-            f"--clip {args.clip}: a clip of the genre test side was expected, {data.genres()} has none of it"
+            f"--clip {args.clip}: a clip of the genre test split was expected, {data.genres()} has none of it"
         )
     row = test_set.ids.index(clip_id(args.clip)) if args.clip else first_right(model, test_set)
     features, _, length = test_set[row]

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from common.checks import overfit_batch, watch_training
 from common.cli import reading_options, run_script, start_run, step_parser
 from common.comparison import compare_step8
 from common.dataset import SpectrogramDataset, emotion_slices
@@ -22,7 +23,6 @@ from common.models import CNNBackbone, LSTMBackbone, Regressor
 from common.report import describe, print_results, report_axes, report_training
 from common.resume import resumable
 from common.training import BestEpoch, evaluate, train_epoch
-from common.verdicts import overfit_batch, watch_training
 from extras.demo.folder import demo_folder
 from extras.speed.accelerate import accelerate
 from extras.speed.processes import join_processes, share_out
@@ -65,7 +65,7 @@ def train_and_test(args, data, seed, name, axis):
     choices = {"model": name, "axis": axis}
     title = f"Step 8: {name.upper()} on {'beat-synced ' * beat}{columns}, {axis}"
     with start_run(args, STEP, title, data, seed, name, axis) as run:
-        # Data: three slices of the labelled side
+        # Data: three slices of the labelled split
         labelled = SpectrogramDataset(data.emotions(beat), features=columns, axis=axis, **reading_options(args))
         train_loader, val_loader, test_loader = emotion_slices(labelled, args.batch_size, seed=seed)
         splits = train_loader.dataset, val_loader.dataset, test_loader.dataset
@@ -77,7 +77,7 @@ def train_and_test(args, data, seed, name, axis):
         loss_function = nn.MSELoss()
         optimizer = torch.optim.Adam(model.parameters(), lr=args.lr[name], weight_decay=WEIGHT_DECAY[name])
         references = describe(run, model, splits, [axis])
-        run.facts |= {"architecture": [name, columns, beat, *SIZES[name], "regressor"], "model": name, "axis": axis}
+        run.metadata |= {"architecture": [name, columns, beat, *SIZES[name], "regressor"], "model": name, "axis": axis}
         if args.overfit_batch:
             return {**choices, **run.finish(overfit_batch(model, train_loader, loss_function, optimizer, args.device))}
 

@@ -14,6 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from common.checkpoints import read_backbone
+from common.checks import watch_training
 from common.cli import reading_options, run_script, start_run, step_parser
 from common.comparison import compare_step9
 from common.dataset import emotion_loaders, genre_loaders
@@ -22,7 +23,6 @@ from common.models import Classifier, CNNBackbone, Regressor
 from common.report import describe, print_results, report_axes, report_genres, report_training
 from common.resume import resumable
 from common.training import BestEpoch, evaluate, train_epoch
-from common.verdicts import watch_training
 from extras.demo.folder import demo_folder
 from extras.speed.accelerate import accelerate
 from extras.speed.processes import join_processes, share_out
@@ -78,7 +78,7 @@ def one_seed(args, data, seed):
 
 def pretrain(args, data, seed):
     """Step 9c: the genre CNN of step 7, with its log, its matrix and its best epoch. Returns (weights of its backbone,
-    ids it has seen).
+    ids that it was trained and validated with).
 
     It sees no clip whose id validates or tests an emotion later. A checkpoint given with --pretrained takes the place
     of the training.
@@ -111,7 +111,7 @@ def pretrain(args, data, seed):
         loss_function = nn.CrossEntropyLoss()
         optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
         references = describe(run, model, splits, classes, "cross-entropy")
-        run.facts |= {"architecture": ARCHITECTURE, "start": "genres"}
+        run.metadata |= {"architecture": ARCHITECTURE, "start": "genres"}
 
         # Training
         best, history = BestEpoch(model), []
@@ -136,7 +136,7 @@ def pretrain(args, data, seed):
         metrics = report_genres(run, "CNN to be transferred", splits, test, matrix=True)
         print_expected(run, splits, metrics)
         run.finish({"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}, metrics, history)
-        return model.backbone.state_dict(), run.facts["seen"]
+        return model.backbone.state_dict(), run.metadata["train_ids"]
 
 
 def fine_tune(args, data, seed, axis, start, pretrained=None):
@@ -154,15 +154,20 @@ def fine_tune(args, data, seed, axis, start, pretrained=None):
         torch.manual_seed(seed)
         model = Regressor(CNNBackbone(MEL_BANDS, CHANNELS, KERNEL_SIZE)).to(args.device)
         model = accelerate(model, args.device)
-        weights, seen = pretrained or (None, None)
+        weights, pretrain_ids = pretrained or (None, None)
         if pretrained:
             model.backbone.load_state_dict(weights)
         if args.freeze:
             model.backbone.requires_grad_(False)
         loss_function = nn.MSELoss()
         optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=args.lr)
-        references = describe(run, model, splits, [axis], seen_before=seen)
-        run.facts |= {"architecture": [*ARCHITECTURE, "regressor"], "axis": axis, "start": start, "freeze": args.freeze}
+        references = describe(run, model, splits, [axis], pretrain_ids=pretrain_ids)
+        run.metadata |= {
+            "architecture": [*ARCHITECTURE, "regressor"],
+            "axis": axis,
+            "start": start,
+            "freeze": args.freeze,
+        }
 
         # Training
         best, history = BestEpoch(model), []
@@ -185,7 +190,7 @@ def fine_tune(args, data, seed, axis, start, pretrained=None):
         report_training(run, f"{axis}, {start}", history, best, "squared error", references)
         metrics = report_axes(run, f"CNN, {start}", splits, test, baselines=args.baselines)
         print_expected(run, splits, metrics)
-        result = {"spearman": metrics[axis]["spearman"], **({"seen": run.facts["seen_before"]} if pretrained else {})}
+        result = {"spearman": metrics[axis]["spearman"], **({"seen": run.metadata["shared_ids"]} if pretrained else {})}
         return run.finish(result, metrics[axis], history)
 
 

@@ -1,1 +1,1 @@
-"""Side by side with the usual way: how fast, and in how much memory."""
+"""Side by split with the usual way: how fast, and in how much memory."""

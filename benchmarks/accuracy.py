@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from common.cli import run_script
-from common.comparison import bootstrap, interval, share_right
+from common.comparison import bootstrap, fraction_correct, interval
 from common.errors import LabError
 from common.labels import AXES
 from common.metrics import rank_correlation
@@ -85,7 +85,7 @@ def test_side(path):
     found: dict = {}
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            if row["side"] == "test":
+            if row["split"] == "test":
                 kind = float if "axis" in row else str
                 found.setdefault(row.get("axis", "accuracy"), {})[row["id"]] = kind(row["true"]), kind(row["predicted"])
     return found
@@ -96,33 +96,33 @@ def figures(seeds):
     return [*names, "mean"] if names == list(AXES) else names
 
 
-def clips_of(side):
-    return list(next(iter(side.values())))
+def clips_of(split):
+    return list(next(iter(split.values())))
 
 
-def columns(side, figure, ids):
-    """[(true, predicted)] arrays of one seed's test side in this order of clips, for "mean" those of every axis."""
+def columns(split, figure, ids):
+    """[(true, predicted)] arrays of one seed's test split in this order of clips, for "mean" those of every axis."""
     names = AXES if figure == "mean" else (figure,)
-    return [tuple(map(np.array, zip(*(side[name][ident] for ident in ids), strict=True))) for name in names]
+    return [tuple(map(np.array, zip(*(split[name][ident] for ident in ids), strict=True))) for name in names]
 
 
 def score(parts, rows):
     """Accuracy, or the mean rank correlation of the parts, on these rows; NaN where a prediction is constant."""
     values = [
-        (share_right if true.dtype.kind == "U" else rank_correlation)(true[rows], predicted[rows])
+        (fraction_correct if true.dtype.kind == "U" else rank_correlation)(true[rows], predicted[rows])
         for true, predicted in parts
     ]
     return np.mean(values, axis=0)
 
 
 def summary(seeds, figure):
-    """Mean, deviation and interval of a figure over {seed: test side}, as texts; "undefined" where a seed's is."""
-    sides = [clips_of(side) for side in seeds.values()]
-    parts = [columns(side, figure, ids) for side, ids in zip(seeds.values(), sides, strict=True)]
+    """Mean, deviation and interval of a figure over {seed: test split}, as texts; "undefined" where a seed's is."""
+    splits = [clips_of(split) for split in seeds.values()]
+    parts = [columns(split, figure, ids) for split, ids in zip(seeds.values(), splits, strict=True)]
     scores = [score(each, slice(None)) for each in parts]
     if np.isnan(scores).any():
         return "undefined", "-", "-"
-    low, high = interval(bootstrap(sides, lambda k, rows: score(parts[k], rows)))
+    low, high = interval(bootstrap(splits, lambda k, rows: score(parts[k], rows)))
     return (
         f"{np.mean(scores):.3f}",
         f"{np.std(scores, ddof=1):.3f}" if len(scores) > 1 else "-",
@@ -135,15 +135,15 @@ def beside(seeds, base, figure):
     can be compared.
     """
     shared = sorted(seeds.keys() & base.keys())
-    sides = [clips_of(seeds[seed]) for seed in shared]
+    splits = [clips_of(seeds[seed]) for seed in shared]
     alike = all(
         figure in figures(base) and set(ids) == set(clips_of(base[seed]))
-        for seed, ids in zip(shared, sides, strict=True)
+        for seed, ids in zip(shared, splits, strict=True)
     )
     if seeds is base or not shared or not alike:
         return "-"
     mine, theirs = (
-        [columns(each[seed], figure, ids) for seed, ids in zip(shared, sides, strict=True)] for each in (seeds, base)
+        [columns(each[seed], figure, ids) for seed, ids in zip(shared, splits, strict=True)] for each in (seeds, base)
     )
 
     def gap(k, rows=slice(None)):
@@ -152,7 +152,7 @@ def beside(seeds, base, figure):
     mean = np.mean([gap(k) for k in range(len(shared))])
     if np.isnan(mean):
         return "undefined"
-    low, high = interval(bootstrap(sides, gap))
+    low, high = interval(bootstrap(splits, gap))
     return f"{mean:+.3f}, {low:+.3f} to {high:+.3f} ({len(shared)} seed{'s' * (len(shared) > 1)})"
 
 

@@ -3,8 +3,8 @@ of clips bring.
 
     python -m benchmarks.machines --data DIR
 
-Genres and emotions by five folds of the labelled clips; genres also learnt from the test side and tested on the
-training side: fewer clips to learn from and, where the sides share no artist, no artist known. How the test side itself
+Genres and emotions by five folds of the labelled clips; genres also learnt from the test split and tested on the
+training split: fewer clips to learn from and, where the splits share no artist, no artist known. How the test split itself
 is scored is step 7's to tell.
 """
 
@@ -31,18 +31,18 @@ def main(argv=None):
     parser.add_argument("--data", metavar="DIR", help="the lab's data folder (default: as in the steps)")
     args = parser.parse_args(argv)
     data = find_data(args.data, demo=demo_folder)
-    sides = [
+    splits = [
         *genre_splits(data.genres(), data.class_mapping, "fused"),
         SpectrogramDataset(data.emotions(), features="fused", axis=AXES),
     ]
     train, test, emotions = (
-        Side(song_statistics(each), song_statistics(each, True), clip_labels(each)) for each in sides
+        Side(song_statistics(each), song_statistics(each, True), clip_labels(each)) for each in splits
     )
     print(
         f"data: {data.path}; {len(train.labels)} and {len(test.labels)} clips with genres, {len(emotions.labels)} with emotions"
     )
     print(
-        "| machines | they hear | genres, folds: accuracy, cross entropy | learnt from the test side | emotions, folds: mean rho |"
+        "| machines | they hear | genres, folds: accuracy, cross entropy | learnt from the test split | emotions, folds: mean rho |"
     )
     print("|---|---|---|---|---|")
     with threadpool_limits(1):
@@ -60,26 +60,26 @@ def main(argv=None):
 
 
 class Side(NamedTuple):
-    """What song_statistics gives of a side's clips, as they are and remastered, and their labels."""
+    """What song_statistics gives of a split's clips, as they are and remastered, and their labels."""
 
     plain: dict
     remastered: dict
     labels: np.ndarray
 
 
-def part(side, kind, count, rows=slice(None)):
+def part(split, kind, count, rows=slice(None)):
     """(families, labels) of these rows of a Side, with the first `count` pieces of every clip, None for all."""
-    return {family: each[rows, :count] for family, each in getattr(side, kind).items()}, side.labels[rows]
+    return {family: each[rows, :count] for family, each in getattr(split, kind).items()}, split.labels[rows]
 
 
-def folds(side, count, taught):
+def folds(split, count, taught):
     """[(known families, known labels, unknown families, unknown labels)], drawn once; taught: the kind of clips to
     learn from.
     """
     from sklearn.model_selection import KFold
 
-    drawn = KFold(FOLDS, shuffle=True, random_state=0).split(side.labels)
-    return [(*part(side, taught, count, known), *part(side, "plain", count, unknown)) for known, unknown in drawn]
+    drawn = KFold(FOLDS, shuffle=True, random_state=0).split(split.labels)
+    return [(*part(split, taught, count, known), *part(split, "plain", count, unknown)) for known, unknown in drawn]
 
 
 def genre_score(tasks, share):

@@ -15,7 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from torch.utils.data import Subset
 
-from common.dataset import clip_ids, clip_labels, rows_of
+from common.dataset import clip_ids, clip_labels, unwrap
 from common.features import HOP_LENGTH, N_MELS, SAMPLE_RATE
 from common.files import write_json
 from common.metrics import spearman
@@ -31,7 +31,7 @@ MODULATIONS = ((0.5, 1), (1, 2), (2, 4), (4, 8), (8, 16))  # Hz: from phrases to
 FOLDS = 5
 
 
-def mean_and_deviation(mel):
+def mean_and_std(mel):
     """(T, F) -> (2 F,): each row's mean and standard deviation over time."""
     return np.concatenate([mel.mean(axis=0), mel.std(axis=0)])
 
@@ -60,7 +60,7 @@ def clip_statistics(mel):
 
 def statistics_of(dataset, statistics):
     """(n, k) statistics of the mel spectrograms behind a dataset or Subset, at their full length and in its order."""
-    base, rows = rows_of(dataset)
+    base, rows = unwrap(dataset)
     return np.array([statistics(np.asarray(base.clips[base.ids[row]][:, :N_MELS], dtype=np.float64)) for row in rows])
 
 
@@ -93,15 +93,15 @@ def linear_predictions(known, targets, unknown, classify):
     return chosen_model(make_pipeline(StandardScaler(), model), choices, known, targets).predict(unknown)
 
 
-def kernel_predictions(known, targets, unknown, classify):
+def svm_predictions(known, targets, unknown, classify):
     """Predictions (m,) for unknown (m, k) by a support vector machine with radial basis on normal_scores: known (n, k),
     targets (n,).
     """
     known, unknown = normal_scores(known, unknown)
-    return kernel_machine(known, targets, classify).predict(unknown)
+    return svm(known, targets, classify).predict(unknown)
 
 
-def kernel_machine(known, targets, classify):
+def svm(known, targets, classify):
     from sklearn.svm import SVC, SVR
 
     model, strengths = (SVC(), (1, 3, 10)) if classify else (SVR(), (0.3, 1, 3))
@@ -119,7 +119,7 @@ def normal_scores(known, unknown):
     return quantiles.transform(known), quantiles.transform(unknown)
 
 
-MODELS = {"linear": (linear_predictions, mean_and_deviation), "kernel": (kernel_predictions, clip_statistics)}
+MODELS = {"linear": (linear_predictions, mean_and_std), "kernel": (svm_predictions, clip_statistics)}
 
 
 def model_score(name, train_set, test_set, classify):
@@ -178,12 +178,12 @@ def report_baselines(run, splits, score, axis=None, number=None):
     score: this network's; axis, number: the axis and its column in the labels, None for genres. Returns {"linear":
     score, "kernel": score}.
     """
-    base = rows_of(splits[0])[0]
-    known = Subset(base, sorted(row for split in splits[:2] if split is not None for row in rows_of(split)[1].tolist()))
+    base = unwrap(splits[0])[0]
+    known = Subset(base, sorted(row for split in splits[:2] if split is not None for row in unwrap(split)[1].tolist()))
     test_set = splits[2]
     if axis is not None:
         known, test_set = of_axis(known, number), of_axis(test_set, number)
-    key = "_".join(filter(None, [run.facts["data"], base.folder.name, axis]))
+    key = "_".join(filter(None, [run.metadata["data"], base.folder.name, axis]))
     scores = kept_scores(run.folder.parents[1] / "baselines", key, known, test_set, classify=axis is None)
     texts = ", ".join(
         f"{NAMES[name]} {'undefined' if value is None else f'{value:.4f}'}" for name, value in scores.items()
@@ -199,7 +199,7 @@ def of_axis(dataset, number):
     """A dataset or Subset with several axes as labels as one with column `number` alone; the clips are the same, in the
     same order.
     """
-    base, rows = rows_of(dataset)
+    base, rows = unwrap(dataset)
     single = copy.copy(base)
     single.labels = base.labels.reshape(len(base), -1)[:, number]
     return Subset(single, rows.tolist())

@@ -1,4 +1,4 @@
-"""The cache: the clips of one folder side in one memory-mapped float16 array, read from the data once.
+"""The cache: the clips of one folder split in one memory-mapped float16 array, read from the data once.
 
 Half precision rounds a mel value by at most 1/32 dB and a chroma value by at most 1/4096. Two files:
 <name>.<content>.npy holds the clips' frames one behind the other, (frames, 140), and is named by a hash of them;
@@ -16,8 +16,8 @@ from filelock import FileLock
 
 from common.dataset import read_clips
 from common.errors import LabError, reason
-from common.features import N_ROWS
-from common.files import checksum, place, write_json
+from common.features import N_FEATURES
+from common.files import checksum, file_path, write_json
 from common.locations import REPOSITORY
 from common.progress import progress
 from common.reading import read_fused_spectrogram
@@ -28,7 +28,7 @@ IN_SINGLE_FILE = False  # left out of the single file of a step: SpectrogramData
 def add_cache_flags(parser):
     """Adds --cache and --no-cache."""
     parser.add_argument(
-        "--cache", type=place, metavar="DIR", help=f"where the packed cache lies (default: {REPOSITORY.name}/cache)"
+        "--cache", type=file_path, metavar="DIR", help=f"where the packed cache lies (default: {REPOSITORY.name}/cache)"
     )
     parser.add_argument(
         "--no-cache", action="store_true", help="read the files into memory instead: same figures, slower, more memory"
@@ -43,9 +43,9 @@ def cached(folder, build=True):
     """
 
     def read(files):
-        side = next(iter(files.values())).parent
-        place = hashlib.sha256(os.fsencode(side.resolve())).hexdigest()[:8]  # no two folders ever share one
-        return open_clips(files, Path(folder) / f"{side.parent.name}.{side.name}.{place}.json", build)
+        split = next(iter(files.values())).parent
+        place = hashlib.sha256(os.fsencode(split.resolve())).hexdigest()[:8]  # no two folders ever share one
+        return open_clips(files, Path(folder) / f"{split.parent.name}.{split.name}.{place}.json", build)
 
     return read
 
@@ -62,7 +62,7 @@ class CachedClips:
         self.frames = np.load(data, mmap_mode="r")  # (sum of T, 140)
         if self.frames.dtype != "<f2" or self.frames.shape != (
             sum(length for _, _, length, _ in table.values()),
-            N_ROWS,
+            N_FEATURES,
         ):
             raise ValueError(f"{data}: another array than that of {path}")
         self.checked = set()
@@ -184,7 +184,7 @@ def write_cache(files, stamps, index):
 
 def write_header(out, frames):
     """That of a .npy file of (frames, 140) float16."""
-    np.lib.format.write_array_header_1_0(out, {"descr": "<f2", "fortran_order": False, "shape": (frames, N_ROWS)})
+    np.lib.format.write_array_header_1_0(out, {"descr": "<f2", "fortran_order": False, "shape": (frames, N_FEATURES)})
 
 
 def read_each(files, stamps):

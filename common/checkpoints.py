@@ -1,4 +1,4 @@
-"""Checkpoints: weights as plain tensors, facts about them as JSON text, and a SHA-256 over both. Nothing in them is
+"""Checkpoints: weights as plain tensors, metadata about them as JSON text, and a SHA-256 over both. Nothing in them is
 ever executed.
 """
 
@@ -39,24 +39,24 @@ def is_count(value):
 
 
 def is_demo(value):
-    """None, or demo music's facts, where `seconds` is the length of its clips."""
+    """None, or demo music's metadata, where `seconds` is the length of its clips."""
     if not isinstance(value, dict):
         return value is None
     seconds = value.get("seconds", 1)
     return type(seconds) in (int, float) and 0 < seconds <= 3600
 
 
-FACTS = (  # of a trained network: (name, what it is, whether a value is that)
+METADATA = (  # of a trained network: (name, what it is, whether a value is that)
     ("step", "a script's name", is_name),
     ("variant", "a run's name", is_name),
     ("seed", "a whole number from 0 on", is_count),
     ("epoch", "a whole number from 0 on", is_count),
     ("architecture", "a list that begins with two names", begins_with_two_texts),
     ("classes", "a list of different names", lambda value: are_texts(value) and bool(value)),
-    ("seen", "a list of clip ids", lambda value: isinstance(value, list) and all(map(is_text, value))),
+    ("train_ids", "a list of clip ids", lambda value: isinstance(value, list) and all(map(is_text, value))),
     ("data", "a fingerprint", is_text),
     ("data_path", "a folder", is_text),
-    ("demo", "demo music's facts or null", is_demo),
+    ("demo", "demo music's metadata or null", is_demo),
     ("class_mapping", "a table of genres", lambda value: isinstance(value, dict)),
 )
 # where its step has them
@@ -64,20 +64,20 @@ CHOICES = tuple((name, "a name", is_text) for name in ("features", "loss", "mode
 
 
 def read_checkpoint(path):
-    """(weights, facts) of a checkpoint file; LabError, naming it, when it is missing, damaged, or not one of this
+    """(weights, metadata) of a checkpoint file; LabError, naming it, when it is missing, damaged, or not one of this
     project's.
     """
     try:
         content = Path(path).read_bytes()
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        weights, text, expected = saved["weights"], saved["facts"], saved["sha256"]
+        weights, text, expected = saved["weights"], saved["metadata"], saved["sha256"]
         if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
             raise TypeError("tensors by name were expected")
         # a view can repeat one number as often as it likes
         if sum(tensor.nbytes for tensor in weights.values()) > len(content):
             raise ValueError("tensors that lie in the file were expected")
         intact = digest(weights, text) == expected
-        facts = json.loads(text)
+        metadata = json.loads(text)
     except OSError as error:
         raise LabError(f"{path}: a checkpoint was expected ({reason(error)})") from error
     except (pickle.UnpicklingError, RuntimeError, zipfile.BadZipFile) as error:
@@ -88,29 +88,29 @@ def read_checkpoint(path):
         raise LabError(f"{path}: a checkpoint of this project was expected ({type(error).__name__})") from error
     if not intact:
         raise LabError(f"{path}: the checkpoint is damaged, its content does not match its checksum")
-    return weights, facts
+    return weights, metadata
 
 
 def read_network(path):
     """read_checkpoint of a trained network; LabError, naming the file and the fact, where one is missing or cannot be
     what a step saves.
 
-    Facts: step, variant, seed, epoch, architecture, classes (names of classes or axes), seen (ids of the clips that it
+    Facts: step, variant, seed, epoch, architecture, classes (names of classes or axes), train_ids (ids of the clips that it
     was trained and picked with), data, data_path, demo, class_mapping; and CHOICES.
     """
-    weights, facts = read_checkpoint(path)
-    if not isinstance(facts, dict):
-        raise LabError(f"{path}: a trained network was expected, its facts are no table")
-    for name, what, is_right in (*FACTS, *(choice for choice in CHOICES if choice[0] in facts)):
-        if name not in facts or not is_right(facts[name]):
-            found = shown(json.dumps(facts[name], ensure_ascii=False)) if name in facts else "nothing"
+    weights, metadata = read_checkpoint(path)
+    if not isinstance(metadata, dict):
+        raise LabError(f"{path}: a trained network was expected, its metadata are no table")
+    for name, what, is_right in (*METADATA, *(choice for choice in CHOICES if choice[0] in metadata)):
+        if name not in metadata or not is_right(metadata[name]):
+            found = shown(json.dumps(metadata[name], ensure_ascii=False)) if name in metadata else "nothing"
             raise LabError(f"{path}: a trained network was expected, whose {name} is {what}, not {found}")
     for name, weight in weights.items():
         if weight.is_floating_point() and not torch.isfinite(weight).all():
             raise LabError(f"{path}: finite weights were expected, {shown(name)} holds others")
         if name.endswith("running_var") and (weight < 0).any():
             raise LabError(f"{path}: variances from 0 on were expected, {shown(name)} holds others")
-    return weights, facts
+    return weights, metadata
 
 
 def load_weights(path, model, weights):
@@ -142,17 +142,17 @@ def read_backbone(path, backbone, architecture):
 
     LabError where the checkpoint is of another architecture, or where its names, shapes or types below the head differ.
     """
-    weights, facts = read_network(path)
-    if facts["architecture"] != architecture:
-        found = shown(json.dumps(facts["architecture"], ensure_ascii=False))
+    weights, metadata = read_network(path)
+    if metadata["architecture"] != architecture:
+        found = shown(json.dumps(metadata["architecture"], ensure_ascii=False))
         raise LabError(f"{path}: a checkpoint of step7_cnn.py was expected, but its architecture is {found}")
     given = {name.removeprefix("backbone."): tensor for name, tensor in weights.items() if not name.startswith("head.")}
     check_fit(path, backbone.state_dict(), given)
-    return given, facts["seen"]
+    return given, metadata["train_ids"]
 
 
 def digest(weights, text):
-    """SHA-256 over the facts and every tensor's name, type, shape and bytes."""
+    """SHA-256 over the metadata and every tensor's name, type, shape and bytes."""
     sha = hashlib.sha256(text.encode("utf-8", "surrogatepass"))
     for name in sorted(weights):
         tensor = weights[name]

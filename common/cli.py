@@ -11,18 +11,18 @@ import torch
 from common.baselines import add_baselines_flag
 from common.cache import add_cache_flags, cached
 from common.checkpoints import add_pretrained_flag
+from common.checks import add_overfit_flag
 from common.errors import LabError
-from common.files import place
+from common.files import file_path
 from common.former import add_former_flags
 from common.locations import REPOSITORY
 from common.report import print_header
 from common.resume import RESUME, add_resume_flag, how_to_go_on
 from common.run import open_run
-from common.submission import add_submit_flags, check_place
+from common.submission import add_submit_flags, check_submit_path
 from common.training import use_huge_pages
-from common.verdicts import add_overfit_flag
 
-QUICK_CLIPS = 160  # of each side in a dry run: five batches of 32, a third of the training side's for validation
+QUICK_CLIPS = 160  # of each split in a dry run: five batches of 32, a third of the training split's for validation
 
 
 def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, submit=False, pretrained=False):
@@ -38,7 +38,7 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, 
     )
     parser.add_argument(
         "--data",
-        type=place,
+        type=file_path,
         metavar="DIR",
         help="the lab's data folder (default: data/ here, Kaggle's input, else demo music where the script composes it)",
     )
@@ -51,7 +51,7 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, 
     )
     parser.add_argument(
         "--out",
-        type=place,
+        type=file_path,
         metavar="ROOT",
         default="runs",
         help="runs in ROOT/<step>/<variant>/ (default: %(default)s)",
@@ -75,7 +75,7 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, 
     mode.add_argument(
         "--quick",
         action="store_true",
-        help=f"dry run: {QUICK_CLIPS} clips of each side, 2 epochs; says nothing about music",
+        help=f"dry run: {QUICK_CLIPS} clips of each split, 2 epochs; says nothing about music",
     )
     if overfit:
         add_overfit_flag(mode)
@@ -117,9 +117,9 @@ class StepParser(OneSentenceParser):
                 self.error("--submit writes one file: no --seeds was expected beside it")
             if args.mode != "full":
                 self.error(
-                    "--submit predicts every clip of the test side by a trained network: no dry run was expected beside it"
+                    "--submit predicts every clip of the test split by a trained network: no dry run was expected beside it"
                 )
-            check_place(args.submit, args.submit_header, args.submit_suffix)
+            check_submit_path(args.submit, args.submit_header, args.submit_suffix)
         return args
 
 
@@ -153,9 +153,9 @@ def start_run(args, step, title, data, seed, *choices):
     given = dict(vars(args))
     given.pop(RESUME, None)
     arguments = {**given, "seed": seed, "data": str(data.path), "out": str(Path(args.out).resolve())}
-    facts = {"mode": args.mode, "seed": seed, **data.facts()}
+    metadata = {"mode": args.mode, "seed": seed, **data.metadata()}
     with open_run(
-        Path(arguments["out"]) / step / variant, facts, arguments, resume=getattr(args, "resume", None)
+        Path(arguments["out"]) / step / variant, metadata, arguments, resume=getattr(args, "resume", None)
     ) as run:
         print_header(title, data, run)
         yield run

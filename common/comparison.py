@@ -22,7 +22,7 @@ from common.metrics import print_mean_correlation, rank_correlation
 IN_SINGLE_FILE = False  # left out of the single file of a step: it has no other runs beside it
 
 
-def share_right(true, predicted):
+def fraction_correct(true, predicted):
     """Accuracy of names or numbers (..., n) and (..., n)."""
     return (true == predicted).mean(axis=-1)
 
@@ -30,24 +30,24 @@ def share_right(true, predicted):
 ROUNDS = 1000  # of a bootstrap: enough for the second decimal of an interval
 
 
-def bootstrap(sides, score):
+def bootstrap(splits, score):
     """How far a mean over seeds moves when clips and seeds are drawn anew with replacement: (up to ROUNDS,) means.
 
-    sides: each seed's clips by id; a round draws a clip equally often for every seed that has it, since it is the same
-    song. score(k, rows): those of seed k on rows (m, n) of its side, (m,) for m rounds at once; NaN, or a side without
+    splits: each seed's clips by id; a round draws a clip equally often for every seed that has it, since it is the same
+    song. score(k, rows): those of seed k on rows (m, n) of its split, (m,) for m rounds at once; NaN, or a split without
     a clip, leaves a round out. With one seed the means say nothing on seeds; two or three that differ more than clips
     do make their spread too small.
     """
-    rng, names = np.random.default_rng(0), sorted(set().union(*sides))
+    rng, names = np.random.default_rng(0), sorted(set().union(*splits))
     number = {name: place for place, name in enumerate(names)}
-    places = [np.array([number[name] for name in side]) for side in sides]
+    places = [np.array([number[name] for name in split]) for split in splits]
     by_form: dict = {}  # {(seed, how many of its clips were drawn): [(round, place in it, rows)]}
     for each in range(ROUNDS):
         times = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
-        for place, k in enumerate(rng.integers(0, len(sides), len(sides))):
+        for place, k in enumerate(rng.integers(0, len(splits), len(splits))):
             rows = np.repeat(np.arange(len(places[k])), times[places[k]])
             by_form.setdefault((k, len(rows)), []).append((each, place, rows))
-    scores = np.full((ROUNDS, len(sides)), np.nan)
+    scores = np.full((ROUNDS, len(splits)), np.nan)
     for (k, count), drawn in by_form.items():
         if count:
             found = score(k, np.stack([rows for *_, rows in drawn]))
@@ -75,30 +75,30 @@ def print_interval(name, true, predicted, score):
 
 
 def save_genre_predictions(run, classes, evaluations, suffix=""):
-    """predictions<suffix>.csv in a run's folder: id, side, true and predicted class and the probability of every class,
+    """predictions<suffix>.csv in a run's folder: id, split, true and predicted class and the probability of every class,
     a row a clip.
 
-    evaluations: [(side, its dataset, Evaluation of logits)].
+    evaluations: [(split, its dataset, Evaluation of logits)].
     """
     rows = []
-    for side, dataset, evaluation in evaluations:
+    for split, dataset, evaluation in evaluations:
         probabilities = evaluation.outputs.double().softmax(dim=1)
         for ident, true, row in zip(
             clip_ids(dataset), evaluation.targets.tolist(), probabilities.tolist(), strict=True
         ):
             named = {f"p({name})": f"{value:.9g}" for name, value in zip(classes, row, strict=True)}
             rows.append(
-                {"id": ident, "side": side, "true": classes[true], "predicted": classes[row.index(max(row))], **named}
+                {"id": ident, "split": split, "true": classes[true], "predicted": classes[row.index(max(row))], **named}
             )
     save_predictions(run, rows, suffix)
 
 
 def save_axis_predictions(run, axes, test_set, true, predicted, suffix=""):
-    """predictions<suffix>.csv in a run's folder: id, side, axis, true and predicted value from (n, axes) each, a row a
+    """predictions<suffix>.csv in a run's folder: id, split, axis, true and predicted value from (n, axes) each, a row a
     clip and axis.
     """
     rows = [
-        {"id": ident, "side": "test", "axis": axis, "true": f"{right[number]:.6g}", "predicted": f"{said[number]:.9g}"}
+        {"id": ident, "split": "test", "axis": axis, "true": f"{right[number]:.6g}", "predicted": f"{said[number]:.9g}"}
         for ident, right, said in zip(clip_ids(test_set), true.tolist(), predicted.tolist(), strict=True)
         for number, axis in enumerate(axes)
     ]
@@ -129,8 +129,8 @@ class Difference(NamedTuple):
         return f"{self.mean:+.3f} (95 % interval {self.low:+.3f} to {self.high:+.3f})"
 
 
-def read_runs(root, step, data, **facts):
-    """The metrics of the finished runs of a step that were made on the same data and agree in the facts given."""
+def read_runs(root, step, data, **metadata):
+    """The metrics of the finished runs of a step that were made on the same data and agree in the metadata given."""
     found = []
     for path in sorted(Path(root).glob(f"{step}/*/{METRICS}")):
         if ".old-" in path.parent.name:
@@ -144,20 +144,20 @@ def read_runs(root, step, data, **facts):
         tuned = (
             run.get("recipe", "writeup") != "writeup"
         )  # by an earlier version, which had the tuned recipe in the steps
-        if not tuned and all(run.get(name) == value for name, value in {"data": data.fingerprint, **facts}.items()):
+        if not tuned and all(run.get(name) == value for name, value in {"data": data.fingerprint, **metadata}.items()):
             found.append({**run, "folder": str(path.parent)})
     return found
 
 
-def seed_runs(root, data, seeds, step, mode="full", **facts):
+def seed_runs(root, data, seeds, step, mode="full", **metadata):
     """{seed: metrics of the finished run} of a step on these data below ROOT, for these seeds."""
-    return {run["seed"]: run for run in read_runs(root, step, data, mode=mode, **facts) if run["seed"] in seeds}
+    return {run["seed"]: run for run in read_runs(root, step, data, mode=mode, **metadata) if run["seed"] in seeds}
 
 
 def test_predictions(run, axis=None):
-    """{clip id: (true, predicted)} of a run's test side: class names, or numbers where an axis is named."""
+    """{clip id: (true, predicted)} of a run's test split: class names, or numbers where an axis is named."""
     with open(Path(run["folder"]) / "predictions.csv", encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["side"] == "test" and row.get("axis") == axis]
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test" and row.get("axis") == axis]
     kind = float if axis else str
     return {row["id"]: (kind(row["true"]), kind(row["predicted"])) for row in rows}
 
@@ -173,7 +173,7 @@ def mean_difference(pairs):
     """The mean of several Differences of one step on the same clips: pairs [(first, second, axis)], each as difference
     takes them.
     """
-    sides, found = [], []
+    splits, found = [], []
     for seed in sorted(set.intersection(*(first.keys() & second.keys() for first, second, _ in pairs))):
         columns = []
         for first, second, axis in pairs:
@@ -182,8 +182,8 @@ def mean_difference(pairs):
                 return None
             true, mine = map(np.array, zip(*one.values(), strict=True))
             theirs = np.array([other[ident][1] for ident in one])
-            columns.append((rank_correlation if axis else share_right, true, mine, theirs))
-        sides.append(list(one))
+            columns.append((rank_correlation if axis else fraction_correct, true, mine, theirs))
+        splits.append(list(one))
         found.append(columns)
 
     def gap(k, rows=slice(None)):
@@ -193,10 +193,10 @@ def mean_difference(pairs):
         return np.mean(gaps, axis=0)
 
     mean = np.mean([gap(k) for k in range(len(found))]) if found else np.nan
-    return None if np.isnan(mean) else Difference(float(mean), *interval(bootstrap(sides, gap)))
+    return None if np.isnan(mean) else Difference(float(mean), *interval(bootstrap(splits, gap)))
 
 
-def print_answer(question, found, unit):
+def print_comparison(question, found, unit):
     print(
         f"finding    : {question} {f'{found.answer}, {unit} {found}' if found else 'cannot tell, there is nothing to compare with'}"
     )
@@ -219,14 +219,14 @@ def compare_step5(root, data, seeds, loss):
     order = sorted(complete, key=lambda name: mean_score(runs[name], "test_acc"), reverse=True)
     if len(order) > 1:
         found = difference(runs[order[0]], runs[order[1]])
-        print_answer(f"is the LSTM on {order[0]} better than the next, on {order[1]}?", found, "accuracy")
+        print_comparison(f"is the LSTM on {order[0]} better than the next, on {order[1]}?", found, "accuracy")
     for first, second, question in (
         ("beat", "mel", "does beat-synchronisation help?"),
         ("fused", "mel", "does fused beat mel alone?"),
         ("fused", "chroma", "does fused beat chroma alone?"),
     ):
         if runs[first] and runs[second]:
-            print_answer(question, difference(runs[first], runs[second]), "accuracy")
+            print_comparison(question, difference(runs[first], runs[second]), "accuracy")
     compare_losses(root, data, seeds, names)
 
 
@@ -239,7 +239,7 @@ def compare_losses(root, data, seeds, names):
         if not shared:
             continue
         found = difference(by_loss["cross-entropy"], by_loss["squared-error"])
-        print_answer(
+        print_comparison(
             f"does the cross entropy make a better LSTM on {name} than the squared error of the softmax?",
             found,
             "accuracy",
@@ -266,10 +266,10 @@ def compare_step7(root, data, seeds):
     )
     print()
     found = difference(cnn, by_variant[best])
-    print_answer(f"does the CNN beat the LSTM that validates best, on {best[0]} by {best[1]}?", found, "accuracy")
+    print_comparison(f"does the CNN beat the LSTM that validates best, on {best[0]} by {best[1]}?", found, "accuracy")
     same = by_variant.get(("mel", "cross-entropy"))
     if same and best != ("mel", "cross-entropy"):
-        print_answer("does the CNN beat the LSTM on mel, as in step 7d?", difference(cnn, same), "accuracy")
+        print_comparison("does the CNN beat the LSTM on mel, as in step 7d?", difference(cnn, same), "accuracy")
 
 
 def compare_step8(root, data, seeds):
@@ -285,27 +285,27 @@ def compare_step8(root, data, seeds):
             seed_runs(root, data, seeds, "step8_regression", model=name, axis=axis) for name in ("cnn", "lstm")
         )
         if cnn and lstm:
-            print_answer(f"does the CNN beat the LSTM in {axis}?", difference(cnn, lstm, axis), "rank correlation")
+            print_comparison(f"does the CNN beat the LSTM in {axis}?", difference(cnn, lstm, axis), "rank correlation")
 
 
 def compare_step9(root, data, seeds, axes, freeze):
     """Step 9e: what did transfer change, against the same training from scratch and against step 8's CNN?"""
     pairs = []
     for axis in axes:
-        facts = {"axis": axis, "freeze": freeze}
+        metadata = {"axis": axis, "freeze": freeze}
         transfer, scratch = (
-            seed_runs(root, data, seeds, "step9_transfer", start=start, **facts) for start in ("transfer", "scratch")
+            seed_runs(root, data, seeds, "step9_transfer", start=start, **metadata) for start in ("transfer", "scratch")
         )
         frozen = "does a frozen transferred backbone beat a frozen random one"
         question = frozen if freeze else "does transfer beat training from scratch"
-        print_answer(f"{question} in {axis}?", difference(transfer, scratch, axis), "rank correlation")
+        print_comparison(f"{question} in {axis}?", difference(transfer, scratch, axis), "rank correlation")
         pairs.append((transfer, scratch, axis))
         alone = seed_runs(root, data, seeds, "step8_regression", model="cnn", axis=axis)
-        print_answer(
+        print_comparison(
             f"does transfer beat step 8's CNN in {axis}?", difference(transfer, alone, axis), "rank correlation"
         )
     if len(pairs) > 1:
-        print_answer(f"{question}, in the mean of these axes?", mean_difference(pairs), "rank correlation")
+        print_comparison(f"{question}, in the mean of these axes?", mean_difference(pairs), "rank correlation")
 
 
 def compare_step10(root, data, seeds, weights, ensemble):
@@ -314,6 +314,6 @@ def compare_step10(root, data, seeds, weights, ensemble):
     ours = f"the mean of {ensemble} multitask CNNs" if ensemble > 1 else "the multitask CNN"
     for axis in AXES:
         alone = seed_runs(root, data, seeds, "step8_regression", model="cnn", axis=axis)
-        print_answer(
+        print_comparison(
             f"does {ours} beat step 8's CNN in {axis}?", difference(multitask, alone, axis), "rank correlation"
         )

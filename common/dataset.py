@@ -15,24 +15,24 @@ from common.reading import find_spectrograms, read_fused_spectrogram
 
 
 class SpectrogramDataset(Dataset):
-    """One side of one of the lab's four folders; dataset[i] is (features, label, length).
+    """One split of one of the lab's four folders; dataset[i] is (features, label, length).
 
     features: (max_length, F) float32, zeros behind the clip's end; F = 128 mel, 12 chroma or 140 fused.
-    label: int64 class number; with `axis`, float32 value in 0..1, or three of them; NaN where the side has no labels.
+    label: int64 class number; with `axis`, float32 value in 0..1, or three of them; NaN where the split has no labels.
     length: the clip's true number of frames, at most max_length.
 
     Args:
         path: such a folder, say data/fma_genre_spectrograms.
         class_mapping: genre to class, None to drop the genre's clips unread; without a table every genre is a class.
-        train: the folder's train side, else its test side.
-        max_length: frames; -1 takes the longest clip of this side. Give the test side the training side's.
+        train: the folder's train split, else its test split.
+        max_length: frames; -1 takes the longest clip of this split. Give the test split the training split's.
         features: "mel", "chroma" or "fused".
         axis: None for genres; "valence", "energy" or "danceability"; or a tuple of these.
-        label_transformer: the training side's, so that both sides number the classes alike; None makes one from this
-        side.
+        label_transformer: the training split's, so that both splits number the classes alike; None makes one from this
+        split.
         read: how the files are read, {id: path} -> Clips; common.cache.cached(folder) gives the same values from a
         cache.
-        at_most: so many clips, spread evenly over the side, for a dry run.
+        at_most: so many clips, spread evenly over the split, for a dry run.
     Raises LabError, naming file and line, for whatever is wrong with label files or spectrograms.
     """
 
@@ -53,10 +53,10 @@ class SpectrogramDataset(Dataset):
             raise LabError(
                 f"features among {', '.join(COLUMNS)} and axes among {', '.join(AXES)} were expected, not {features}, {axis}"
             )
-        folder, side = Path(path), "train" if train else "test"
+        folder, split = Path(path), "train" if train else "test"
         self.folder = folder
-        label_file = folder / f"{side}_labels.txt"
-        files = find_spectrograms(folder / side)
+        label_file = folder / f"{split}_labels.txt"
+        files = find_spectrograms(folder / split)
         if axis is None:
             rows = read_genre_labels(label_file, class_mapping)
             if class_mapping is not None:
@@ -64,22 +64,24 @@ class SpectrogramDataset(Dataset):
         elif train:
             rows = read_emotion_labels(label_file)
         else:
-            rows = [(ident, (math.nan,) * len(AXES), 0) for ident in sorted(files)]  # the competition's side
+            rows = [(ident, (math.nan,) * len(AXES), 0) for ident in sorted(files)]  # the competition's split
         for ident, _, line in rows:
             if ident not in files:
-                raise LabError(f"{label_file}, line {line}: a file {folder / side / ident}.fused.full.npy was expected")
+                raise LabError(
+                    f"{label_file}, line {line}: a file {folder / split / ident}.fused.full.npy was expected"
+                )
         self.label_transformer = label_transformer
         if axis is None:
             self.label_transformer = label_transformer or LabelTransformer().fit([genre for _, genre, _ in rows])
             for _, genre, line in rows:
                 if genre not in self.label_transformer.classes_:
                     raise LabError(
-                        f"{label_file}, line {line}: a class of the training side was expected, it has no clip of {genre}"
+                        f"{label_file}, line {line}: a class of the training split was expected, it has no clip of {genre}"
                     )
         if at_most and at_most < len(rows):
             rows = [rows[i * len(rows) // at_most] for i in range(at_most)]
         if not rows:
-            raise LabError(f"{folder / side}: at least one clip was expected")
+            raise LabError(f"{folder / split}: at least one clip was expected")
         self.ids = [ident for ident, _, _ in rows]
         self.files = [files[ident] for ident in self.ids]
         self.clips = (read or read_clips)(dict(zip(self.ids, self.files, strict=True)))
@@ -142,8 +144,8 @@ def read_clips(files):
 
 
 def genre_splits(folder, class_mapping, features, **reading):
-    """The training and the test side of a genre folder; the test side takes its class numbers and its length from the
-    training side.
+    """The training and the test split of a genre folder; the test split takes its class numbers and its length from the
+    training split.
 
     reading: SpectrogramDataset's `read` and `at_most`.
     """
@@ -175,7 +177,7 @@ def torch_train_val_split(dataset, batch_train, batch_eval, val_size=0.2, shuffl
 
 
 def emotion_slices(dataset, batch_size, seed=None, test_size=0.2, val_size=0.33):
-    """The three slices of the labelled emotion side, the same in steps 8, 9 and 10: torch_train_val_split twice.
+    """The three slices of the labelled emotion split, the same in steps 8, 9 and 10: torch_train_val_split twice.
 
     A share of test_size is scored once, at the end; val_size of the rest picks the epoch. Returns (train, val, test)
     loaders. The clips are taken in the order of their ids, so that full and beat-synced ones are held out alike,
@@ -258,21 +260,21 @@ def trim_batch(items):
     return x, torch.from_numpy(np.array(labels)), torch.tensor(lengths)
 
 
-def rows_of(dataset):
+def unwrap(dataset):
     """The SpectrogramDataset behind a (nested) Subset and the rows of it that the Subset shows, as an int array."""
     if not isinstance(dataset, Subset):
         return dataset, np.arange(len(dataset))
-    base, rows = rows_of(dataset.dataset)
+    base, rows = unwrap(dataset.dataset)
     return base, rows[np.asarray(dataset.indices, dtype=int)]
 
 
 def clip_ids(dataset):
     """The ids of a dataset or Subset in its own order."""
-    base, rows = rows_of(dataset)
+    base, rows = unwrap(dataset)
     return [base.ids[row] for row in rows]
 
 
 def clip_labels(dataset):
     """The labels of a dataset or Subset in its own order, as an array."""
-    base, rows = rows_of(dataset)
+    base, rows = unwrap(dataset)
     return base.labels[rows]

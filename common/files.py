@@ -63,22 +63,22 @@ def write_json(path, content):
     write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def save_checkpoint(path, weights, facts, before=None):
-    """Writes a state dict {name: tensor} and a JSON-able dict of facts (architecture, classes, ids seen, data, ...),
+def save_checkpoint(path, weights, metadata, before=None):
+    """Writes a state dict {name: tensor} and a JSON-able dict of metadata (architecture, classes, ids seen, data, ...),
     atomically.
 
     before: the name that a checkpoint there already is kept under.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    text = json.dumps(facts, ensure_ascii=False)
+    text = json.dumps(metadata, ensure_ascii=False)
     buffer = io.BytesIO()
-    saved = {"weights": weights, "facts": text}
+    saved = {"weights": weights, "metadata": text}
     saved["sha256"] = digest(weights, text)
     torch.save(saved, buffer)
     write_atomically(path, buffer.getvalue(), before)
 
 
-def place(text):
+def file_path(text):
     """An argparse type: the name of a file or folder; an unset variable of a shell gives an empty one, which would mean
     the default.
     """

@@ -59,7 +59,7 @@ class LabelTransformer:
         if isinstance(labels, str):
             if labels not in self.classes_:
                 raise LabError(
-                    f"class '{labels}' has no clip on the side that the classes were taken from: {', '.join(self.classes_)}"
+                    f"class '{labels}' has no clip on the split that the classes were taken from: {', '.join(self.classes_)}"
                 )
             return self.classes_.index(labels)
         return [self.transform(label) for label in labels]

@@ -50,7 +50,7 @@ class LabData:
             text += f", classes by its {CLASS_MAPPING_FILE}"
         return text
 
-    def facts(self):
+    def metadata(self):
         """What a run's checkpoint and metrics tell of the data."""
         found = {"demo": self.demo, "data_path": str(self.path), "class_mapping": self.class_mapping}
         found["data"] = self.fingerprint
@@ -103,7 +103,7 @@ def find_data(path=None, demo=None):
 
 def recognise(path, said):
     """(the data folder, how it was found) for a path that is it, its parent, one of its four folders or one of their
-    sides.
+    splits.
 
     said: what named the path. Of several children that could be meant, data/ is; LabError where none is or no one knows
     which.
@@ -132,7 +132,7 @@ def lab_data(path, origin):
 
 
 def read_marker(root):
-    """The facts that a folder of demo music tells about itself, or None where it is none. Raises LabError where they
+    """The metadata that a folder of demo music tells about itself, or None where it is none. Raises LabError where they
     are damaged.
     """
     path = Path(root) / MARKER

@@ -42,7 +42,7 @@ def prior_losses(train_labels, num_classes):
         float(np.dot(shares, np.sum((guess - np.eye(num_classes)) ** 2, axis=1))) / num_classes
         for guess in (uniform, shares)
     ]
-    return {"uniform guess": (math.log(num_classes), errors[0]), "class shares": (entropy, errors[1])}
+    return {"uniform guess": (math.log(num_classes), errors[0]), "class priors": (entropy, errors[1])}
 
 
 def classification_metrics(true, predicted, classes):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import LabError
-from common.features import N_MELS, N_ROWS
+from common.features import N_FEATURES, N_MELS
 from common.labels import clip_id
 
 LARGEST = 65504.0  # the largest float16; decibels and chroma stay far below
@@ -58,7 +58,7 @@ def parse_header(file):
     version = np.lib.format.read_magic(file)
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran_order, dtype = header(file)
-    if len(shape) != 2 or shape[0] != N_ROWS or shape[1] < 1:
+    if len(shape) != 2 or shape[0] != N_FEATURES or shape[1] < 1:
         raise LabError(f"an array of shape (140, T) with T > 0 was expected, not {shape}")
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
         raise LabError(f"float16, float32 or float64 was expected, not {dtype}")

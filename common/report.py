@@ -1,4 +1,4 @@
-"""What the steps print and save in common: the header before the first epoch, and the report on the test side."""
+"""What the steps print and save in common: the header before the first epoch, and the report on the test split."""
 
 import math
 
@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from common.baselines import report_baselines
-from common.comparison import print_interval, save_axis_predictions, save_genre_predictions, share_right
+from common.checks import print_finite, warn_of_overlap
+from common.comparison import fraction_correct, print_interval, save_axis_predictions, save_genre_predictions
 from common.dataset import clip_ids, clip_labels
 from common.labels import AXES
 from common.metrics import (
@@ -24,7 +25,6 @@ from common.metrics import (
     squared_error_loss,
 )
 from common.plots import confusion_figure, curves_figure, scatter_figure
-from common.verdicts import print_finite, warn_of_overlap
 from common.versions import print_class_table, print_environment
 
 
@@ -38,41 +38,41 @@ def print_header(title, data, run):
     print(f"run folder : {run.folder}")
 
 
-def describe(run, model, splits, names, loss=None, seen_before=None):
-    """Prints the size of splits and model, and what answers that ignore their input lose; notes in run.facts what the
+def describe(run, model, splits, names, loss=None, pretrain_ids=None):
+    """Prints the size of splits and model, and what answers that ignore their input lose; notes in run.metadata what the
     model is of.
 
     splits: training, validation (None where nothing is picked) and test set; names: the classes, or the axes whose
     values are the labels;
-    loss: of classes, "cross-entropy" or "squared-error"; seen_before: the ids that a network was trained with from
+    loss: of classes, "cross-entropy" or "squared-error"; pretrain_ids: the ids that a network was trained with from
     which this one starts. Returns {answer: its loss in validation} for curves and warnings.
     """
     train_set, val_set, test_set = splits
-    seen = [
+    train_ids = [
         *clip_ids(train_set),
         *(clip_ids(val_set) if val_set else []),
     ]  # validation picks the epoch, so its clips count as seen too
-    run.facts |= {"classes": list(names), "seen": seen}
+    run.metadata |= {"classes": list(names), "train_ids": train_ids}
     validate = (
         f"{len(val_set)} to validate with (they pick the epoch)"
         if val_set
         else "none to validate with (nothing is picked)"
     )
     print(f"clips      : {len(train_set)} to train on, {validate}, {len(test_set)} to test")
-    warn_of_overlap(seen, test_set, "stand on the training side too")
-    if seen_before is not None:
-        run.facts["seen_before"] = len({*clip_ids(val_set), *clip_ids(test_set)} & set(seen_before))
-        run.facts["seen"] = seen + seen_before
-        print(f"clips that validate or test here and whose ids the genre CNN has seen: {run.facts['seen_before']}")
+    warn_of_overlap(train_ids, test_set, "stand on the training split too")
+    if pretrain_ids is not None:
+        run.metadata["shared_ids"] = len({*clip_ids(val_set), *clip_ids(test_set)} & set(pretrain_ids))
+        run.metadata["train_ids"] = train_ids + pretrain_ids
+        print(f"clips that validate or test here and whose ids the genre CNN has seen: {run.metadata['shared_ids']}")
     if clip_labels(train_set).dtype == np.int64:
-        references = print_class_shares(clip_labels(train_set), clip_labels(test_set), names, loss)
+        references = print_class_priors(clip_labels(train_set), clip_labels(test_set), names, loss)
     else:
         references = print_axis_means(splits, names)
     print(f"parameters : {sum(parameter.numel() for parameter in model.parameters())}")
     return references
 
 
-def print_class_shares(train_labels, test_labels, classes, loss):
+def print_class_priors(train_labels, test_labels, classes, loss):
     """What calling every clip by one name scores, and what knowing the classes' shares alone loses: {answer: loss}, see
     describe.
     """
@@ -82,7 +82,7 @@ def print_class_shares(train_labels, test_labels, classes, loss):
         f"baseline   : '{classes[largest]}' for every clip is right for {100 * train_share:.2f} % of the training clips and"
     )
     print(f"             {100 * test_share:.2f} % of the test clips; ln {len(classes)} = {math.log(len(classes)):.4f}")
-    print("reference  : a network that has learnt something loses less than the class shares do")
+    print("reference  : a network that has learnt something loses less than the class priors do")
     losses = prior_losses(train_labels, len(classes))
     for answer, (cross_entropy, squared_error) in losses.items():
         print(
@@ -125,14 +125,14 @@ def report_training(run, title, history, best, loss_name, references):
 
 
 def report_genres(run, title, splits, test, val=None, matrix=False, baselines=False, suffix=""):
-    """Prints and saves the report on the test side: metrics, confusion matrix and predictions. Returns the metrics.
+    """Prints and saves the report on the test split: metrics, confusion matrix and predictions. Returns the metrics.
 
     splits: training, validation and test set, or None for the second; test, val: Evaluations of logits, val where it is
     to be reported too;
     matrix: print the confusion matrix in the write-up's form too; baselines: and what models without a network score;
     suffix: behind the names of its files, where a run has several.
     """
-    classes, test_set = run.facts["classes"], splits[2]
+    classes, test_set = run.metadata["classes"], splits[2]
     metrics = classification_metrics(test.targets.numpy(), test.outputs.argmax(dim=1).numpy(), classes)
     metrics["test_cross_entropy"] = torch.nn.functional.cross_entropy(test.outputs, test.targets).item()
     metrics["test_squared_error"] = squared_error_loss(test.outputs, test.targets).item()
@@ -144,7 +144,7 @@ def report_genres(run, title, splits, test, val=None, matrix=False, baselines=Fa
         f"\ncross entropy {metrics['test_cross_entropy']:.4f}, squared error of the softmax {metrics['test_squared_error']:.4f}"
     )
     metrics["interval"] = print_interval(
-        "accuracy", test.targets.numpy(), test.outputs.argmax(dim=1).numpy(), share_right
+        "accuracy", test.targets.numpy(), test.outputs.argmax(dim=1).numpy(), fraction_correct
     )
     print("\nconfusion matrix: rows true, columns predicted, in the same order")
     for name, counts in zip(classes, metrics["confusion"], strict=True):
@@ -171,7 +171,7 @@ def report_axes(run, title, splits, test, baselines=False, suffix=""):
     baselines: print what models without a network score too; suffix: behind the names of its files, where a run has
     several.
     """
-    axes, found = run.facts["classes"], {}
+    axes, found = run.metadata["classes"], {}
     columns = [
         values.reshape(len(values), -1)
         for values in (test.targets.numpy(), test.outputs.numpy(), clip_labels(splits[0]))

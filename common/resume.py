@@ -59,7 +59,7 @@ def own_folder(run, resume):
         raise unwritable(folder, error) from error
     with lock:
         try:
-            run.saved = read_states(folder, run.arguments, run.facts["data"]) if resume else {}
+            run.saved = read_states(folder, run.arguments, run.metadata["data"]) if resume else {}
             earlier = None if run.saved else keep_earlier(folder)
         except OSError as error:
             raise unwritable(folder, error) from error
@@ -70,7 +70,7 @@ def own_folder(run, resume):
                 shutil.rmtree(folder, ignore_errors=True)
                 if earlier and not folder.exists():
                     earlier.rename(folder)
-            if isinstance(error, KeyboardInterrupt) and run.facts["mode"] == "full" and resume is not None:
+            if isinstance(error, KeyboardInterrupt) and run.metadata["mode"] == "full" and resume is not None:
                 raise KeyboardInterrupt("--resume goes on") from error
             raise
 
@@ -118,13 +118,13 @@ class ResumableEpochs:
         self.begun = len(run.log.written)
         saved = run.saved.pop(f"state{name}.pt", None)
         if saved:
-            facts, tensors = saved
+            metadata, tensors = saved
             state.restore(tensors)
-            self.done = facts["epoch"] + 1
-            print(facts["log"], end="")
+            self.done = metadata["epoch"] + 1
+            print(metadata["log"], end="")
             if state.best.epoch is not None:
                 run.save_best(state.best, f"best{name}")
-            tell_resumed(facts, run.arguments)
+            print_resumed(metadata, run.arguments)
 
     def __len__(self):
         return len(self.epochs)
@@ -135,23 +135,28 @@ class ResumableEpochs:
             started = time.monotonic()
             yield epoch
             run.clock.epoch_seconds.append(time.monotonic() - started)
-            if run.facts["mode"] == "full":
-                facts = {"arguments": run.arguments, "data": run.facts["data"], "versions": versions(), "epoch": epoch}
+            if run.metadata["mode"] == "full":
+                metadata = {
+                    "arguments": run.arguments,
+                    "data": run.metadata["data"],
+                    "versions": versions(),
+                    "epoch": epoch,
+                }
                 log = "".join(run.log.written[self.begun :])
-                self.state.save(run.folder / f"state{self.name}.pt", {**facts, "log": log})
+                self.state.save(run.folder / f"state{self.name}.pt", {**metadata, "log": log})
 
 
-def tell_resumed(facts, arguments):
+def print_resumed(metadata, arguments):
     """On stderr, since the log shall be as if nothing had happened: after which epoch the run goes on, and what may
     make it round anew.
     """
     then, now = (
-        {**facts["versions"], "device": facts["arguments"]["device"]},
+        {**metadata["versions"], "device": metadata["arguments"]["device"]},
         {**versions(), "device": arguments["device"]},
     )
     changed = [f"{name} {then.get(name)} is now {value}" for name, value in now.items() if then.get(name) != value]
     caution = f"; {', '.join(changed)}: figures may differ in their last digits" if changed else ""
-    print(f"resumed after epoch {facts['epoch']}{caution}", file=sys.stderr)
+    print(f"resumed after epoch {metadata['epoch']}{caution}", file=sys.stderr)
 
 
 class TrainingState:
@@ -165,8 +170,8 @@ class TrainingState:
         self.optimizer, self.batches, self.best, self.history = optimizer, loader.batch_sampler, best, history
         self.parts = [model, optimizer, *more]
 
-    def save(self, path, facts):
-        """Writes it with a dict of facts as a checkpoint file, atomically; the file that was there is kept under the
+    def save(self, path, metadata):
+        """Writes it with a dict of metadata as a checkpoint file, atomically; the file that was there is kept under the
         name before(path).
         """
         state = {
@@ -177,8 +182,8 @@ class TrainingState:
             "next_pass": self.batches.epoch,
         }
         tensors = {}
-        facts = {**facts, "state": flattened(state, tensors)}
-        save_checkpoint(path, tensors, facts, before(path))
+        metadata = {**metadata, "state": flattened(state, tensors)}
+        save_checkpoint(path, tensors, metadata, before(path))
 
     def restore(self, state):
         """Puts a saved state back. A tensor of the optimizer gets its parameter's layout, since another one can round
@@ -210,7 +215,7 @@ def before(path):
 
 
 def read_states(folder, arguments, fingerprint):
-    """{file name: (facts, state)} of the states that a run's folder holds, the newest of each that is whole.
+    """{file name: (metadata, state)} of the states that a run's folder holds, the newest of each that is whole.
 
     arguments, fingerprint: those of this run. Raises LabError, naming the flag, where they are not the saved run's.
     """
@@ -220,23 +225,23 @@ def read_states(folder, arguments, fingerprint):
             if not candidate.exists():
                 continue  # a process was killed between two renames
             try:
-                tensors, facts = read_checkpoint(candidate)
-                state = unflattened(facts.pop("state"), tensors)
+                tensors, metadata = read_checkpoint(candidate)
+                state = unflattened(metadata.pop("state"), tensors)
             except (LabError, KeyError) as error:
                 what = error if isinstance(error, LabError) else f"{candidate}: no state of a training run"
                 print(f"{what}; going on without it", file=sys.stderr)
                 continue
-            refuse_others(folder, facts, arguments, fingerprint)
+            refuse_others(folder, metadata, arguments, fingerprint)
             if candidate != path:
                 os.replace(candidate, path)  # or the next state would push this one out and keep the damaged one
-            found[path.name] = (facts, state)
+            found[path.name] = (metadata, state)
             break
     return found
 
 
-def refuse_others(folder, facts, arguments, fingerprint):
+def refuse_others(folder, metadata, arguments, fingerprint):
     """LabError, naming the flag and both values, where a saved state is of a run with other arguments or other data."""
-    given, saved = json.loads(json.dumps(arguments)), facts["arguments"]
+    given, saved = json.loads(json.dumps(arguments)), metadata["arguments"]
     for name in [name for name in {**given, **saved} if name not in FREE]:
         if given.get(name) != saved.get(name):
             here, there = (json.dumps(values.get(name), ensure_ascii=False) for values in (given, saved))
@@ -244,7 +249,7 @@ def refuse_others(folder, facts, arguments, fingerprint):
             raise LabError(
                 f"{flag} {here}: the run in {folder} has {there}, and --resume goes on with the same; else give another --out"
             )
-    if facts["data"] != fingerprint:
+    if metadata["data"] != fingerprint:
         raise LabError(
             f"--data {arguments['data']}: the run in {folder} has seen other data; --resume goes on with the same ones alone"
         )

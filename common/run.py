@@ -12,24 +12,24 @@ from common.versions import versions
 
 
 class Run:
-    """One run's folder and what is known of it. `facts` go into its checkpoint and metrics: data, classes, mode,
+    """One run's folder and what is known of it. `metadata` go into its checkpoint and metrics: data, classes, mode,
     architecture, ids.
 
     arguments: {name: value}. Once it is open: log, the Tee behind sys.stdout; saved, the states to go on from, as
     read_states gives them.
     """
 
-    def __init__(self, folder, facts, arguments):
-        self.folder, self.facts, self.arguments = folder, facts, arguments
+    def __init__(self, folder, metadata, arguments):
+        self.folder, self.metadata, self.arguments = folder, metadata, arguments
         self.clock = Clock()
 
     def save_best(self, best, name="best"):
-        """The best epoch's weights, a BestEpoch, as <name>.pt with the run's facts."""
-        save_checkpoint(self.folder / f"{name}.pt", best.weights, {**self.facts, "epoch": best.epoch})
+        """The best epoch's weights, a BestEpoch, as <name>.pt with the run's metadata."""
+        save_checkpoint(self.folder / f"{name}.pt", best.weights, {**self.metadata, "epoch": best.epoch})
 
     def save_figure(self, name, figure):
         """A matplotlib Figure as <name>.png; on demo music it says so itself."""
-        if self.facts["demo"]:
+        if self.metadata["demo"]:
             figure.text(0.998, 0.002, "demo music", ha="right", va="bottom", fontsize=8, color="grey")
         write_atomically(self.folder / f"{name}.png", png(figure))
 
@@ -41,22 +41,22 @@ class Run:
         """
         if history:
             write_json(self.folder / "history.json", history)
-        facts = {name: value for name, value in self.facts.items() if name != "seen"}
-        facts["used"] = used_by(self.clock)
-        write_json(self.folder / METRICS, {"result": result, **facts, "metrics": metrics})
-        note_used(self.folder, facts["used"])
+        metadata = {name: value for name, value in self.metadata.items() if name != "train_ids"}
+        metadata["used"] = used_by(self.clock)
+        write_json(self.folder / METRICS, {"result": result, **metadata, "metrics": metrics})
+        note_used(self.folder, metadata["used"])
         return result
 
 
 @contextmanager
-def open_run(folder, facts, arguments, resume=None):
+def open_run(folder, metadata, arguments, resume=None):
     """The folder ROOT/<step>/<variant>/ for one run, fresh or gone on with as own_folder says, its log teed into
     log.txt.
 
-    facts: see Run, with mode and data at least; arguments: {name: value}, what the run was started with; resume: see
+    metadata: see Run, with mode and data at least; arguments: {name: value}, what the run was started with; resume: see
     own_folder. Raises LabError where the folder cannot be written, and where the memory holds no batch.
     """
-    run = Run(folder, {"step": folder.parent.name, "variant": folder.name, **facts}, arguments)
+    run = Run(folder, {"step": folder.parent.name, "variant": folder.name, **metadata}, arguments)
     with full_memory_in_a_sentence(arguments), own_folder(run, resume), logged(run):
         make_folder(folder)
         write_json(folder / "arguments.json", {"arguments": arguments, "versions": versions()})

@@ -1,11 +1,11 @@
-"""The competition's file: one row for each clip of the unlabelled test side."""
+"""The competition's file: one row for each clip of the unlabelled test split."""
 
 import math
 import os
 from pathlib import Path
 
 from common.errors import LabError, shown
-from common.files import place, write_atomically
+from common.files import file_path, write_atomically
 from common.labels import AXES
 
 IN_SINGLE_FILE = False  # left out of the single file of a step: it reports on clips with labels
@@ -17,7 +17,7 @@ HANDOUT_SUFFIX = ".fused.full.npy.gz"
 def add_submit_flags(parser):
     """Adds the flags for the competition's file."""
     parser.add_argument(
-        "--submit", type=place, metavar="FILE", help="write the competition's file for the unlabelled test side"
+        "--submit", type=file_path, metavar="FILE", help="write the competition's file for the unlabelled test split"
     )
     parser.add_argument(
         "--submit-header", default=HANDOUT_HEADER, metavar="TEXT", help="its first column's name (default: %(default)s)"
@@ -30,7 +30,7 @@ def add_submit_flags(parser):
     )
 
 
-def check_place(path, *names):
+def check_submit_path(path, *names):
     """LabError where the file could not be written, for want of its folder or because of these names: a step asks
     before it trains.
     """
@@ -52,7 +52,7 @@ def write_submission(path, ids, values, header=HANDOUT_HEADER, suffix=HANDOUT_SU
     """
     if len(set(ids)) != len(ids) or len(ids) != len(values):
         raise ValueError("one row of values for each clip, and each clip once, was expected")
-    check_place(path, header, suffix, *ids)
+    check_submit_path(path, header, suffix, *ids)
     for axis, column in zip(AXES, zip(*values, strict=True), strict=True):
         if not all(math.isfinite(value) for value in column):
             raise LabError(f"{path}: finite predictions were expected, but {axis} has others; nothing was written")

@@ -13,7 +13,7 @@ from common.errors import LabError, reason
 
 IN_SINGLE_FILE = False  # left out of the single file of a step: no later run asks what this one depended on
 
-SAMPLED_FILES = 4  # of each folder and side, whose content the fingerprint knows
+SAMPLED_FILES = 4  # of each folder and split, whose content the fingerprint knows
 package_version = cache(version)  # it reads files, and a state is saved after every epoch
 
 
@@ -37,17 +37,17 @@ def print_class_table(data):
 def print_environment(run):
     """The lines of a run's header on device, libraries and seed, where it trains something."""
     if "device" in run.arguments:
-        device, facts = run.arguments["device"], versions()
-        libraries = ", ".join(f"{name} {facts[name]}" for name in ("torch", "numpy", "scikit-learn", "python"))
+        device, metadata = run.arguments["device"], versions()
+        libraries = ", ".join(f"{name} {metadata[name]}" for name in ("torch", "numpy", "scikit-learn", "python"))
         processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         together = f"{processes} processes, each with " * (processes > 1)
-        print(f"device     : {device}, {together}{facts['threads']} threads, {libraries}")
+        print(f"device     : {device}, {together}{metadata['threads']} threads, {libraries}")
         promise = (
             "same seed, machine and threads: same figures"
             if device == "cpu"
             else "a GPU repeats its figures only nearly"
         )
-        print(f"seed       : {run.facts['seed']} (split, initial weights, batch order); {promise}")
+        print(f"seed       : {run.metadata['seed']} (split, initial weights, batch order); {promise}")
 
 
 def fingerprint(data, folders):
@@ -58,15 +58,15 @@ def fingerprint(data, folders):
     """
     digest = hashlib.sha256(json.dumps([data.class_mapping, data.demo], sort_keys=True).encode())
     for folder in folders:
-        for side in ("train", "test"):
-            files = sorted((data.path / folder / side).glob("*.npy*"))
+        for split in ("train", "test"):
+            files = sorted((data.path / folder / split).glob("*.npy*"))
             sample = files[:: max(1, len(files) // SAMPLED_FILES)][:SAMPLED_FILES]
-            labels = data.path / folder / f"{side}_labels.txt"
+            labels = data.path / folder / f"{split}_labels.txt"
             try:
                 checksums = [zlib.crc32(path.read_bytes()) for path in [*sample, labels] if path.is_file()]
             except OSError as error:
                 raise LabError(
-                    f"{data.path / folder / side}: readable files were expected ({reason(error)})"
+                    f"{data.path / folder / split}: readable files were expected ({reason(error)})"
                 ) from error
-            digest.update(json.dumps([folder, side, [path.name for path in files], checksums]).encode())
+            digest.update(json.dumps([folder, split, [path.name for path in files], checksums]).encode())
     return digest.hexdigest()[:16]

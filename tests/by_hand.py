@@ -197,7 +197,7 @@ def accuracy(found, targets):
 def read_weights(path):
     """(state dict, metadata) of a checkpoint, with PyTorch's own reader."""
     saved = torch.load(path, map_location="cpu", weights_only=True)
-    return saved["weights"], json.loads(saved["facts"])
+    return saved["weights"], json.loads(saved["metadata"])
 
 
 # Models without a network

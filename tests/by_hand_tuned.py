@@ -219,10 +219,10 @@ def kernel_ridge(known, targets, unknown):
     """(m, c): on all pieces of the known clips, the mean over those of an unknown one; targets (n, c)."""
     within, between = 0, 0
     for name in known:
-        one, other = (side[name].reshape(-1, side[name].shape[-1]) for side in (known, unknown))
+        one, other = (split[name].reshape(-1, split[name].shape[-1]) for split in (known, unknown))
         quantiles = QuantileTransformer(n_quantiles=min(100, len(one)), output_distribution="normal").fit(one)
         one, other = quantiles.transform(one), quantiles.transform(other)
-        own, cross = (((side[:, None, :] - one[None]) ** 2).sum(axis=2) for side in (one, other))
+        own, cross = (((split[:, None, :] - one[None]) ** 2).sum(axis=2) for split in (one, other))
         unit = np.median(own) or 1  # 0 where most of the pieces are too short to differ
         within, between = within + own / unit, between + cross / unit
     within, between = (np.exp(-0.5 * distances / len(known)) for distances in (within, between))

@@ -70,8 +70,8 @@ def rewrite(root, who, outcome, like=None, val_accuracy=None):
         }
         names = sorted({row["true"] for row in rows})
         for row in rows:
-            right = (outcome == "perfect") == (row["side"] == "test")
-            if like and row["side"] == "test":
+            right = (outcome == "perfect") == (row["split"] == "test")
+            if like and row["split"] == "test":
                 row["predicted"] = theirs[row["id"], row.get("axis")]
             elif "axis" in row:
                 row["predicted"] = row["true"] if right else str(1 - float(row["true"]))
@@ -83,7 +83,7 @@ def rewrite(root, who, outcome, like=None, val_accuracy=None):
             writer.writeheader()
             writer.writerows(rows)
         metrics = read_json(path.parent / "metrics.json")
-        test = [row for row in rows if row["side"] == "test"]
+        test = [row for row in rows if row["split"] == "test"]
         if "axis" not in rows[0]:
             right = float(np.mean([row["true"] == row["predicted"] for row in test]))
             assert metrics["result"]["test_acc"] == metrics["metrics"]["accuracy"]
@@ -103,12 +103,12 @@ def add_decoys(root, who):
             copy = shutil.copytree(
                 source, source.with_name(f"{source.name}_{name}"), ignore=shutil.ignore_patterns("*.pt")
             )
-            facts = read_json(copy / "metrics.json")
-            assert facts.get(name) != value
-            facts[name] = value
-            if "val_accuracy" in facts["metrics"]:
-                facts["metrics"]["val_accuracy"] = 0.99
-            (copy / "metrics.json").write_text(json.dumps(facts), encoding="utf-8")
+            metadata = read_json(copy / "metrics.json")
+            assert metadata.get(name) != value
+            metadata[name] = value
+            if "val_accuracy" in metadata["metrics"]:
+                metadata["metrics"]["val_accuracy"] = 0.99
+            (copy / "metrics.json").write_text(json.dumps(metadata), encoding="utf-8")
 
 
 # The same comparison, by hand

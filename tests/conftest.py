@@ -33,25 +33,25 @@ def write_tiny_data(root, train=12, test=6, frames=40, seed=0):
     (root / "class_mapping.json").write_text(json.dumps(TINY_GENRES, ensure_ascii=False), encoding="utf-8")
     for tail, word, length in (("", "fused.full", frames), ("_beat", "beatsync.fused", max(1, frames // 5))):
         rows = {"train": [], "test": []}
-        for side, count in (("train", train), ("test", test)):
+        for split, count in (("train", train), ("test", test)):
             for folder in ("fma_genre_spectrograms", "multitask_dataset"):
-                (root / f"{folder}{tail}" / side).mkdir(parents=True, exist_ok=True)
+                (root / f"{folder}{tail}" / split).mkdir(parents=True, exist_ok=True)
             for genre_number, genre in enumerate(TINY_GENRES):
                 for k in range(count):
-                    ident = 1000 * (1 + genre_number) + (0 if side == "train" else 500) + k
+                    ident = 1000 * (1 + genre_number) + (0 if split == "train" else 500) + k
                     clip = random_clip(
                         rng, int(rng.integers(length * 3 // 4, length + 1)) or 1, brightness=genre_number - 1
                     )
-                    np.save(root / f"fma_genre_spectrograms{tail}" / side / f"{ident}.fused.full.npy", clip)
-                    rows[side].append(f"{ident}.{word}.npy.gz\t{genre}")
-        for side, count in (("train", 2 * train), ("test", test)):
+                    np.save(root / f"fma_genre_spectrograms{tail}" / split / f"{ident}.fused.full.npy", clip)
+                    rows[split].append(f"{ident}.{word}.npy.gz\t{genre}")
+        for split, count in (("train", 2 * train), ("test", test)):
             for k in range(count):
-                ident = 9000 + (0 if side == "train" else 500) + k
+                ident = 9000 + (0 if split == "train" else 500) + k
                 clip = random_clip(rng, int(rng.integers(length * 3 // 4, length + 1)) or 1, brightness=k / train - 1)
-                np.save(root / f"multitask_dataset{tail}" / side / f"{ident}.fused.full.npy", clip)
-        for side, lines in rows.items():
+                np.save(root / f"multitask_dataset{tail}" / split / f"{ident}.fused.full.npy", clip)
+        for split, lines in rows.items():
             text = "\r\n".join(["Id\tGenre", *lines, "", ""])  # Windows line ends and blank last lines
-            (root / f"fma_genre_spectrograms{tail}" / f"{side}_labels.txt").write_bytes(text.encode())
+            (root / f"fma_genre_spectrograms{tail}" / f"{split}_labels.txt").write_bytes(text.encode())
         text = "\n".join(["Id,valence,energy,danceability", *emotions]) + "\n"
         (root / f"multitask_dataset{tail}" / "train_labels.txt").write_text(text)
     return root

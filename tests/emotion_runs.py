@@ -101,20 +101,22 @@ def check_regression(folder, models, small, dataset, axes, seed, loss, seen=()):
     ] * len(models)
     test_outputs = []
     for name, model in models.items():
-        weights, facts = read_weights(folder / name)
+        weights, metadata = read_weights(folder / name)
         model.load_state_dict(weights)
         val_loss = mean_loss(outputs(model, frames, val_ids), values, loss)
-        assert facts["epoch"] == int(BEST.findall(log)[len(test_outputs)][0]) and facts["seed"] == seed
+        assert metadata["epoch"] == int(BEST.findall(log)[len(test_outputs)][0]) and metadata["seed"] == seed
         assert float(BEST.findall(log)[len(test_outputs)][2]) == pytest.approx(val_loss, abs=6e-5)
-        assert sorted(facts["seen"]) == sorted([*train_ids, *val_ids, *seen])
+        assert sorted(metadata["train_ids"]) == sorted([*train_ids, *val_ids, *seen])
         test_outputs.append(outputs(model, frames, test_ids))
     losses = [row["val_loss"] for row in history]
-    assert facts["epoch"] == losses.index(min(losses)) and [row["epoch"] for row in history] == list(
+    assert metadata["epoch"] == losses.index(min(losses)) and [row["epoch"] for row in history] == list(
         range(len(history))
     )
     assert BEST.findall(log)[-1][1] == str(len(history) - 1)
-    assert losses[facts["epoch"]] == pytest.approx(val_loss, rel=1e-4)
-    assert history[facts["epoch"]]["spread"] == pytest.approx(spread(outputs(model, frames, val_ids), values), rel=1e-3)
+    assert losses[metadata["epoch"]] == pytest.approx(val_loss, rel=1e-4)
+    assert history[metadata["epoch"]]["spread"] == pytest.approx(
+        spread(outputs(model, frames, val_ids), values), rel=1e-3
+    )
     predicted = {ident: np.mean([found[ident] for found in test_outputs], axis=0) for ident in test_ids}
     found = {}
     for number, axis in enumerate(axes):

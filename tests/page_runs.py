@@ -33,11 +33,11 @@ COUNTS = {"Rock": 7, "Psych-Rock": 4, "Blues": 9, "Jazz": 13, "Indie-Rock": 12}
 
 
 class Page(HTMLParser):
-    """tables: [(section, caption, rows, the head first)]; answers: {the question's number: text}; facts: {name: text}."""
+    """tables: [(section, caption, rows, the head first)]; answers: {the question's number: text}; metadata: {name: text}."""
 
     def __init__(self, text):
         super().__init__()
-        self.section, self.caption, self.tables, self.answers, self.facts = "", "", [], {}, {}
+        self.section, self.caption, self.tables, self.answers, self.metadata = "", "", [], {}, {}
         self.name, self.text = "", ""
         self.feed(text)
 
@@ -63,7 +63,7 @@ class Page(HTMLParser):
         if tag in ("strong", "dt"):
             self.name, self.text = text.partition(":")[0], ""
         if tag == "dd":
-            self.facts[self.name] = text
+            self.metadata[self.name] = text
         if tag == "p" and text:
             self.answers[self.name] = f"{self.answers.get(self.name, '')} {text}"
 

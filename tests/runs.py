@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SPLIT_COLUMN = "side"  # of predictions.csv: train, val or test
+SPLIT_COLUMN = "split"  # of predictions.csv: train, val or test
 
 
 class Done(NamedTuple):

@@ -37,16 +37,16 @@ def flipped(content, rng):
 
 
 def cache_case(root, suffix):
-    """(file, what it gives, what it gave when it was whole): all clips of the training side, read through the cache."""
+    """(file, what it gives, what it gave when it was whole): all clips of the training split, read through the cache."""
     files = find_spectrograms(root / "data" / "fma_genre_spectrograms" / "train")
-    index = root / "side.json"
+    index = root / "split.json"
 
     def read():
         clips = open_clips(files, index)
         return {ident: clips[ident].tobytes() for ident in files}
 
     right = read()
-    (path,) = root.glob(f"side*{suffix}")
+    (path,) = root.glob(f"split*{suffix}")
     return path, read, right
 
 
@@ -54,8 +54,8 @@ def checkpoint_case(root):
     path = root / "runs" / "step7_cnn" / "mel_seed0" / "best.pt"
 
     def read():
-        weights, facts = read_checkpoint(path)
-        return digest(weights, ""), facts
+        weights, metadata = read_checkpoint(path)
+        return digest(weights, ""), metadata
 
     return path, read, read()
 
@@ -68,9 +68,9 @@ def state_case(root):
     newest = read_checkpoint(path)[1]
 
     def weights_of(at):
-        tensors, facts = read_checkpoint(at)
-        state = unflattened(facts["state"], tensors)
-        return facts["epoch"], digest(state["parts"][0], "")
+        tensors, metadata = read_checkpoint(at)
+        state = unflattened(metadata["state"], tensors)
+        return metadata["epoch"], digest(state["parts"][0], "")
 
     right = dict(map(weights_of, (path, before)))
 
@@ -78,10 +78,10 @@ def state_case(root):
         said = io.StringIO()
         before.write_bytes(kept)
         with contextlib.redirect_stderr(said):
-            facts, state = read_states(path.parent, newest["arguments"], newest["data"])["state.pt"]
-        if facts["epoch"] < newest["epoch"] and str(path) not in said.getvalue():
+            metadata, state = read_states(path.parent, newest["arguments"], newest["data"])["state.pt"]
+        if metadata["epoch"] < newest["epoch"] and str(path) not in said.getvalue():
             return "the one before, and nothing was said"
-        return "right" if digest(state["parts"][0], "") == right[facts["epoch"]] else "wrong"
+        return "right" if digest(state["parts"][0], "") == right[metadata["epoch"]] else "wrong"
 
     return path, read, read()
 

@@ -23,10 +23,10 @@ def write_run(folder, rows, name="predictions.csv", data="here"):
 def genre_rows(right, clips=100):
     """A validation clip that must not count, and test clips of which this share is right."""
     rows = [
-        {"id": f"t{k}", "side": "test", "true": "Rock", "predicted": "Rock" if k < right * clips else "Jazz"}
+        {"id": f"t{k}", "split": "test", "true": "Rock", "predicted": "Rock" if k < right * clips else "Jazz"}
         for k in range(clips)
     ]
-    return [{"id": "v", "side": "val", "true": "Rock", "predicted": "Jazz"}, *rows]
+    return [{"id": "v", "split": "val", "true": "Rock", "predicted": "Jazz"}, *rows]
 
 
 def table(capsys, *words):
@@ -58,7 +58,7 @@ def test_means_deviations_and_paired_differences(tmp_path, capsys):
 def axis_rows(predicted, axes=AXES, clips=80):
     rng = np.random.default_rng(0)
     return [
-        {"id": k, "side": "test", "axis": axis, "true": k, "predicted": predicted(k, rng)}
+        {"id": k, "split": "test", "axis": axis, "true": k, "predicted": predicted(k, rng)}
         for k in range(clips)
         for axis in axes
     ]

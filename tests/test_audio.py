@@ -28,7 +28,7 @@ from common.reading import find_spectrograms, read_fused_spectrogram
 from common.spectrogram_plots import mel_band_of
 from extras.demo.render import mel_filters
 from extras.inside.measure import hertz_of_band
-from extras.own_data.audio import JOURNAL, Song, extract_one, import_audio, list_folder, list_table, split
+from extras.own_data.audio import JOURNAL, Song, choose_test_ids, extract_one, import_audio, list_folder, list_table
 from extras.own_data.extract import beat_frames, fused_spectrograms, mel_power, read_sound
 
 pytestmark = pytest.mark.xdist_group("librosa")  # in one process: see extras/own_data/audio.py, compile_extractor
@@ -164,11 +164,11 @@ def test_a_folder_becomes_the_labs_layout_and_is_not_extracted_twice(music, tmp_
         (f"{GENRES}_beat", ("beatsync.fused", "beatsync.fused")),
     ):
         ids = set()
-        for side, word in zip(("train", "test"), words, strict=True):
-            rows = read_genre_labels(data / folder / f"{side}_labels.txt", table)
-            files = find_spectrograms(data / folder / side)
+        for split, word in zip(("train", "test"), words, strict=True):
+            rows = read_genre_labels(data / folder / f"{split}_labels.txt", table)
+            files = find_spectrograms(data / folder / split)
             assert {ident for ident, _, _ in rows} == set(files) and {genre for _, genre, _ in rows} == set(table)
-            assert f".{word}.npy.gz\t" in (data / folder / f"{side}_labels.txt").read_text(encoding="utf-8")
+            assert f".{word}.npy.gz\t" in (data / folder / f"{split}_labels.txt").read_text(encoding="utf-8")
             assert all(read_fused_spectrogram(path).shape[1] == 140 for path in files.values())
             ids |= set(files)
         assert (
@@ -246,7 +246,7 @@ def test_a_table_with_emotions_and_artists(music, tmp_path):
     assert all(
         list(find_spectrograms(data / name / "test")) == [songs[0].ident] for name in (EMOTIONS, f"{EMOTIONS}_beat")
     )
-    genre_ids = [set(find_spectrograms(data / GENRES / side)) for side in ("train", "test")]
+    genre_ids = [set(find_spectrograms(data / GENRES / split)) for split in ("train", "test")]
     assert (
         len(genre_ids[0] | genre_ids[1]) == 5
         and songs[1].ident not in genre_ids[0] | genre_ids[1]
@@ -286,7 +286,7 @@ def test_names_that_are_long_or_no_text(tmp_path):
     for _ in range(2):
         found = import_audio(tmp_path / "music", data, processes=1)
         assert found == {"clips": 4, "skipped": []}
-    ids = {ident for side in ("train", "test") for ident in find_spectrograms(data / GENRES / side)}
+    ids = {ident for split in ("train", "test") for ident in find_spectrograms(data / GENRES / split)}
     assert len(ids) == 4 and max(map(len, ids)) < 70 and (data / JOURNAL).read_text(encoding="utf-8").count("\n") == 4
     (tmp_path / "table.csv").write_text("file,genre\na\0b.wav,Rock\nc.wav,Jazz\n")
     with pytest.raises(LabError, match="of 2 files none can"):
@@ -301,19 +301,21 @@ def test_no_artist_is_on_both_sides_and_a_song_more_moves_few():
     songs = [
         Song(f"{k}.mp3", str(k), "Rock" if k % 3 else "Jazz", None, f"Artist {rng.integers(40)}") for k in range(200)
     ]
-    held_out = split(songs, 0.2, seed=0)
-    artists = [{song.artist for song in songs if (song.ident in held_out) == side} for side in (True, False)]
+    held_out = choose_test_ids(songs, 0.2, seed=0)
+    artists = [{song.artist for song in songs if (song.ident in held_out) == split} for split in (True, False)]
     assert not artists[0] & artists[1]
     for genre in ("Rock", "Jazz"):
         share = np.mean([song.ident in held_out for song in songs if song.genre == genre])
         assert 0.15 < share < 0.25, genre
-    assert split(songs, 0.2, seed=1) != held_out == split(songs[::-1], 0.2, seed=0)
+    assert choose_test_ids(songs, 0.2, seed=1) != held_out == choose_test_ids(songs[::-1], 0.2, seed=0)
     alone = [song._replace(artist=None) for song in songs]
-    assert len(split(alone, 0.2, seed=0)) == round(0.2 * 133) + round(0.2 * 67)
-    moved = split(alone, 0.2, seed=0) ^ split([*alone, Song("new.mp3", "new", "Rock", None, None)], 0.2, seed=0)
+    assert len(choose_test_ids(alone, 0.2, seed=0)) == round(0.2 * 133) + round(0.2 * 67)
+    moved = choose_test_ids(alone, 0.2, seed=0) ^ choose_test_ids(
+        [*alone, Song("new.mp3", "new", "Rock", None, None)], 0.2, seed=0
+    )
     assert len(moved) <= 3
-    with pytest.raises(LabError, match="a test side"):
-        split([song._replace(artist="one") for song in songs], 0.2, seed=0)
+    with pytest.raises(LabError, match="a test split"):
+        choose_test_ids([song._replace(artist="one") for song in songs], 0.2, seed=0)
 
 
 def test_nothing_foreign_is_touched_and_nothing_usable_ends_with_1(music, tmp_path):

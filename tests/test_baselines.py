@@ -6,9 +6,9 @@ from common.baselines import (
     baseline_scores,
     clip_statistics,
     kept_scores,
-    kernel_predictions,
     linear_predictions,
-    mean_and_deviation,
+    mean_and_std,
+    svm_predictions,
 )
 from common.dataset import SpectrogramDataset, genre_splits
 from common.labels import load_class_mapping
@@ -17,14 +17,14 @@ from common.labels import load_class_mapping
 @pytest.mark.parametrize("frames", [1, 5, 40])
 def test_statistics_are_finite_numbers_whatever_the_length(frames):
     mel = np.random.default_rng(0).normal(-40, 10, (frames, 128))
-    assert mean_and_deviation(mel).shape == (256,) and clip_statistics(mel).shape == (476,)
+    assert mean_and_std(mel).shape == (256,) and clip_statistics(mel).shape == (476,)
     assert np.isfinite(clip_statistics(mel)).all() and np.isfinite(clip_statistics(np.full((frames, 128), -80.0))).all()
 
 
 def test_statistics_by_hand():
     mel = np.zeros((4, 128))
     mel[2:] = 6.0
-    assert mean_and_deviation(mel)[[0, 127, 128]].tolist() == [3, 3, 3]
+    assert mean_and_std(mel)[[0, 127, 128]].tolist() == [3, 3, 3]
     found = clip_statistics(mel)
     level = 3 * np.sqrt(128)  # the first cepstrum of a flat spectrum
     assert found[0] == pytest.approx(level) and np.abs(found[1:40]).max() < 1e-9  # means of the others are 0
@@ -34,7 +34,7 @@ def test_statistics_by_hand():
     assert found[160:256].reshape(3, 32)[:, 0].tolist() == [0, 3, 6]  # percentiles
 
 
-@pytest.mark.parametrize("predictions", [linear_predictions, kernel_predictions])
+@pytest.mark.parametrize("predictions", [linear_predictions, svm_predictions])
 def test_both_models_learn_what_can_be_learnt(predictions):
     rng = np.random.default_rng(0)
     known, unknown = rng.normal(size=(120, 6)), rng.normal(size=(60, 6))

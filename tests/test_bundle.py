@@ -196,8 +196,8 @@ def test_names_make_a_module_to_import(tmp_path, data):
     main(["--names", "SpectrogramDataset", "torch_train_val_split", "-o", str(path)])
     code = (
         "from mine import SpectrogramDataset, torch_train_val_split\nimport sys\n"
-        f"sides = torch_train_val_split(SpectrogramDataset({str(data / 'fma_genre_spectrograms')!r}, features='mel'), 4, 4, 0.5, seed=0)\n"
-        "print(*(len(loader.dataset) for loader in sides), 'common' in sys.modules)"
+        f"splits = torch_train_val_split(SpectrogramDataset({str(data / 'fma_genre_spectrograms')!r}, features='mel'), 4, 4, 0.5, seed=0)\n"
+        "print(*(len(loader.dataset) for loader in splits), 'common' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.split() == ["18", "18", "False"], done.stderr

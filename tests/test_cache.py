@@ -32,7 +32,7 @@ def contents(clips, files):
 
 
 def test_cached_and_uncached_give_the_same_values_close_to_the_files(tmp_path, files):
-    cache = tmp_path / "cache" / "side.json"
+    cache = tmp_path / "cache" / "split.json"
     made, mapped, read = open_clips(files, cache), open_clips(files, cache), read_clips(files)
     assert made.path == mapped.path == cache
     assert contents(made, files) == contents(mapped, files) == contents(read, files)
@@ -44,15 +44,15 @@ def test_cached_and_uncached_give_the_same_values_close_to_the_files(tmp_path, f
 
 
 def test_a_second_run_reads_no_file(tmp_path, files, monkeypatch):
-    open_clips(files, tmp_path / "side.json")
+    open_clips(files, tmp_path / "split.json")
     monkeypatch.setattr("common.cache.read_fused_spectrogram", lambda path: pytest.fail(f"{path} was read again"))
-    again = open_clips(files, tmp_path / "side.json")
-    fewer = open_clips({"γ": files["γ"]}, tmp_path / "side.json")  # a dry run maps the whole side's cache
+    again = open_clips(files, tmp_path / "split.json")
+    fewer = open_clips({"γ": files["γ"]}, tmp_path / "split.json")  # a dry run maps the whole split's cache
     assert again["γ"].tobytes() == fewer["γ"].tobytes()
 
 
 def test_a_changed_file_or_a_further_one_makes_the_cache_anew(tmp_path, files):
-    cache = tmp_path / "side.json"
+    cache = tmp_path / "split.json"
     old = contents(open_clips(files, cache), files)
     np.save(files["b"], random_clip(np.random.default_rng(9), 6))
     os.utime(files["b"], ns=(1, 1))
@@ -65,12 +65,12 @@ def test_a_changed_file_or_a_further_one_makes_the_cache_anew(tmp_path, files):
 
 def files_of(cache):
     """The cache's index and its array."""
-    (data,) = cache.parent.glob("side.*.npy")
+    (data,) = cache.parent.glob("split.*.npy")
     return cache, data
 
 
 def test_no_truncation_is_trusted(tmp_path, files):
-    cache = tmp_path / "side.json"
+    cache = tmp_path / "split.json"
     right = contents(open_clips(files, cache), files)
     for path in files_of(cache):
         whole = path.read_bytes()
@@ -84,7 +84,7 @@ def test_no_truncation_is_trusted(tmp_path, files):
 
 
 def test_a_flipped_byte_is_found_wherever_it_is(tmp_path, files):
-    cache = tmp_path / "side.json"
+    cache = tmp_path / "split.json"
     right, header = contents(open_clips(files, cache), files), 128
     for path in files_of(cache):
         index, whole = cache.read_bytes(), path.read_bytes()
@@ -103,20 +103,20 @@ def test_a_flipped_byte_is_found_wherever_it_is(tmp_path, files):
 
 
 def test_the_array_is_a_plain_npy_file_and_an_older_one_goes(tmp_path, files):
-    cache = tmp_path / "side.json"
+    cache = tmp_path / "split.json"
     clips = open_clips(files, cache)
     _, first = files_of(cache)
     frames = np.load(first)
     assert frames.dtype == np.float16 and frames.shape == (sum(clips.length(ident) for ident in files), 140)
     np.save(files["a"], random_clip(np.random.default_rng(4), 7))
-    (tmp_path / "side.pack").touch()  # of an earlier version
+    (tmp_path / "split.pack").touch()  # of an earlier version
     open_clips(files, cache)
     _, second = files_of(cache)
-    assert first != second and not (tmp_path / "side.pack").exists()
+    assert first != second and not (tmp_path / "split.pack").exists()
 
 
 def test_a_killed_writer_leaves_nothing_that_is_trusted(tmp_path, files):
-    cache = tmp_path / "side.json"
+    cache = tmp_path / "split.json"
     code = (
         "import sys, time, common.cache as p\n"
         "read = p.read_fused_spectrogram\n"
@@ -129,15 +129,15 @@ def test_a_killed_writer_leaves_nothing_that_is_trusted(tmp_path, files):
     child.stdout.readline(), child.stdout.readline()
     child.kill()
     child.communicate()
-    assert not cache.exists() and cache.with_name("side.part").exists()
+    assert not cache.exists() and cache.with_name("split.part").exists()
     begun = time.monotonic()
     assert contents(open_clips(files, cache), files) == contents(read_clips(files), files)
     assert time.monotonic() - begun < 30  # the dead writer's lock is not waited for
-    assert not cache.with_name("side.part").exists()
+    assert not cache.with_name("split.part").exists()
 
 
 def test_two_processes_on_a_cold_cache_read_the_files_once(tmp_path, files):
-    cache = tmp_path / "side.json"
+    cache = tmp_path / "split.json"
     code = (
         "import common.cache as p\n"
         "read = p.read_fused_spectrogram\n"
@@ -159,11 +159,11 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, files, monkey
 
     monkeypatch.setattr("common.cache.read_fused_spectrogram", touched)
     with pytest.raises(LabError, match="changed while it was being read"):
-        open_clips(files, tmp_path / "side.json")
-    assert {path.name for path in tmp_path.glob("side.*")} <= {"side.json.lock"}
+        open_clips(files, tmp_path / "split.json")
+    assert {path.name for path in tmp_path.glob("split.*")} <= {"split.json.lock"}
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path, files):
     (tmp_path / "file").touch()
-    with pytest.raises(LabError, match=r"file/side\.json.*--cache DIR"):
-        open_clips(files, tmp_path / "file" / "side.json")
+    with pytest.raises(LabError, match=r"file/split\.json.*--cache DIR"):
+        open_clips(files, tmp_path / "file" / "split.json")

@@ -8,29 +8,29 @@ from common.errors import LabError
 from common.files import save_checkpoint
 from common.models import Classifier, LSTMBackbone
 
-FACTS = {"architecture": ["lstm", 4], "classes": ["Rock", "Ελληνικά"], "seen": ["1", "2"]}
+METADATA = {"architecture": ["lstm", 4], "classes": ["Rock", "Ελληνικά"], "train_ids": ["1", "2"]}
 
 
 @pytest.fixture
 def saved(tmp_path):
     model = Classifier(LSTMBackbone(3, 4), 2)
-    save_checkpoint(tmp_path / "best.pt", model.state_dict(), FACTS)
+    save_checkpoint(tmp_path / "best.pt", model.state_dict(), METADATA)
     return tmp_path / "best.pt", model
 
 
 def test_a_checkpoint_gives_back_weights_and_facts(saved):
     path, model = saved
     other = Classifier(LSTMBackbone(3, 4), 2)
-    weights, facts = read_checkpoint(path)
+    weights, metadata = read_checkpoint(path)
     load_weights(path, other, weights)
-    assert facts == FACTS
+    assert metadata == METADATA
     torch.testing.assert_close(dict(other.state_dict()), dict(model.state_dict()), rtol=0, atol=0)
     assert not list(path.parent.glob("*.part"))
 
 
 def test_a_checkpoint_is_plain_tensors_to_anyone(saved):
     content = torch.load(saved[0], weights_only=True)
-    assert set(content) == {"weights", "facts", "sha256"} and isinstance(content["facts"], str)
+    assert set(content) == {"weights", "metadata", "sha256"} and isinstance(content["metadata"], str)
 
 
 def test_other_shapes_are_refused(saved):
@@ -53,12 +53,12 @@ def test_a_flipped_byte_is_refused_or_harmless(saved):
     for place in range(0, len(whole), 37):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :])
         try:
-            weights, facts = read_checkpoint(path)
+            weights, metadata = read_checkpoint(path)
         except LabError as error:
             assert str(path) in str(error)
             refused += 1
         else:
-            assert facts == right[1]
+            assert metadata == right[1]
             torch.testing.assert_close(weights, right[0], rtol=0, atol=0)
     assert refused > 10
 

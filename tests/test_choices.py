@@ -148,9 +148,9 @@ def values_of(value, name):
 def optimizer_of(path):
     """({name: values of all parameter groups}, the steps taken) in a saved state of training."""
     saved = torch.load(path, map_location="cpu", weights_only=True)
-    facts = json.loads(saved["facts"])["state"]
-    (steps,) = {float(saved["weights"][step["tensor"]]) for step in values_of(facts, "step")}
-    groups = {name: values_of(facts, name) for name in ("lr", "weight_decay", "betas")}
+    metadata = json.loads(saved["metadata"])["state"]
+    (steps,) = {float(saved["weights"][step["tensor"]]) for step in values_of(metadata, "step")}
+    groups = {name: values_of(metadata, name) for name in ("lr", "weight_decay", "betas")}
     return {**groups, "betas": [tuple(betas["tuple"]) for betas in groups["betas"]]}, steps
 
 
@@ -199,7 +199,7 @@ def test_choices_are_used(step, variant, data, shared_folder):
 @pytest.mark.parametrize(("step", "variant"), RUNS)
 def test_splits_have_the_shares_of_the_write_up(step, variant, data, shared_folder):
     folder = run_without_flags(step, data, shared_folder).folder(step, f"{variant}_seed{SEED}")
-    seen = json.loads(torch.load(folder / "best.pt", map_location="cpu", weights_only=True)["facts"])["seen"]
+    seen = json.loads(torch.load(folder / "best.pt", map_location="cpu", weights_only=True)["metadata"])["train_ids"]
     if RUNS[step, variant]["clips"] == EMOTION_SPLIT:
         train, val, test = emotion_split([f"song{k}" for k in range(LABELLED)], SEED)
         assert (len(train), len(val), len(test)) == EMOTION_SPLIT

@@ -19,9 +19,9 @@ from common.errors import LabError
 from extras.songs.networks import build_model, load_network
 
 CNN = ["cnn", "mel", [16, 32, 64, 128], 3]
-FACTS = {
+METADATA = {
     "step": "step7_cnn", "variant": "mel_seed0", "seed": 0, "epoch": 3, "architecture": CNN, "classes": ["Rock", "Ελληνικά"],
-    "seen": ["12", "13"], "data": "0123456789abcdef", "data_path": "/their/data", "demo": None, "class_mapping": {"Rock": "Rock"},
+    "train_ids": ["12", "13"], "data": "0123456789abcdef", "data_path": "/their/data", "demo": None, "class_mapping": {"Rock": "Rock"},
 }  # fmt: skip
 SCRIPTS = ("evaluate", "predict", "step7a", "step9")
 STAGE = "backbone.stages.0.0.weight"
@@ -40,19 +40,19 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def right():
-    """The weights of a network that FACTS describe."""
+    """The weights of a network that METADATA describe."""
     torch.manual_seed(0)
-    return build_model(CNN, FACTS["classes"]).state_dict()
+    return build_model(CNN, METADATA["classes"]).state_dict()
 
 
-def write(path, weights, facts):
+def write(path, weights, metadata):
     """A checkpoint as save_checkpoint writes it, but with whatever it is given."""
-    text = json.dumps(facts)
+    text = json.dumps(metadata)
     try:
         checksum = digest(weights, text)
     except (AttributeError, TypeError, RuntimeError, NotImplementedError):
         checksum = "of what has none"
-    torch.save({"weights": weights, "facts": text, "sha256": checksum}, path)
+    torch.save({"weights": weights, "metadata": text, "sha256": checksum}, path)
     return str(path)
 
 
@@ -126,7 +126,7 @@ OTHERS = {  # of each fact, values that it cannot have
         ["cnn", "mel\nmel"], ["cnn", "mel", "x" * 10_000],
     ],
     "classes": [[], ["Rock", "Rock"], "Rock", [1, 2], ["Rock", None], ["Rock", ""], {"Rock": 0}, ["Rock", "two\nlines"]],
-    "seen": ["12", [1, 2], None, {"12": 1}, [["12"]]],
+    "train_ids": ["12", [1, 2], None, {"12": 1}, [["12"]]],
     "data": [None, 7, ""],
     "data_path": [None, ["x"], "", "two\nlines"],
     "demo": [3, "yes", [], *({"seconds": seconds} for seconds in ("long", -1, 0, float("inf"), float("nan"), 1e12, True, [3], None))],
@@ -139,22 +139,22 @@ OTHERS = {  # of each fact, values that it cannot have
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FACTS)
+@pytest.mark.parametrize("name", METADATA)
 def test_a_fact_is_missing(name, place, right, tmp_path):
-    facts = {key: value for key, value in FACTS.items() if key != name}
-    end_in_a_sentence(write(tmp_path / "crafted.pt", right, facts), place, name)
+    metadata = {key: value for key, value in METADATA.items() if key != name}
+    end_in_a_sentence(write(tmp_path / "crafted.pt", right, metadata), place, name)
 
 
-@pytest.mark.parametrize("facts", [list(FACTS), "facts", None, 3, []], ids=str)
-def test_facts_are_no_table(facts, place, right, tmp_path):
-    end_in_a_sentence(write(tmp_path / "crafted.pt", right, facts), place, facts)
+@pytest.mark.parametrize("metadata", [list(METADATA), "metadata", None, 3, []], ids=str)
+def test_facts_are_no_table(metadata, place, right, tmp_path):
+    end_in_a_sentence(write(tmp_path / "crafted.pt", right, metadata), place, metadata)
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_fact_is_of_another_type_or_out_of_range(name, place, right, tmp_path):
     """The first value through every script, the others in turns, since all of them read alike."""
     for number, value in enumerate(OTHERS[name]):
-        path, script = write(tmp_path / "crafted.pt", right, {**FACTS, name: value}), SCRIPTS[number % len(SCRIPTS)]
+        path, script = write(tmp_path / "crafted.pt", right, {**METADATA, name: value}), SCRIPTS[number % len(SCRIPTS)]
         with pytest.raises(LabError):
             pytest.fail(f"{name} {value} was taken: {load_network(path)}"[:500])
         end_in_a_sentence(path, place, f"{name} {value}"[:200], without=set(SCRIPTS) - {script} if number else ())
@@ -164,7 +164,7 @@ def test_a_fact_is_of_another_type_or_out_of_range(name, place, right, tmp_path)
 def test_more_or_fewer_classes_than_the_head_has(classes, place, right, tmp_path):
     """Step 9 throws the head away."""
     end_in_a_sentence(
-        write(tmp_path / "crafted.pt", right, {**FACTS, "classes": classes}), place, classes, without=("step9",)
+        write(tmp_path / "crafted.pt", right, {**METADATA, "classes": classes}), place, classes, without=("step9",)
     )
 
 
@@ -197,7 +197,7 @@ WEIGHTS = {
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_weights_of_no_network(name, place, right, tmp_path):
-    end_in_a_sentence(write(tmp_path / "crafted.pt", WEIGHTS[name](right), FACTS), place, name)
+    end_in_a_sentence(write(tmp_path / "crafted.pt", WEIGHTS[name](right), METADATA), place, name)
 
 
 def test_weights_so_large_that_sums_overflow(place, right, tmp_path):
@@ -206,7 +206,7 @@ def test_weights_so_large_that_sums_overflow(place, right, tmp_path):
         name: each * 0 + 3e38 if each.is_floating_point() and "mean" not in name else each
         for name, each in right.items()
     }
-    path = write(tmp_path / "crafted.pt", weights, FACTS)
+    path = write(tmp_path / "crafted.pt", weights, METADATA)
     end_in_a_sentence(path, place, "large", without=("step9",))
     with pytest.raises(LabError, match="non-finite: the loss"):
         call("step9", path, place)
@@ -215,31 +215,31 @@ def test_weights_so_large_that_sums_overflow(place, right, tmp_path):
 def test_one_number_that_a_view_repeats_takes_no_memory(place, right, tmp_path):
     """The file has 4 bytes of a tensor whose digest would be of 4 TB."""
     weights = {**right, STAGE: torch.zeros(1).expand(HUGE)}
-    torch.save({"weights": weights, "facts": json.dumps(FACTS), "sha256": "0" * 64}, tmp_path / "crafted.pt")
+    torch.save({"weights": weights, "metadata": json.dumps(METADATA), "sha256": "0" * 64}, tmp_path / "crafted.pt")
     end_in_a_sentence(str(tmp_path / "crafted.pt"), place, "repeated")
 
 
 # Right for one script, wrong for another
 
 
-def network(path, architecture, classes, **facts):
+def network(path, architecture, classes, **metadata):
     """A checkpoint with random weights of a network as it stands in `architecture`."""
     weights = build_model(architecture, classes).state_dict()
-    return write(path, weights, {**FACTS, "architecture": architecture, "classes": classes, **facts})
+    return write(path, weights, {**METADATA, "architecture": architecture, "classes": classes, **metadata})
 
 
 @pytest.mark.parametrize(
     ("architecture", "classes", "taken_by"),
     [
-        (["lstm", "beat", 8, 1, False], FACTS["classes"], ("evaluate",)),
+        (["lstm", "beat", 8, 1, False], METADATA["classes"], ("evaluate",)),
         (["lstm", "mel", True, 8, 1, "regressor"], ["energy"], ("evaluate",)),
-        (["lstm", "chroma", 8, 1, True], FACTS["classes"], ("evaluate", "predict")),
-        (["cnn", "mel", [2, 3], 3], FACTS["classes"], ("evaluate", "predict", "step7a")),
+        (["lstm", "chroma", 8, 1, True], METADATA["classes"], ("evaluate", "predict")),
+        (["cnn", "mel", [2, 3], 3], METADATA["classes"], ("evaluate", "predict", "step7a")),
         (["cnn", "mel", [2, 3], 3], ["Jazz", "Rock"], ("predict",)),
         (["cnn", "mel", "multitask"], ["energy", "valence"], ("evaluate", "predict")),
         (["cnn", "mel", "multitask"], ["energy", "tempo"], ()),
         (["cnn", "mel", "regressor"], ["energy", "valence"], None),
-        (["tuned-lstm", "mel", 3], FACTS["classes"], ("evaluate", "predict")),
+        (["tuned-lstm", "mel", 3], METADATA["classes"], ("evaluate", "predict")),
     ],
     ids=str,
 )
@@ -247,7 +247,7 @@ def test_a_network_that_a_script_does_not_take(architecture, classes, taken_by, 
     if taken_by is None:
         weights = build_model(architecture, classes[:1]).state_dict()
         path, taken_by = (
-            write(tmp_path / "crafted.pt", weights, {**FACTS, "architecture": architecture, "classes": classes}),
+            write(tmp_path / "crafted.pt", weights, {**METADATA, "architecture": architecture, "classes": classes}),
             (),
         )
     else:
@@ -259,14 +259,14 @@ def test_a_network_that_a_script_does_not_take(architecture, classes, taken_by, 
 
 def test_a_folder_that_no_system_has(place, right, tmp_path):
     for folder in ("/their/data", "x" * 5000, "\0"):
-        path = write(tmp_path / "crafted.pt", right, {**FACTS, "data_path": folder})
+        path = write(tmp_path / "crafted.pt", right, {**METADATA, "data_path": folder})
         with pytest.raises(LabError, match=r"^--data DIR was expected"):
             evaluate.main([path, "--out", str(place / "runs")])
 
 
 def test_from_the_command_line(place, right, tmp_path):
     """As a user meets it: exit code 1, one sentence on stderr, no traceback, nothing written."""
-    path = write(tmp_path / "crafted.pt", right, {**FACTS, "architecture": ["lstm", "mel", HUGE, HUGE]})
+    path = write(tmp_path / "crafted.pt", right, {**METADATA, "architecture": ["lstm", "mel", HUGE, HUGE]})
     flags = ["--data", place / "data", "--no-cache", "--out", tmp_path / "runs"]
     done = run_script("evaluate.py", path, *flags, root=tmp_path / "runs", expect=1)
     assert done.err.count("\n") == 1 and done.err.startswith(f"error: {path}: ") and not done.out

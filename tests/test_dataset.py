@@ -24,7 +24,7 @@ from common.reading import read_chromagram, read_fused_spectrogram, read_mel_spe
 
 
 @pytest.fixture
-def sides(tiny_data):
+def splits(tiny_data):
     return genre_splits(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
 
 
@@ -55,11 +55,11 @@ def test_an_item_is_the_files_frames_its_label_and_its_length(tiny_data, feature
     assert dataset.label_transformer.inverse(dataset.labels)[0] == "Rock"
 
 
-def test_reading_an_item_twice_gives_the_same_even_after_an_edit(sides):
-    first = sides[0][3][0]
+def test_reading_an_item_twice_gives_the_same_even_after_an_edit(splits):
+    first = splits[0][3][0]
     before = copy.deepcopy(first)
     first += 7
-    np.testing.assert_array_equal(sides[0][3][0], before)
+    np.testing.assert_array_equal(splits[0][3][0], before)
 
 
 def test_dropped_genres_are_never_read(tiny_data):
@@ -77,8 +77,8 @@ def test_without_a_table_every_genre_is_a_class(tiny_data):
     ]
 
 
-def test_the_test_side_follows_the_training_side(sides):
-    train, test = sides
+def test_the_test_side_follows_the_training_side(splits):
+    train, test = splits
     assert test.max_length == train.max_length and test.label_transformer is train.label_transformer
     assert not set(train.ids) & set(test.ids) and len(test) == 12
 
@@ -111,7 +111,7 @@ def test_a_test_class_that_training_never_shows_is_an_error(tiny_data):
     labels = tiny_data / "fma_genre_spectrograms" / "train_labels.txt"
     text = labels.read_bytes().decode()
     labels.write_bytes("\r\n".join(line for line in text.splitlines() if "Rock" not in line).encode())
-    with pytest.raises(LabError, match=r"test_labels\.txt, line 2: a class of the training side"):
+    with pytest.raises(LabError, match=r"test_labels\.txt, line 2: a class of the training split"):
         genre_splits(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
 
 
@@ -143,8 +143,8 @@ def test_a_split_that_leaves_a_side_empty_is_refused(share):
         torch_train_val_split(TensorDataset(torch.arange(50)), 8, 8, share)
 
 
-def test_loaders_trim_to_the_longest_clip_and_keep_every_clip(sides):
-    train, _ = torch_train_val_split(sides[0], 5, 5, seed=0)
+def test_loaders_trim_to_the_longest_clip_and_keep_every_clip(splits):
+    train, _ = torch_train_val_split(splits[0], 5, 5, seed=0)
     lengths = []
     for x, y, n in train:
         assert x.dtype == torch.float32 and y.dtype == torch.int64 and x.shape[1] == n.max() and x.shape[2] == 128
@@ -154,12 +154,12 @@ def test_loaders_trim_to_the_longest_clip_and_keep_every_clip(sides):
     assert lengths == [5, 5, 5, 5] and sum(lengths) == len(train.dataset)
 
 
-def test_training_order_changes_by_epoch_and_validation_order_never(sides):
+def test_training_order_changes_by_epoch_and_validation_order_never(splits):
     def pass_of(loader):
         return [tuple(y.tolist() + n.tolist()) for _, y, n in loader]
 
-    train, val = torch_train_val_split(sides[0], 5, 5, seed=0)
-    again, _ = torch_train_val_split(sides[0], 5, 5, seed=0)
+    train, val = torch_train_val_split(splits[0], 5, 5, seed=0)
+    again, _ = torch_train_val_split(splits[0], 5, 5, seed=0)
     state = torch.get_rng_state()
     first, second = pass_of(train), pass_of(train)
     assert first != second and [pass_of(again), pass_of(again)] == [first, second]
@@ -169,12 +169,12 @@ def test_training_order_changes_by_epoch_and_validation_order_never(sides):
     assert pass_of(again) == second  # a resumed run goes on with the order of its epoch
 
 
-def test_a_split_of_a_split_still_knows_its_clips(sides):
-    rest, test = torch_train_val_split(sides[0], 4, 4, 0.2, seed=0)
+def test_a_split_of_a_split_still_knows_its_clips(splits):
+    rest, test = torch_train_val_split(splits[0], 4, 4, 0.2, seed=0)
     train, val = torch_train_val_split(rest.dataset, 4, 4, 0.33, seed=0)
     parts = [clip_ids(loader.dataset) for loader in (train, val, test)]
-    assert sorted([*parts[0], *parts[1], *parts[2]]) == sorted(sides[0].ids)
-    by_id = dict(zip(sides[0].ids, sides[0].labels, strict=True))
+    assert sorted([*parts[0], *parts[1], *parts[2]]) == sorted(splits[0].ids)
+    by_id = dict(zip(splits[0].ids, splits[0].labels, strict=True))
     assert clip_labels(val.dataset).tolist() == [by_id[ident] for ident in parts[1]]
 
 
@@ -188,8 +188,8 @@ def test_a_dry_run_takes_clips_from_all_over_the_side_and_makes_no_cache(tiny_da
     assert len(dataset) == 6 and set(dataset.labels) == {0, 1} and not (tmp_path / "cache").exists()
 
 
-def test_a_batch_size_above_the_set_gives_one_batch(sides):
-    assert [len(y) for _, y, _ in make_loader(sides[1], 100)] == [12]
+def test_a_batch_size_above_the_set_gives_one_batch(splits):
+    assert [len(y) for _, y, _ in make_loader(splits[1], 100)] == [12]
 
 
 def test_two_data_folders_never_share_a_cache(tiny_data, tmp_path):
@@ -221,9 +221,9 @@ def test_unknown_features_and_axes_are_refused_with_the_choices(tiny_data, optio
         SpectrogramDataset(tiny_data / "multitask_dataset", **options)
 
 
-def test_an_empty_batch_is_refused(sides):
+def test_an_empty_batch_is_refused(splits):
     with pytest.raises(LabError, match="at least 1 clip"):
-        make_loader(sides[0], 0)
+        make_loader(splits[0], 0)
 
 
 def test_a_workers_copy_maps_the_cache_again(tiny_data, tmp_path):
@@ -233,6 +233,6 @@ def test_a_workers_copy_maps_the_cache_again(tiny_data, tmp_path):
     np.testing.assert_array_equal(pickle.loads(sent)[3][0], dataset[3][0])
 
 
-def test_a_single_label_of_a_dataset_gives_its_name(sides):
-    names = sides[0].label_transformer
-    assert names.inverse(sides[0][0][1]) == names.inverse(torch.tensor(0)) == "Rock"
+def test_a_single_label_of_a_dataset_gives_its_name(splits):
+    names = splits[0].label_transformer
+    assert names.inverse(splits[0][0][1]) == names.inverse(torch.tensor(0)) == "Rock"

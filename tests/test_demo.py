@@ -23,7 +23,7 @@ from common.errors import LabError
 from common.labels import CLASS_MAPPING
 
 FOLDERS = ("fma_genre_spectrograms", "fma_genre_spectrograms_beat", "multitask_dataset", "multitask_dataset_beat")
-SMALL = {"seconds": 3.0, "scale": 0.01, "progress": False}  # two clips per genre and side, three seconds each
+SMALL = {"seconds": 3.0, "scale": 0.01, "progress": False}  # two clips per genre and split, three seconds each
 
 
 def digests(root):
@@ -46,13 +46,13 @@ def table(path, separator):
 
 
 def few(monkeypatch, n=4):
-    """Lets compositions hold only every set's and side's first clips, so that a test of folders takes no time."""
+    """Lets compositions hold only every set's and split's first clips, so that a test of folders takes no time."""
     whole = demo_music.plan_clips
 
     def plan(scale, seed):
         clips = whole(scale, seed)
         groups = [
-            [c for c in clips if (c.set, c.side) == group] for group in dict.fromkeys((c.set, c.side) for c in clips)
+            [c for c in clips if (c.set, c.split) == group] for group in dict.fromkeys((c.set, c.split) for c in clips)
         ]
         return [clip for group in groups for clip in group[:n]]
 
@@ -71,12 +71,12 @@ def test_folders_files_and_label_rows_are_the_labs(demo):
     assert not (demo / "multitask_dataset" / "test_labels.txt").exists()
     endings = {"train": ".fused.full.npy.gz", "test": ".full.fused.npy.gz"}
     for folder in FOLDERS[:2]:
-        for side in ("train", "test"):
-            path = demo / folder / f"{side}_labels.txt"
+        for split in ("train", "test"):
+            path = demo / folder / f"{split}_labels.txt"
             assert path.read_bytes().startswith(b"Id\tGenre\n") and b"\r" not in path.read_bytes()
             rows = table(path, "\t")
-            ending = ".beatsync.fused.npy.gz" if folder.endswith("_beat") else endings[side]
-            on_disk = {p.name.removesuffix(".fused.full.npy") for p in (demo / folder / side).iterdir()}
+            ending = ".beatsync.fused.npy.gz" if folder.endswith("_beat") else endings[split]
+            on_disk = {p.name.removesuffix(".fused.full.npy") for p in (demo / folder / split).iterdir()}
             assert {name.removesuffix(ending) for name, _ in rows} == on_disk
             assert Counter(genre for _, genre in rows) == dict.fromkeys(CLASS_MAPPING, 2)
     for folder in FOLDERS[2:]:
@@ -88,7 +88,7 @@ def test_folders_files_and_label_rows_are_the_labs(demo):
 
 def test_no_id_is_on_two_sides_and_full_and_beat_hold_the_same(demo):
     for folder, low, high in (("fma_genre_spectrograms", 145, 124864), ("multitask_dataset", 1004, 9860)):
-        train, test = ({p.name for p in (demo / folder / side).iterdir()} for side in ("train", "test"))
+        train, test = ({p.name for p in (demo / folder / split).iterdir()} for split in ("train", "test"))
         assert train and test and not train & test
         assert train == {p.name for p in (demo / f"{folder}_beat" / "train").iterdir()}
         assert test == {p.name for p in (demo / f"{folder}_beat" / "test").iterdir()}
@@ -137,10 +137,10 @@ def test_arrays_have_the_extractors_form(demo):
 
 
 def test_beat_files_are_medians_of_the_power_between_the_tracks_beats(demo):
-    clips = [clip for clip in demo_music.plan_clips(SMALL["scale"], 0) if clip.side == "test"]
+    clips = [clip for clip in demo_music.plan_clips(SMALL["scale"], 0) if clip.split == "test"]
     for clip in clips:
-        full = np.load(demo / clip.set / clip.side / f"{clip.id}.fused.full.npy").astype(float)
-        synced = np.load(demo / f"{clip.set}_beat" / clip.side / f"{clip.id}.fused.full.npy")
+        full = np.load(demo / clip.set / clip.split / f"{clip.id}.fused.full.npy").astype(float)
+        synced = np.load(demo / f"{clip.set}_beat" / clip.split / f"{clip.id}.fused.full.npy")
         beats = demo_music.compose_clip(clip, SMALL["seconds"], 0)[0].beats
         edges = [0, *beats, full.shape[1]]
         parts = [full[:, a:b] for a, b in pairwise(edges)]
@@ -278,11 +278,11 @@ def test_impossible_arguments_are_refused_before_anything_is_written(wrong, tmp_
 
 def test_the_full_scale_has_the_labs_counts():
     clips = demo_music.plan_clips(demo_music.FULL_SCALE, 0)
-    counts = Counter((clip.set, clip.side) for clip in clips)
+    counts = Counter((clip.set, clip.split) for clip in clips)
     assert sorted(counts.values()) == [375, 765, 1122, 3069] and counts["multitask_dataset", "test"] == 375
     classes = {
-        side: Counter(CLASS_MAPPING[c.genre] for c in clips if (c.set, c.side) == (FOLDERS[0], side))
-        for side in ("train", "test")
+        split: Counter(CLASS_MAPPING[c.genre] for c in clips if (c.set, c.split) == (FOLDERS[0], split))
+        for split in ("train", "test")
     }
     assert classes["train"]["Rock"] == 415 and classes["train"]["Trip-Hop"] == 137 and classes["train"][None] == 764
     assert classes["test"]["Rock"] == 103 and classes["test"]["Trip-Hop"] == 34 and classes["test"][None] == 190

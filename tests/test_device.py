@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.dataset import SpectrogramDataset, genre_splits, rows_of, torch_train_val_split
+from common.dataset import SpectrogramDataset, genre_splits, torch_train_val_split, unwrap
 from common.labels import AXES, load_class_mapping
 from common.training import gradient_scaler, mixed_precision
 from extras.speed.resident import ResidentLoader, resident
@@ -19,7 +19,7 @@ def assert_same_batches(found, expected):
 
 
 def resident_on_cpu(loader):
-    return ResidentLoader(loader, *rows_of(loader.dataset), "cpu")
+    return ResidentLoader(loader, *unwrap(loader.dataset), "cpu")
 
 
 @pytest.mark.parametrize("features", ["mel", "chroma"])

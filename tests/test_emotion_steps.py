@@ -35,7 +35,7 @@ ARCHITECTURE = ["cnn", "mel", [2, 3], 3]
 
 
 def write_classifier(path, weights):
-    facts = {
+    metadata = {
         "step": "step7_cnn",
         "variant": "mel_seed0",
         "seed": 0,
@@ -44,8 +44,8 @@ def write_classifier(path, weights):
         "data_path": "/there",
         "demo": None,
     }
-    facts |= {"architecture": ARCHITECTURE, "classes": list("abcd"), "seen": ["7"], "class_mapping": {}}
-    save_checkpoint(path, weights, facts)
+    metadata |= {"architecture": ARCHITECTURE, "classes": list("abcd"), "train_ids": ["7"], "class_mapping": {}}
+    save_checkpoint(path, weights, metadata)
 
 
 def test_transfer_takes_weights_and_statistics_below_the_head(tmp_path):
@@ -230,7 +230,7 @@ def test_a_finding_needs_an_interval_without_zero(tmp_path):
     for name, predicted in models.items():
         (tmp_path / name).mkdir()
         lines = [f"{k},test,energy,{one},{other}" for k, (one, other) in enumerate(zip(true, predicted, strict=True))]
-        (tmp_path / name / "predictions.csv").write_text("\n".join(["id,side,axis,true,predicted", *lines]))
+        (tmp_path / name / "predictions.csv").write_text("\n".join(["id,split,axis,true,predicted", *lines]))
         runs[name] = {0: {"folder": str(tmp_path / name)}}
     assert difference(runs["good"], runs["bad"], "energy").answer == "yes"
     assert difference(runs["bad"], runs["good"], "energy").answer == "no"
@@ -239,16 +239,16 @@ def test_a_finding_needs_an_interval_without_zero(tmp_path):
     there, back = (runs["good"], runs["bad"], "energy"), (runs["bad"], runs["good"], "energy")
     assert mean_difference([there, there]) == difference(*there)
     assert mean_difference([there, back]) == pytest.approx((0, 0, 0))  # both on the same clips in every round
-    (tmp_path / "bad" / "predictions.csv").write_text("id,side,axis,true,predicted\n1,test,energy,0.5,0.5\n")
+    (tmp_path / "bad" / "predictions.csv").write_text("id,split,axis,true,predicted\n1,test,energy,0.5,0.5\n")
     assert difference(runs["good"], runs["bad"], "energy") is None  # other clips
 
 
-def coverage(sets, sides, gaps_of):
+def coverage(sets, splits, gaps_of):
     """In how many of `sets` made-up comparisons, without any true difference, the interval of the mean gap holds 0."""
     held = 0
     for number in range(sets):
         gaps = gaps_of(np.random.default_rng(number))
-        low, high = interval(bootstrap(sides, partial(mean_gap, gaps)))
+        low, high = interval(bootstrap(splits, partial(mean_gap, gaps)))
         held += low <= 0 <= high
     return held
 

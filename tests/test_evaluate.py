@@ -75,7 +75,7 @@ def cnn(shared_folder, small):
 
 def test_other_data_another_table_and_missing_data_are_said(cnn, small, tmp_path):
     data = shutil.copytree(small.path, tmp_path / "data")
-    weights, facts = read_checkpoint(cnn)
+    weights, metadata = read_checkpoint(cnn)
     done = warm_script("evaluate.py", cnn, "--data", data, NO_CACHE, "--out", tmp_path, root=tmp_path)
     assert "trained on the same data" in done.out  # the same, elsewhere
     labels = next(data.glob("fma_genre_spectrograms/test_labels.txt"))
@@ -83,12 +83,12 @@ def test_other_data_another_table_and_missing_data_are_said(cnn, small, tmp_path
     done = warm_script("evaluate.py", cnn, "--data", data, NO_CACHE, "--out", tmp_path, root=tmp_path)
     assert "trained on other data" in done.out
     table = json.loads((data / "class_mapping.json").read_text(encoding="utf-8"))
-    dropped = {genre: None if name == facts["classes"][0] else name for genre, name in table.items()}
+    dropped = {genre: None if name == metadata["classes"][0] else name for genre, name in table.items()}
     (data / "class_mapping.json").write_text(json.dumps(dropped), encoding="utf-8")
     done = warm_script("evaluate.py", cnn, "--data", data, NO_CACHE, "--out", tmp_path, root=tmp_path, expect=1)
     assert done.err.startswith(f"error: {cnn}: a network for ") and done.err.count("\n") == 1
     gone = tmp_path / "gone.pt"
-    save_checkpoint(gone, weights, {**facts, "data_path": str(tmp_path / "nowhere")})
+    save_checkpoint(gone, weights, {**metadata, "data_path": str(tmp_path / "nowhere")})
     done = warm_script("evaluate.py", gone, NO_CACHE, "--out", tmp_path, root=tmp_path, expect=1)
     assert "--data DIR was expected" in done.err and str(tmp_path / "nowhere") in done.err
     flags = [cnn, "--submit", tmp_path / "s.txt", NO_CACHE, "--out", tmp_path]

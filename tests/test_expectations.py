@@ -17,11 +17,11 @@ import step7_cnn
 import step8_regression
 import step9_transfer
 import step10_multitask
+from common.checks import SEVERAL, watch_training
 from common.dataset import SpectrogramDataset, torch_train_val_split
 from common.labels import AXES, CLASS_MAPPING
 from common.report import describe, report_training
 from common.training import Evaluation
-from common.verdicts import SEVERAL, watch_training
 from extras.own_data.kaggle import known_counts
 from extras.own_data.survey import which_set
 from extras.writeup.expected import (
@@ -183,21 +183,21 @@ def test_the_log_says_the_labs_split_in_words(capsys):
     train, val = torch_train_val_split(Clips(2305), 32, 32, 0.33, seed=0)
     test = Clips(575)
     test.ids = [f"t{ident}" for ident in test.ids]
-    run = SimpleNamespace(facts={})
+    run = SimpleNamespace(metadata={})
     describe(run, torch.nn.Linear(2, 1), (train.dataset, val.dataset, test), list("abcdefghij"), "cross-entropy")
     assert (
         "clips      : 1545 to train on, 760 to validate with (they pick the epoch), 575 to test"
         in capsys.readouterr().out
     )
-    assert len(set(run.facts["seen"])) == 2305
+    assert len(set(run.metadata["train_ids"])) == 2305
 
 
 def labs_counts():
     """files, labelled and gaps of the lab's set, whole, as which_set takes them."""
     labelled = {f"{EMOTIONS}{tail}/train": 1122 for tail in ("", "_beat")}
-    for number, side in enumerate(("train", "test")):
+    for number, split in enumerate(("train", "test")):
         labelled |= {
-            f"{GENRES}{tail}/{side}": {genre: counts[number] for genre, counts in GENRE_CLIPS.items()}
+            f"{GENRES}{tail}/{split}": {genre: counts[number] for genre, counts in GENRE_CLIPS.items()}
             for tail in ("", "_beat")
         }
     return known_counts(), labelled, {key: [] for key in known_counts()}
@@ -248,8 +248,8 @@ def test_step_0_names_another_set_and_the_labs_with_a_gap(tiny_data, tmp_path, c
     )
     monkeypatch.setattr("extras.own_data.survey.GENRE_CLIPS", dict.fromkeys(TINY_GENRES, (12, 6)))
     monkeypatch.setattr("extras.own_data.survey.EMOTION_CLIPS", (24, 6))
-    counts = {f"{name}{tail}/{side}": count for name, sides in ((GENRES, (36, 18)), (EMOTIONS, (24, 6))) for tail in ("", "_beat")
-              for side, count in zip(("train", "test"), sides, strict=True)}  # fmt: skip
+    counts = {f"{name}{tail}/{split}": count for name, splits in ((GENRES, (36, 18)), (EMOTIONS, (24, 6))) for tail in ("", "_beat")
+              for split, count in zip(("train", "test"), splits, strict=True)}  # fmt: skip
     monkeypatch.setattr("extras.own_data.survey.known_counts", lambda: counts)
     step0_data.main(command)
     assert "which set     : the lab's set\n" in capsys.readouterr().out
@@ -318,7 +318,7 @@ def test_verdicts_are_the_same_where_a_run_goes_on(capsys):
 
 
 def test_a_dry_run_says_whether_every_loss_is_finite(capsys):
-    run = SimpleNamespace(facts={"mode": "quick"}, save_figure=lambda name, figure: None)
+    run = SimpleNamespace(metadata={"mode": "quick"}, save_figure=lambda name, figure: None)
     best = SimpleNamespace(epoch=0)
     for loss, word in ((1.0, "runs"), (float("nan"), "non-finite"), (float("inf"), "non-finite")):
         history = [{"epoch": 0, "train_loss": 1.0, "val_loss": 1.0}, {"epoch": 1, "train_loss": 1.0, "val_loss": loss}]

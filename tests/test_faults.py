@@ -40,7 +40,7 @@ def flags(tiny_data, tmp_path):
 
 
 def put(data, number, clip):
-    """Puts a clip in place of one of the genre training side's."""
+    """Puts a clip in place of one of the genre training split's."""
     for tail in ("", "_beat"):
         np.save(data / f"fma_genre_spectrograms{tail}" / "train" / f"{number}.fused.full.npy", clip)
 
@@ -107,10 +107,10 @@ def test_a_batch_of_one_clip_trains_and_a_batch_of_one_is_the_clip_alone(network
     torch.testing.assert_close(both[:1], model(x, torch.tensor([frames])), rtol=1e-5, atol=1e-5)
 
 
-def relabel(data, side, keep):
+def relabel(data, split, keep):
     """Leaves those lines of a genre label file that `keep` (number of the clip among its genre's, genre) wants."""
     for tail in ("", "_beat"):
-        path = data / f"fma_genre_spectrograms{tail}" / f"{side}_labels.txt"
+        path = data / f"fma_genre_spectrograms{tail}" / f"{split}_labels.txt"
         rows = [line.split("\t") for line in path.read_text(encoding="utf-8").split() if "\t" in line] or [
             line.rstrip("\r").split("\t") for line in path.read_text(encoding="utf-8").split("\n")[1:] if line.strip()
         ]
@@ -292,9 +292,9 @@ def test_impossible_choices_are_refused_before_any_work(step, arguments, said, c
 
 
 def test_a_run_that_fails_gives_its_folder_free(tiny_data, tmp_path):
-    facts = {"mode": "full", **find_data(tiny_data).facts()}
+    metadata = {"mode": "full", **find_data(tiny_data).metadata()}
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="broken"), open_run(tmp_path / "s" / "v", facts, {}):
+        with pytest.raises(RuntimeError, match="broken"), open_run(tmp_path / "s" / "v", metadata, {}):
             raise RuntimeError("broken")
     assert not (tmp_path / "s" / "v").exists()
 

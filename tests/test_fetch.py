@@ -167,7 +167,7 @@ def test_step_0_unpacks_checks_the_counts_and_says_what_next(archive, tmp_path, 
     keep_to_the_labs_genres(archive)
     flags = ["--zip", str(archive), "--data", str(tmp_path / "root")]
     result, error, lines = brought(flags, tmp_path, capsys)
-    assert result is None and "8 sides of another size than the lab's" in error
+    assert result is None and "8 splits of another size than the lab's" in error
     assert "note          : multitask_dataset/test: 375 files were expected, but there are 6" in lines
     monkeypatch.setattr("extras.own_data.kaggle.known_counts", lambda: TINY)
     result, error, lines = brought(flags, tmp_path, capsys)
@@ -178,7 +178,7 @@ def test_step_0_unpacks_checks_the_counts_and_says_what_next(archive, tmp_path, 
 
 
 def test_counts_are_compared_side_by_side(tiny_data):
-    differences = compare_counts(survey_data(find_data(tiny_data), headers_only=True)["sides"])
+    differences = compare_counts(survey_data(find_data(tiny_data), headers_only=True)["splits"])
     assert (
         len(differences) == 8
         and "fma_genre_spectrograms/train: 3069 files were expected, but there are 36" in differences

@@ -28,7 +28,7 @@ from common.checkpoints import read_checkpoint
 from common.comparison import read_runs
 from common.dataset import read_clips
 from common.errors import LabError
-from common.features import N_ROWS
+from common.features import N_FEATURES
 from common.files import save_checkpoint
 from common.labels import AXES, CLASS_MAPPING, load_class_mapping, read_emotion_labels, read_genre_labels
 from common.reading import read_fused_spectrogram
@@ -181,7 +181,7 @@ def is_a_clip(clip):
     return (
         clip.dtype == np.float32
         and clip.ndim == 2
-        and clip.shape[1] == N_ROWS
+        and clip.shape[1] == N_FEATURES
         and len(clip)
         and np.isfinite(clip).all()
     )
@@ -214,16 +214,16 @@ def test_gzipped_files(folder, edits, inside):
 @mutate
 @given(edits=EDITS)
 def test_checkpoints(folder, edits):
-    path, weights, facts = (
+    path, weights, metadata = (
         folder / "best.pt",
         {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(3)},
         {"classes": ["Rock", "Ελληνικά"]},
     )
-    save_checkpoint(path, weights, facts)
+    save_checkpoint(path, weights, metadata)
     path.write_bytes(edited(path.read_bytes(), edits))
     found = outcome("checkpoints", path, lambda: read_checkpoint(path))
     if found is not None:
-        assert found[1] == facts
+        assert found[1] == metadata
         torch.testing.assert_close(found[0], weights, rtol=0, atol=0)
 
 
@@ -244,21 +244,21 @@ def test_saved_states(folder, edits, both):
     found = read_states(at, {}, "d")
     OUTCOMES["saved states", "read" if found else "refused"] += 1
     assert found or both
-    for facts, state in found.values():
-        assert facts["epoch"] in (3, 4) and torch.equal(state["weights"], torch.full((4,), float(facts["epoch"])))
+    for metadata, state in found.values():
+        assert metadata["epoch"] in (3, 4) and torch.equal(state["weights"], torch.full((4,), float(metadata["epoch"])))
 
 
 @mutate
 @given(edits=EDITS, suffix=st.sampled_from([".json", ".npy"]))
 def test_caches(folder, edits, suffix):
-    files, cache = {}, folder / "cache" / "side.json"
+    files, cache = {}, folder / "cache" / "split.json"
     for ident in ("a", "γ"):
         files[ident] = folder / f"{ident}.npy"
         if not files[ident].exists():
             files[ident].write_bytes(spectrogram(3 + (ident == "a")))
     right = {ident: clip.tobytes() for ident, clip in ((ident, read_clips(files)[ident]) for ident in files)}
     open_clips(files, cache)
-    (part,) = cache.parent.glob(f"side*{suffix}")
+    (part,) = cache.parent.glob(f"split*{suffix}")
     whole = part.read_bytes()
     part.write_bytes(edited(whole, edits))
 

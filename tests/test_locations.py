@@ -11,7 +11,7 @@ from common.locations import find_data
 from common.report import result_line
 from extras.demo.folder import MARKER
 
-FACTS = {"format": 1, "notice": "demo", "seed": 0}
+METADATA = {"format": 1, "notice": "demo", "seed": 0}
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_another_folder_is_refused(tiny_data, place):
 def test_without_data_the_repository_comes_first_then_kaggle_then_the_demo(tiny_data, tmp_path, monkeypatch):
     def compose(root):
         shutil.copytree(tiny_data, root, dirs_exist_ok=True)
-        (root / MARKER).write_text(json.dumps(FACTS))
+        (root / MARKER).write_text(json.dumps(METADATA))
         return root
 
     repository, kaggle = tmp_path / "repository", tmp_path / "kaggle" / "data"
@@ -40,7 +40,9 @@ def test_without_data_the_repository_comes_first_then_kaggle_then_the_demo(tiny_
     monkeypatch.setattr(locations, "REPOSITORY", repository)
     monkeypatch.setattr(locations, "KAGGLE_ROOTS", (str(tmp_path / "absent"), str(kaggle)))
     demo = find_data(demo=compose)
-    assert demo.path == repository / "demo_data" and demo.demo == FACTS and demo.description().startswith("DEMO MUSIC")
+    assert (
+        demo.path == repository / "demo_data" and demo.demo == METADATA and demo.description().startswith("DEMO MUSIC")
+    )
     shutil.copytree(tiny_data, kaggle)
     assert find_data().path == kaggle and find_data(demo=compose).demo is None
     shutil.copytree(tiny_data, repository / "data")
@@ -48,7 +50,7 @@ def test_without_data_the_repository_comes_first_then_kaggle_then_the_demo(tiny_
 
 
 def test_demo_music_is_marked_wherever_it_lies(tiny_data, tmp_path):
-    (tiny_data / MARKER).write_text(json.dumps(FACTS))
+    (tiny_data / MARKER).write_text(json.dumps(METADATA))
     moved = shutil.move(tiny_data, tmp_path / "elsewhere")
     data = find_data(moved)
     assert "DEMO MUSIC" in data.description()

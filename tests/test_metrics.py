@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.comparison import score_interval, share_right
+from common.comparison import fraction_correct, score_interval
 from common.metrics import (
     accuracy,
     classification_metrics,
@@ -27,12 +27,12 @@ def test_reference_losses_of_the_labs_training_side():
     counts = [160, 160, 320, 320, 160, 160, 313, 160, 415, 137]  # in the classes' order, Blues to Trip-Hop
     losses = prior_losses(np.repeat(range(10), counts), 10)
     assert losses["uniform guess"] == pytest.approx((2.3026, 0.0900), abs=5e-5)
-    assert losses["class shares"] == pytest.approx((2.2217, 0.0883), abs=5e-5)
+    assert losses["class priors"] == pytest.approx((2.2217, 0.0883), abs=5e-5)
 
 
 def test_reference_losses_are_what_such_models_lose():
     labels = np.array([0, 0, 0, 1])
-    cross_entropy, squared = prior_losses(labels, 3)["class shares"]
+    cross_entropy, squared = prior_losses(labels, 3)["class priors"]
     logits = torch.tensor([0.75, 0.25, 1e-30]).log().repeat(4, 1)
     assert squared == pytest.approx(squared_error_loss(logits, torch.tensor(labels)).item(), abs=1e-6)
     assert cross_entropy == pytest.approx(
@@ -81,7 +81,7 @@ def test_an_interval_is_as_wide_as_a_proportions_and_knows_no_rank_of_a_constant
     monkeypatch.setattr("common.comparison.ROUNDS", 1000)
     true = np.zeros(400)
     predicted = (np.arange(400) % 4 == 0).astype(float)  # three of four are right
-    low, high = score_interval(true, predicted, share_right)
+    low, high = score_interval(true, predicted, fraction_correct)
     error = np.sqrt(0.75 * 0.25 / 400)
     assert low == pytest.approx(0.75 - 1.96 * error, abs=0.01) and high == pytest.approx(0.75 + 1.96 * error, abs=0.01)
     assert score_interval(predicted, true, rank_correlation) == (None, None)

@@ -1,4 +1,4 @@
-"""Mistakes in what the networks are given: sides and slices, labels and their columns, clips and their padding."""
+"""Mistakes in what the networks are given: splits and slices, labels and their columns, clips and their padding."""
 
 from collections import Counter
 
@@ -38,17 +38,17 @@ LAB_EMOTIONS = {
 LAB_ROWS = [f"{1004 + k},{','.join(map(str, row))}" for k, row in enumerate(zip(*LAB_EMOTIONS.values(), strict=True))]
 
 
-def write_genres(folder, sides):
-    """A genre folder of the lab's form from {side: [(genre, frames)]}."""
+def write_genres(folder, splits):
+    """A genre folder of the lab's form from {split: [(genre, frames)]}."""
     rng = np.random.default_rng(0)
-    for number, (side, clips) in enumerate(sides.items()):
-        (folder / side).mkdir(parents=True)
+    for number, (split, clips) in enumerate(splits.items()):
+        (folder / split).mkdir(parents=True)
         lines = ["Id\tGenre"]
         for k, (genre, frames) in enumerate(clips):
             ident = 1000 * (number + 1) + k
-            np.save(folder / side / f"{ident}.fused.full.npy", random_clip(rng, frames))
+            np.save(folder / split / f"{ident}.fused.full.npy", random_clip(rng, frames))
             lines.append(f"{ident}.fused.full.npy.gz\t{genre}")
-        (folder / f"{side}_labels.txt").write_text("\n".join(lines) + "\n")
+        (folder / f"{split}_labels.txt").write_text("\n".join(lines) + "\n")
     return folder
 
 
@@ -72,13 +72,13 @@ def test_11_test_set_opened_with_train_true(data):
         classes = test.label_transformer.classes_
         metrics = classification_metrics(clip_labels(test), clip_labels(test), classes)
         support = {name: row["support"] for name, row in metrics["classes"].items()}
-        assert support == {"Rock": 6, "Ελληνικά": 6}, "the support is not the test side's"
+        assert support == {"Rock": 6, "Ελληνικά": 6}, "the support is not the test split's"
         assert not set(test.ids) & set(SpectrogramDataset(folder, table, train=True).ids)
 
     tell_apart(
         check,
         lambda: genre_splits(folder, table, "mel")[1],
-        ("support is not the test side's", lambda: SpectrogramDataset(folder, table, train=True, features="mel")),
+        ("support is not the test split's", lambda: SpectrogramDataset(folder, table, train=True, features="mel")),
     )
 
 
@@ -156,10 +156,10 @@ def test_24_clips_cut_short_padded_with_the_loudest_value_or_of_another_length_i
         train = SpectrogramDataset(folder, CLASS_MAPPING, **options)
         return train, SpectrogramDataset(folder, CLASS_MAPPING, train=False, **options)
 
-    def check_length(sides):
-        train, test = sides()
+    def check_length(splits):
+        train, test = splits()
         assert train[0][0].shape[0] == train[0][2] == 200, "frames are cut off"
-        assert test[0][0].shape == train[0][0].shape, "the test side has a length of its own"
+        assert test[0][0].shape == train[0][0].shape, "the test split has a length of its own"
 
     def check_value(padding):
         padded = padding(5, -80)(np.full((3, 128), -10, dtype=np.float32))

@@ -11,11 +11,11 @@ from torch import nn
 
 import step8_regression
 from common.checkpoints import read_checkpoint
+from common.checks import overfit_batch
 from common.dataset import clip_ids, emotion_slices, make_loader
 from common.models import Classifier, CNNBackbone, LSTMBackbone, Regressor
 from common.run import Run
 from common.training import BestEpoch, Evaluation, copy_weights, evaluate, train_epoch
-from common.verdicts import overfit_batch
 
 pytestmark = pytest.mark.usefixtures("same_weights_in_every_run")
 
@@ -108,9 +108,9 @@ def test_04_checkpoint_holds_another_epoch_than_the_best_in_validation(data, tmp
 
     def check(keeper):
         folder, _ = run_step8(data, tmp_path, BestEpoch=keeper, **scripted())
-        weights, facts = read_checkpoint(folder / "best.pt")
+        weights, metadata = read_checkpoint(folder / "best.pt")
         kept = round(10 * weights["head.bias"].item())
-        assert kept == facts["epoch"]
+        assert kept == metadata["epoch"]
         assert kept == int(np.argmin(VALIDATION)), f"epoch {kept} was kept"
 
     lasting = len(VALIDATION) - 1
@@ -211,7 +211,7 @@ def test_13_clips_that_picked_the_epoch_reported_as_test(data, tmp_path):
 
     def check(slices):
         folder, rows = run_step8(data, tmp_path, emotion_slices=slices)
-        seen = read_checkpoint(folder / "best.pt")[1]["seen"]
+        seen = read_checkpoint(folder / "best.pt")[1]["train_ids"]
         assert len(seen) == len(set(seen)) > len(rows) > 0
         assert not set(seen) & {row["id"] for row in rows}, "reported clips have picked the epoch"
 

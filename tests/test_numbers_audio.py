@@ -11,7 +11,7 @@ from small_data import GENRES
 from warm import warm_script
 
 RATE, HOP = 22050, 512
-SIDES = ("train", "test")
+SPLITS = ("train", "test")
 BEAT = "_beat"
 ONE_PROCESS = """
 import os, runpy, sys
@@ -84,16 +84,16 @@ def test_own_audio_becomes_features_of_its_middle(shared_folder):
         "Ροκ": "Ροκ",
     }
     where = {}
-    for side in SIDES:
-        lines = (root / GENRES / f"{side}_labels.txt").read_text(encoding="utf-8").split()[2:]
+    for split in SPLITS:
+        lines = (root / GENRES / f"{split}_labels.txt").read_text(encoding="utf-8").split()[2:]
         labels = dict(zip([line.split(".")[0] for line in lines[::2]], lines[1::2], strict=True))
-        assert labels.keys() == {path.name.split(".")[0] for path in (root / GENRES / side).iterdir()}
-        where |= {ident: (side, genre) for ident, genre in labels.items()}
+        assert labels.keys() == {path.name.split(".")[0] for path in (root / GENRES / split).iterdir()}
+        where |= {ident: (split, genre) for ident, genre in labels.items()}
     assert {ident: genre for ident, (_, genre) in where.items()} == {
         name[4 if "Ροκ" in name else 5 : -4]: name.split("/")[0] for name in songs
     }
     assert where["0"][0] == where["1"][0]  # one artist
-    assert all({side for side, genre in where.values() if genre == name} == set(SIDES) for name in ("Ροκ", "Jazz"))
+    assert all({split for split, genre in where.values() if genre == name} == set(SPLITS) for name in ("Ροκ", "Jazz"))
     for name in list(songs)[2:4]:
         ident = name.split("/")[1].split(".")[0]
         middle = songs[name][4 * RATE : 8 * RATE]

@@ -105,7 +105,7 @@ def scores(train, targets, test, true):
     svm, costs = (SVC(), [1, 3, 10]) if of_names else (SVR(), [0.3, 1, 3])
     quantiles = QuantileTransformer(n_quantiles=min(100, len(train)), output_distribution="normal")
     known, unknown = (
-        [np.array([f(x) for x in side]) for f in (mean_and_std, svm_statistics)] for side in (train, test)
+        [np.array([f(x) for x in split]) for f in (mean_and_std, svm_statistics)] for split in (train, test)
     )
     known[1], unknown[1] = quantiles.fit_transform(known[1]), quantiles.transform(unknown[1])
     models = (make_pipeline(StandardScaler(), linear), strengths), (svm, {"C": costs, "gamma": [3e-4, 1e-3, 3e-3]})

@@ -13,7 +13,7 @@ from warm import warm_script
 
 NOTES = ("C", "C♯", "D", "D♯", "E", "F", "F♯", "G", "G♯", "A", "A♯", "B")
 RATE, HOP = 22050, 512
-SIDES = ("train", "test")
+SPLITS = ("train", "test")
 BEAT = "_beat"
 
 
@@ -61,7 +61,7 @@ def test_genres_belong_to_the_clips_of_their_ids(done, small, run, tail, model):
     if "cnn" in run:
         assert np.ptp(list(expected.values()), axis=0).min() > 0.05
     val, train = split(list(small.genres[GENRES + tail, "train"]), 0.33, 0)
-    seen = read_weights(folder / "best.pt")[1]["seen"]
+    seen = read_weights(folder / "best.pt")[1]["train_ids"]
     assert set(seen) == {*val, *train} and len(seen) == 33
 
 
@@ -148,20 +148,20 @@ def cells(lines, key):
 def test_step_0_counts_and_measures(done, small):
     folder = done.root / "step0_data" / "values_seed0"
     survey, log = read_json(folder / "survey.json"), (folder / "log.txt").read_text(encoding="utf-8").splitlines()
-    assert len(survey["sides"]) == 8
-    for (name, side), clips in small.frames.items():
-        told, lengths = survey["sides"][f"{name}/{side}"], [each.shape[1] for each in clips.values()]
+    assert len(survey["splits"]) == 8
+    for (name, which), clips in small.frames.items():
+        told, lengths = survey["splits"][f"{name}/{which}"], [each.shape[1] for each in clips.values()]
         assert sorted(told["ids"]) == sorted(clips)
         assert told["frames"] == pytest.approx([min(lengths), np.mean(lengths), max(lengths)])
-        assert told["bytes"] == sum(path.stat().st_size for path in (small.path / name / side).iterdir())
+        assert told["bytes"] == sum(path.stat().st_size for path in (small.path / name / which).iterdir())
         parts = [[each[rows] for each in clips.values()] for rows in (slice(0, 128), slice(128, 140))]
         for part, arrays in zip(("mel", "chroma"), parts, strict=True):
             assert told[part] == pytest.approx(
                 [min(each.min() for each in arrays), max(each.max() for each in arrays)], rel=1e-6
             )
-        labelled = 0 if name.startswith(EMOTIONS) and side == "test" else len(clips)
+        labelled = 0 if name.startswith(EMOTIONS) and which == "test" else len(clips)
         assert told["labelled"] == labelled and told["dtypes"] == {"float64": len(clips)}
-        row = cells(log, f"{name}/{side} ")
+        row = cells(log, f"{name}/{which} ")
         expected = [
             len(clips),
             *[labelled] * bool(labelled),
@@ -172,8 +172,8 @@ def test_step_0_counts_and_measures(done, small):
         ]
         assert row == pytest.approx(expected, abs=0.051), (row, expected)
     counts = {genre: [0, 0] for genre in MAPPING}
-    for place, side in enumerate(SIDES):
-        for line in (small.path / GENRES / f"{side}_labels.txt").read_text(encoding="utf-8").split("\n")[1:]:
+    for place, which in enumerate(SPLITS):
+        for line in (small.path / GENRES / f"{which}_labels.txt").read_text(encoding="utf-8").split("\n")[1:]:
             if line.strip():
                 counts[line.strip().split("\t")[1]][place] += 1
     assert survey["genres"] == {

@@ -55,7 +55,7 @@ INTERVAL = re.compile(r"95 % .*accuracy.*: (\S+) to (\S+)$", re.MULTILINE)
 TABLE_END, MATRIX = "weighted avg", re.compile(r"\(array\(.*?\]\]\),\s+\S+\)", re.DOTALL)
 COUNTED = re.compile(rf"^ *({'|'.join(CLASSES)}) ((?: +\d+){{3}})$", re.MULTILINE)
 COMPARED = re.compile(r"^(mel|beat|chroma|fused) +(\d\.\d+) +(\d\.\d+) \| +(\d\.\d+) +(\d\.\d+)$", re.MULTILINE)
-AT_PRIOR = re.compile(r"for 5 epochs the validation loss .*\(class shares, (\S+)\)")
+AT_PRIOR = re.compile(r"for 5 epochs the validation loss .*\(class priors, (\S+)\)")
 COLLAPSED = "every validation clip gets the same class"
 GIVEN = re.compile(r"^checkpoint : .*best\.pt, epoch (\d+) of (\w+)/(\S+), trained on the same data$", re.MULTILINE)
 
@@ -91,7 +91,7 @@ def check_run(folder, small, step, features, seed, loss="cross-entropy"):
     """
     columns, frames, numbered, train_ids, val_ids, test_ids = genre_data(small, features, seed)
     log = (folder / "log.txt").read_text(encoding="utf-8")
-    weights, facts = read_weights(folder / "best.pt")
+    weights, metadata = read_weights(folder / "best.pt")
     history, saved = read_json(folder / "history.json"), read_json(folder / "metrics.json")
     model = make(step, features)
     model.load_state_dict(weights)
@@ -106,7 +106,11 @@ def check_run(folder, small, step, features, seed, loss="cross-entropy"):
     lines = [(int(epoch), float(value)) for epoch, value in VAL_LINES.findall(log)]
     assert lines == ([(row["epoch"], row["val_loss"]) for row in history] if step == STEP5 else [])
     kept = max(range(len(history)), key=lambda k: (history[k]["val_acc"], -history[k]["val_loss"], -k))
-    assert facts["epoch"] == kept and facts["seed"] == seed and sorted(facts["seen"]) == sorted(train_ids + val_ids)
+    assert (
+        metadata["epoch"] == kept
+        and metadata["seed"] == seed
+        and sorted(metadata["train_ids"]) == sorted(train_ids + val_ids)
+    )
     val, test = (outputs(model, frames, ids, SIZE, columns) for ids in (val_ids, test_ids))
     assert history[kept]["val_acc"] == pytest.approx(accuracy(val, numbered), abs=1e-9)
     assert history[kept]["val_loss"] == pytest.approx(mean_loss(val, numbered, LOSSES[loss]), rel=1e-4)
@@ -138,7 +142,7 @@ def check_facts(log, numbered, train_ids, val_ids, test_ids, parameters):
     assert name == CLASSES[largest] and int(number) == len(CLASSES)
     assert [float(train_part), float(test_part)] == pytest.approx([100 * shares[largest], 100 * test_share], abs=6e-3)
     assert float(log_number) == pytest.approx(math.log(3), abs=6e-5) and PARAMETERS.findall(log) == [str(parameters)]
-    for model, guess in (("uniform guess", np.full(3, 1 / 3)), ("class shares", shares)):
+    for model, guess in (("uniform guess", np.full(3, 1 / 3)), ("class priors", shares)):
         (found,) = re.findall(REFERENCE.format(model), log, re.MULTILINE)
         wanted = [np.mean([-math.log(guess[k]) for k in labels]), np.mean((guess - np.eye(3)[labels]) ** 2)]
         assert list(map(float, found)) == pytest.approx(wanted, abs=6e-5), model
@@ -298,5 +302,5 @@ def test_where_nothing_changes_step_5_keeps_the_first_epoch_of_the_seeds_own_wei
     first, saved = trained_by_hand(small, STEP5, "chroma", seed, 0)[2], read_weights(folder / "best.pt")[0]
     assert saved.keys() == first.keys() and all(torch.equal(saved[name], first[name]) for name in first)
     log = (folder / "log.txt").read_text(encoding="utf-8")
-    (prior,) = re.findall(REFERENCE.format("class shares"), log, re.MULTILINE)
+    (prior,) = re.findall(REFERENCE.format("class priors"), log, re.MULTILINE)
     assert AT_PRIOR.findall(log) == [prior[1]] and (COLLAPSED in log) == (history[0]["spread"] == 1)

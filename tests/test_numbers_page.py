@@ -231,10 +231,10 @@ def test_data_clips_and_header(done, page, real):
     assert re.search(r"drops 1 .*1 of them .*Psych-Rock \(4\)", answer)
     runs = [path.parent for path in done.root.glob("step*/*/metrics.json")]
     seconds = sum(read_json(path / "metrics.json")["used"]["seconds"] for path in runs)
-    assert numbers(page.facts["Runs"])[0] == len(runs) and numbers(page.facts["Runs"])[-1] == pytest.approx(
+    assert numbers(page.metadata["Runs"])[0] == len(runs) and numbers(page.metadata["Runs"])[-1] == pytest.approx(
         seconds / 60, abs=0.051
     )
-    assert page.facts["Seeds"].startswith("0, 1") and done.results[-1]["runs"] == str(len(runs))
+    assert page.metadata["Seeds"].startswith("0, 1") and done.results[-1]["runs"] == str(len(runs))
     for row in page.table("", "steps and their runs")[1:]:
         folders = [path for path in runs if path.parent.name == row[0].removesuffix(".py")]
         variants = {path.name.rpartition("_seed")[0] for path in folders}

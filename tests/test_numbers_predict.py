@@ -56,8 +56,8 @@ def songs(song, small, tmp_path_factory):
 
 
 def network(path):
-    weights, facts = read_weights(path)
-    model = Headed(CNN(), len(facts["classes"]))
+    weights, metadata = read_weights(path)
+    model = Headed(CNN(), len(metadata["classes"]))
     model.load_state_dict(weights)
     return model.eval()
 
@@ -149,13 +149,13 @@ def hertz(band):
 
 
 def write_demo_checkpoint(path, target):
-    """The checkpoint as if its network had been trained on demo music, with the checksum of its facts and weights."""
-    weights, facts = read_weights(path)
-    text = json.dumps({**facts, "demo": {"seconds": DEMO_SECONDS}})
+    """The checkpoint as if its network had been trained on demo music, with the checksum of its metadata and weights."""
+    weights, metadata = read_weights(path)
+    text = json.dumps({**metadata, "demo": {"seconds": DEMO_SECONDS}})
     checksum = hashlib.sha256(text.encode())
     for name, tensor in sorted(weights.items()):
         checksum.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode() + tensor.numpy().tobytes())
-    torch.save({"weights": weights, "facts": text, "sha256": checksum.hexdigest()}, target)
+    torch.save({"weights": weights, "metadata": text, "sha256": checksum.hexdigest()}, target)
 
 
 def test_several_networks_and_the_region_that_decided(runs, songs, song, tmp_path):

@@ -127,7 +127,7 @@ def test_the_log_names_the_same_clips_and_best_epochs_and_has_the_losses_of_the_
     for name, folder in runs_of(done).items():
         for path in folder.glob("best*.pt"):
             ours, theirs = (read_weights(each)[1] for each in (runs_of(single)[name] / path.name, path))
-            assert ours["seen"] == theirs["seen"] and ours["classes"] == theirs["classes"]
+            assert ours["train_ids"] == theirs["train_ids"] and ours["classes"] == theirs["classes"]
             assert step != "step5_lstm.py" or ours["epoch"] == theirs["epoch"]
     for folder in runs_of(single).values():
         for row in history_of(folder):
@@ -161,7 +161,7 @@ def numbered(small, folder, split):
 def test_a_genre_score_is_that_of_the_best_epochs_weights(both, small, step, features):
     single = both(step)[1]
     (folder,) = [path for name, path in runs_of(single).items() if f"/{features}_" in name]
-    weights, facts = read_weights(folder / "best.pt")
+    weights, metadata = read_weights(folder / "best.pt")
     columns = features if features == "chroma" else "mel"
     model = Headed(LSTM(12 if features == "chroma" else 128) if step == "step5_lstm.py" else CNN(), len(CLASSES))
     model.load_state_dict(weights)
@@ -169,7 +169,7 @@ def test_a_genre_score_is_that_of_the_best_epochs_weights(both, small, step, fea
     answers = outputs(model, small.frames[where, "test"], small.genres[where, "test"], features=columns)
     expected = accuracy(answers, numbered(small, where, "test"))
     found, history = read_json(folder / "metrics.json"), history_of(folder)
-    assert facts["epoch"] == max(range(len(history)), key=lambda k: (history[k]["val_acc"], -history[k]["val_loss"]))
+    assert metadata["epoch"] == max(range(len(history)), key=lambda k: (history[k]["val_acc"], -history[k]["val_loss"]))
     assert found["result"]["test_acc"] == pytest.approx(expected)
     assert found["metrics"]["accuracy"] == pytest.approx(expected)
 
@@ -191,7 +191,7 @@ def emotion_test_ids(small, beat, seed):
 def test_a_correlation_is_that_of_the_best_epochs_weights(both, small, step, run, axis):
     single, seed = both(step)[1], CASES[step][CASES[step].index("--seed") + 1]
     folder = runs_of(single)[f"{step[:-3]}/{run}_seed{seed}"]
-    weights, facts = read_weights(folder / "best.pt")
+    weights, metadata = read_weights(folder / "best.pt")
     beat = run.startswith("lstm")
     model = Headed(LSTM(128) if beat else CNN(), 1, squeezed=True)
     model.load_state_dict(weights)
@@ -200,7 +200,7 @@ def test_a_correlation_is_that_of_the_best_epochs_weights(both, small, step, run
     found = outputs(model, small.frames[where, "train"], ids)
     true = [small.emotions[where][ident][AXES.index(axis)] for ident in ids]
     history = history_of(folder)
-    assert facts["epoch"] == min(range(len(history)), key=lambda k: history[k]["val_loss"])
+    assert metadata["epoch"] == min(range(len(history)), key=lambda k: history[k]["val_loss"])
     expected = spearmanr(true, [found[ident] for ident in ids]).statistic
     assert read_json(folder / "metrics.json")["result"]["spearman"] == pytest.approx(expected, abs=1e-6)
 

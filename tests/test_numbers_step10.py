@@ -176,6 +176,6 @@ def test_steps_8_to_10_hold_out_the_same_clips(shared_folder, small):
         emotion_run(shared_folder, small, "multitask").folder(STEP, f"cnn_seed{OTHER_SEED}"),
     ]
     tested = [[row["id"] for row in predictions(folder, axis=AXIS)] for folder in folders]
-    seen = [read_weights(folder / "best.pt")[1]["seen"] for folder in folders]
+    seen = [read_weights(folder / "best.pt")[1]["train_ids"] for folder in folders]
     assert tested[0] == tested[1] == tested[2] != tested[3]
     assert seen[0] == seen[1] == seen[2] and set(seen[2]) != set(seen[3])

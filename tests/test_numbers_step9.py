@@ -117,7 +117,7 @@ def test_the_genre_cnn(run, seed, epochs, shared_folder, small):
         read_json(genres / "history.json"),
         read_json(genres / "metrics.json"),
     )
-    numbered = {i: CLASSES.index(c) for side in ("train", "test") for i, c in small.genres[GENRES, side].items()}
+    numbered = {i: CLASSES.index(c) for split in ("train", "test") for i, c in small.genres[GENRES, split].items()}
     train_ids, val_ids, left_out = genre_ids(small, seed)
     test_ids = list(small.genres[GENRES, "test"])
     assert LEFT_OUT.findall(log) == [str(left_out)] and left_out > 0
@@ -130,15 +130,15 @@ def test_the_genre_cnn(run, seed, epochs, shared_folder, small):
     assert [(int(a), float(b), float(c)) for a, b, c in GENRE_LINES.findall(log)] == [
         (row["epoch"], row["train_loss"], 100 * row["val_acc"]) for row in history
     ]
-    weights, facts = read_weights(genres / "best.pt")
+    weights, metadata = read_weights(genres / "best.pt")
     ranks = [(row["val_acc"], -row["val_loss"]) for row in history]
-    assert facts["epoch"] == ranks.index(max(ranks)) and 0 < facts["epoch"] < epochs - 1
+    assert metadata["epoch"] == ranks.index(max(ranks)) and 0 < metadata["epoch"] < epochs - 1
     if run == "picked":
-        assert facts["epoch"] != min(range(epochs), key=lambda epoch: history[epoch]["val_loss"])
-    assert sorted(facts["seen"]) == sorted(train_ids + val_ids)
+        assert metadata["epoch"] != min(range(epochs), key=lambda epoch: history[epoch]["val_loss"])
+    assert sorted(metadata["train_ids"]) == sorted(train_ids + val_ids)
     model.load_state_dict(weights)
     found = outputs(model, frames, val_ids)
-    best = history[facts["epoch"]]
+    best = history[metadata["epoch"]]
     assert (best["val_acc"], best["val_loss"]) == pytest.approx(
         (accuracy(found, numbered), mean_loss(found, numbered, loss)), rel=1e-4
     )
@@ -207,7 +207,7 @@ def test_frozen_backbones_stay_and_heads_move(shared_folder, small, step7):
             found = {}
             for start in STARTS:
                 folder = done.folder(STEP, f"{axis}_{start}_frozen_seed{seed}")
-                found[start] = checked(folder, small, axis, seed, step7[1]["seen"] * (start == "transfer"))
+                found[start] = checked(folder, small, axis, seed, step7[1]["train_ids"] * (start == "transfer"))
                 weights, initial = read_weights(folder / "best.pt")[0], fresh(seed, make).state_dict()
                 assert same(parts(weights, "backbone"), parts(step7[0] if start == "transfer" else initial, "backbone"))
                 assert not same(parts(weights, "head"), parts(initial, "head"), 1e-4)
@@ -217,7 +217,7 @@ def test_frozen_backbones_stay_and_heads_move(shared_folder, small, step7):
             ) == [str(seen)]
         by_seed.append(rows)
     check_results(done, STEP, by_seed)
-    assert sorted(step7[1]["seen"]) == sorted(small.genres[GENRES, "train"])
+    assert sorted(step7[1]["train_ids"]) == sorted(small.genres[GENRES, "train"])
     assert min(row["seen"] for rows in by_seed for row in rows.values()) > 0
 
 

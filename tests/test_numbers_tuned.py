@@ -176,7 +176,7 @@ def test_input_is_standardised_by_the_training_clips(run, genres):
         buffers = [weights[f"backbone.front_end.{name}"].numpy() for name in ("mean", "deviation", "centred")]
         for found, expected in zip(buffers, (mean, std, centred), strict=True):
             assert found == pytest.approx(expected, rel=1e-5)
-        assert metadata["seen"] == ids and metadata["epoch"] == EPOCHS - 1
+        assert metadata["train_ids"] == ids and metadata["epoch"] == EPOCHS - 1
 
 
 def by_networks(folder, genres):
@@ -247,7 +247,7 @@ def test_lstm_with_other_choices(run, small):
     loss = smoothed_cross_entropy(0.05)
     check_training(printed, model, SEED, frames, ids, targets, loss, 20, tolerances=LSTM_LOSSES, decay=200)
     assert saved_value(folder / "state-0.pt", "lr") == pytest.approx(0, abs=1e-9)
-    assert read_weights(folder / "best-0.pt")[1]["seen"] == ids
+    assert read_weights(folder / "best-0.pt")[1]["train_ids"] == ids
     found = restored(folder / "best-0.pt", model, hidden, hidden)
     rows = predictions(folder, name=BY_NETWORKS)
     check_genre_rows(rows, {i: softmax(each.astype(float)) for i, each in found.items()}, targets, 1e-5)
@@ -346,7 +346,7 @@ def test_submission_of_the_networks(run, emotions):
     assert len({tuple(row) for row in expected.round(4)}) == len(hidden)
     for number in (0, 1):
         weights, metadata = read_weights(folder_of(done) / f"best-submit{number}.pt")
-        assert metadata["seen"] == ids and set(ids) & set(emotions.test)
+        assert metadata["train_ids"] == ids and set(ids) & set(emotions.test)
         mean = mean_and_std_of(emotions.clips[EMOTIONS, "train"], ids, "mel")[0]
         assert weights["backbone.front_end.mean"].numpy() == pytest.approx(mean, rel=1e-5)
 

@@ -31,9 +31,9 @@ def write_labels(root, table=None, counts=None, emotions=4):
     if table:
         (root / "class_mapping.json").write_text(json.dumps(table, ensure_ascii=False), encoding="utf-8")
     names = [genre for genre, count in counts.items() for _ in range(count)]
-    for side, start in (("train", 1000), ("test", 5000)):
+    for split, start in (("train", 1000), ("test", 5000)):
         rows = [f"{start + k}.fused.full.npy.gz\t{genre}" for k, genre in enumerate(names)]
-        (genres / f"{side}_labels.txt").write_text("\n".join(["Id\tGenre", *rows, ""]), encoding="utf-8")
+        (genres / f"{split}_labels.txt").write_text("\n".join(["Id\tGenre", *rows, ""]), encoding="utf-8")
     rows = [f"{9000 + k},0.1,0.2,0.3" for k in range(emotions)]
     (multitask / "train_labels.txt").write_text("\n".join(["Id,valence,energy,danceability", *rows, ""]))
     return find_data(root)
@@ -51,11 +51,11 @@ def picture(width=40, height=10):
 
 
 def write_run(
-    root, data, step, variant, result, seed=0, mode="full", metrics=None, epochs=0, pictures=(), rows=(), **facts
+    root, data, step, variant, result, seed=0, mode="full", metrics=None, epochs=0, pictures=(), rows=(), **metadata
 ):
     rng = np.random.default_rng([seed, len(variant)])
-    facts = {"mode": mode, "seed": seed, **data.facts(), **facts}
-    with open_run(Path(root) / step / f"{variant}_seed{seed}", facts, {"seed": seed, "device": "cpu"}) as run:
+    metadata = {"mode": mode, "seed": seed, **data.metadata(), **metadata}
+    with open_run(Path(root) / step / f"{variant}_seed{seed}", metadata, {"seed": seed, "device": "cpu"}) as run:
         print(f"{step} <{variant}>\n{LOG}step 1a: two clips\nstep 2a: steps\nstep 3: notes\nstep 4a: the dataset")
         for name in pictures:
             write_atomically(run.folder / f"{name}.png", picture())
@@ -69,28 +69,28 @@ def write_run(
     return run.folder
 
 
-def write_classifier(root, data, step, variant, classes, seed=0, **facts):
+def write_classifier(root, data, step, variant, classes, seed=0, **metadata):
     rng = np.random.default_rng([seed, len(variant), len(step)])
     true = np.arange(8) % len(classes)
     predicted = np.where(rng.uniform(size=8) < 0.6, true, 0)
     metrics = classification_metrics(true, predicted, list(classes))
     rows = [
-        {"id": k, "side": "test", "true": classes[t], "predicted": classes[p]}
+        {"id": k, "split": "test", "true": classes[t], "predicted": classes[p]}
         for k, (t, p) in enumerate(zip(true, predicted, strict=True))
     ]
     result = {"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}
-    write_run(root, data, step, variant, result, seed, "full", metrics, 2, ("curves", "confusion"), rows, **facts)
+    write_run(root, data, step, variant, result, seed, "full", metrics, 2, ("curves", "confusion"), rows, **metadata)
 
 
-def write_regressor(root, data, step, variant, axes, result, seed=0, metrics=None, **facts):
+def write_regressor(root, data, step, variant, axes, result, seed=0, metrics=None, **metadata):
     rng = np.random.default_rng([seed, len(variant)])
     rows = [
-        {"id": k, "side": "test", "axis": axis, "true": k / 8, "predicted": rng.uniform()}
+        {"id": k, "split": "test", "axis": axis, "true": k / 8, "predicted": rng.uniform()}
         for k in range(8)
         for axis in axes
     ]
     pictures = [f"scatter_{axis}" for axis in axes]
-    write_run(root, data, step, variant, result, seed, "full", metrics, 2, pictures, rows, **facts)
+    write_run(root, data, step, variant, result, seed, "full", metrics, 2, pictures, rows, **metadata)
 
 
 def write_all(root, data, classes, seeds=(0, 1)):
@@ -123,22 +123,30 @@ def write_all(root, data, classes, seeds=(0, 1)):
     )
     for seed in seeds:
         for features in ("mel", "beat"):
-            facts = {"features": features, "loss": "cross-entropy"}
-            write_classifier(root, data, "step5_lstm", f"{features}_cross-entropy", classes, seed, **facts)
+            metadata = {"features": features, "loss": "cross-entropy"}
+            write_classifier(root, data, "step5_lstm", f"{features}_cross-entropy", classes, seed, **metadata)
         write_classifier(root, data, "step7_cnn", "mel", classes, seed)
         write_classifier(root, data, "step9_transfer", "genres", classes, seed, start="genres")
         for number, axis in enumerate(AXES):
             for model in ("lstm", "cnn"):
                 rho = None if (model, axis) == ("lstm", "valence") else 0.1 * number + 0.01234 * seed
                 metrics = {"spearman": rho, "mse": 0.06 + 0.01 * seed, "mse_constant": 0.05}
-                facts = {"model": model, "axis": axis}
+                metadata = {"model": model, "axis": axis}
                 write_regressor(
-                    root, data, "step8_regression", f"{model}_{axis}", [axis], {"spearman": rho}, seed, metrics, **facts
+                    root,
+                    data,
+                    "step8_regression",
+                    f"{model}_{axis}",
+                    [axis],
+                    {"spearman": rho},
+                    seed,
+                    metrics,
+                    **metadata,
                 )
         for start in ("transfer", "scratch"):
-            facts = {"axis": "valence", "start": start, "freeze": False}
+            metadata = {"axis": "valence", "start": start, "freeze": False}
             write_regressor(
-                root, data, "step9_transfer", f"valence_{start}", ["valence"], {"spearman": 0.4321}, seed, **facts
+                root, data, "step9_transfer", f"valence_{start}", ["valence"], {"spearman": 0.4321}, seed, **metadata
             )
         result = {axis: {"spearman": 0.2 + 0.1 * number + seed / 100} for number, axis in enumerate(AXES)}
         write_regressor(root, data, "step10_multitask", "cnn", AXES, result, seed, weights=[0.33] * 3, ensemble=1)
@@ -226,7 +234,7 @@ def test_every_figure_on_the_page_is_that_of_the_runs(odd):
     assert rows["multitask cnn, danceability"][:3] == ["0.4050 ± 0.0071", "test, 8 clips", "0.3660"]
     assert rows["largest / smallest, after it"] == [
         "3.00",
-        "training side",
+        "training split",
         "3.03",
         "test, 575 clips (step 6)",
         "not comparable",
@@ -330,10 +338,10 @@ def test_on_the_labs_own_clips_the_difference_is_shown(tmp_path):
     counts = {**dict(zip(writeup.CLASSES, writeup.SUPPORT, strict=True)), "Indie-Rock": 7}
     data = write_labels(tmp_path / "data", counts=counts, emotions=1122)
     write_classifier(tmp_path / "runs", data, "step7_cnn", "mel", writeup.CLASSES)
-    facts = {"model": "cnn", "axis": "energy"}
+    metadata = {"model": "cnn", "axis": "energy"}
     metrics = {"mse": 0.1, "mse_constant": 0.2}
     write_regressor(
-        tmp_path / "runs", data, "step8_regression", "cnn_energy", ["energy"], {"spearman": 0.5}, 0, metrics, **facts
+        tmp_path / "runs", data, "step8_regression", "cnn_energy", ["energy"], {"spearman": 0.5}, 0, metrics, **metadata
     )
     html, markdown = build(data, tmp_path / "runs")
     row = table_rows(markdown)["CNN on mel, accuracy"]

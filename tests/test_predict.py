@@ -38,17 +38,17 @@ def write_checkpoint(path, architecture=SMALL_CNN, classes=CLASSES, demo=None, s
     torch.manual_seed(seed)
     model = build_model(architecture, classes)
     path.parent.mkdir(parents=True, exist_ok=True)
-    facts = {
+    metadata = {
         "step": "step7_cnn",
         "variant": "mel_seed0",
         "seed": 0,
         "epoch": 3,
         "data": "f",
         "data_path": "/their/data",
-        "seen": ["12"],
+        "train_ids": ["12"],
     }
-    facts |= {"architecture": architecture, "classes": classes, "demo": demo, "class_mapping": {}}
-    save_checkpoint(path, model.state_dict(), {**facts, **more})
+    metadata |= {"architecture": architecture, "classes": classes, "demo": demo, "class_mapping": {}}
+    save_checkpoint(path, model.state_dict(), {**metadata, **more})
     (path.parent / "metrics.json").write_text(json.dumps({"mode": "full"}))
     return path
 

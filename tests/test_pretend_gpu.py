@@ -25,12 +25,12 @@ import step9_transfer
 import step10_multitask
 from common import models
 from common.checkpoints import read_checkpoint
+from common.checks import overfit_batch
 from common.dataset import SpectrogramDataset, make_loader, torch_train_val_split
 from common.errors import LabError
 from common.labels import AXES
 from common.models import Classifier, CNNBackbone, LSTMBackbone, MultitaskRegressor
 from common.training import BestEpoch, evaluate, train_epoch
-from common.verdicts import overfit_batch
 from extras.speed.accelerate import accelerate
 from extras.speed.resident import ResidentLoader, resident
 from extras.tuned.networks import tuned_backbone

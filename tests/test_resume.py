@@ -307,6 +307,6 @@ def test_a_state_of_another_network_and_a_file_that_is_none_are_refused(tmp_path
     ],
 )
 def test_a_memory_that_is_full_says_which_flag_to_lower(tiny_data, tmp_path, error):
-    given = tmp_path / "s" / "v", {"mode": "full", **find_data(tiny_data).facts()}, {"batch_size": 512}
+    given = tmp_path / "s" / "v", {"mode": "full", **find_data(tiny_data).metadata()}, {"batch_size": 512}
     with pytest.raises(LabError, match=r"^--batch-size 512: .* the memory is full"), open_run(*given):
         raise error

@@ -51,15 +51,15 @@ def test_whole_data(survey, tiny_data, flags):
     assert "Ρεμπέτικο      12      6  Ελληνικά" in lines and "Chiptune       12      6  - (dropped)" in lines
     assert "Ελληνικά       12      6" in lines and "total          24     12" in lines  # after the mapping
     assert "genre set     : 54 clips of 3 genres, 2 classes after the mapping" in lines
-    side = saved["sides"][f"{GENRES}/train"]
+    split = saved["splits"][f"{GENRES}/train"]
     lengths = [np.load(path).shape[1] for path in (tiny_data / GENRES / "train").iterdir()]
-    assert side["frames"] == [min(lengths), pytest.approx(np.mean(lengths)), max(lengths)]
-    assert side["dtypes"] == {"float64": 36} and side["labelled"] == 36
-    assert side["bytes"] == sum(path.stat().st_size for path in (tiny_data / GENRES / "train").iterdir())
-    assert saved["sides"][f"{EMOTIONS}/test"]["unlabelled"] == []  # the lab gives that side no labels
-    assert (side["mel"] is None) == bool(flags)
+    assert split["frames"] == [min(lengths), pytest.approx(np.mean(lengths)), max(lengths)]
+    assert split["dtypes"] == {"float64": 36} and split["labelled"] == 36
+    assert split["bytes"] == sum(path.stat().st_size for path in (tiny_data / GENRES / "train").iterdir())
+    assert saved["splits"][f"{EMOTIONS}/test"]["unlabelled"] == []  # the lab gives that split no labels
+    assert (split["mel"] is None) == bool(flags)
     if not flags:
-        assert side["mel"][1] == 0 and -80 <= side["mel"][0] < 0 <= side["chroma"][0] < side["chroma"][1] == 1
+        assert split["mel"][1] == 0 and -80 <= split["mel"][0] < 0 <= split["chroma"][0] < split["chroma"][1] == 1
     assert set(saved["axes"]) == {"valence", "energy", "danceability"}
 
 
@@ -111,7 +111,7 @@ def test_a_broken_label_file_or_an_absent_folder_ends_nothing_else(survey, tiny_
     assert "genre 'Polka' is not one of" in printed and "line 2: an id and a number within 0..1" in printed
     assert f"error         : {tiny_data / f'{EMOTIONS}_beat'}: each of the lab's four folders was expected" in printed
     assert "Polka          12      0  ? (not in the table)" in printed.splitlines()
-    assert saved["sides"][f"{GENRES}/test"]["labelled"] == 18 and saved["genres"]["Rock"] == {
+    assert saved["splits"][f"{GENRES}/test"]["labelled"] == 18 and saved["genres"]["Rock"] == {
         "class": "Rock",
         "train": 12,
         "test": 6,
@@ -130,7 +130,7 @@ def test_labels_and_sides_that_disagree_are_noted(survey, tiny_data):
     assert result is not None and f"unlabelled    : {tiny_data / GENRES / 'test' / clip.name}" in printed
     notes = [line for line in printed.splitlines() if line.startswith("note")]
     expected = (
-        f"{GENRES}: 1 clips lie on both sides, among them '1000'",
+        f"{GENRES}: 1 clips lie on both splits, among them '1000'",
         f"{GENRES}/test: 1 clips lie there or in {GENRES}_beat/test alone, among them '1000'",
         f"{GENRES}/train: 1 clips have another label in {GENRES}_beat/train, among them '1000'",
         "ids that stand in the genre and in the multitask folders: 1 (68 in the lab's set; an equal id need not be an equal song): 1000",

@@ -74,7 +74,7 @@ def test_the_seed_draws_two_clips_of_different_classes(tiny_data):
 
 
 def test_errors_are_one_sentence(flags, tiny_data):
-    with pytest.raises(LabError, match="--ids 77: a clip of the training side was expected"):
+    with pytest.raises(LabError, match="--ids 77: a clip of the training split was expected"):
         step1_visualize.main([*flags, "--ids", "1000", "77"])
     (tiny_data / f"{GENRES}_beat" / "train" / "2003.fused.full.npy").unlink()
     with pytest.raises(LabError, match=r"beat.train: a file 2003\.fused\.full\.npy was expected"):

@@ -378,14 +378,14 @@ def test_mnist_where_its_files_are(flags, tmp_path, undrawn, capsys):
 
 def test_errors_are_one_sentence_and_come_before_training(flags, trained, tiny_data, tmp_path, capsys):
     capsys.readouterr()
-    weights, facts = read_checkpoint(trained)
+    weights, metadata = read_checkpoint(trained)
     lstm, others = tmp_path / "lstm.pt", tmp_path / "others.pt"
-    save_checkpoint(lstm, weights, {**facts, "architecture": ["lstm", "beat"]})
-    save_checkpoint(others, weights, {**facts, "classes": ["Jazz", "Rock"]})
+    save_checkpoint(lstm, weights, {**metadata, "architecture": ["lstm", "beat"]})
+    save_checkpoint(others, weights, {**metadata, "classes": ["Jazz", "Rock"]})
     (tmp_path / "half.pt").write_bytes(trained.read_bytes()[:1000])
     for arguments, words in (
-        (["--clip", "77"], "--clip 77: a clip of the genre test side was expected"),
-        (["--clip", "1000"], "--clip 1000"),  # of the training side
+        (["--clip", "77"], "--clip 77: a clip of the genre test split was expected"),
+        (["--clip", "1000"], "--clip 1000"),  # of the training split
         (["--checkpoint", lstm], r"lstm\.pt: weights of the network"),
         (["--checkpoint", others], r"others\.pt: a network for Rock, Ελληνικά was expected"),
         (["--checkpoint", tmp_path / "half.pt"], r"half\.pt: a checkpoint"),

@@ -158,7 +158,7 @@ def test_a_test_side_that_repeats_the_training_side_is_called_out(flags, tiny_da
         (genres / "test" / path.name).write_bytes(path.read_bytes())
     (genres / "test_labels.txt").write_bytes((genres / "train_labels.txt").read_bytes())
     step7_cnn.main([*flags, "--quick"])
-    assert "WARNING: 24 of the 24 test clips have ids that stand on the training side too" in capsys.readouterr().out
+    assert "WARNING: 24 of the 24 test clips have ids that stand on the training split too" in capsys.readouterr().out
 
 
 def test_only_the_labs_own_test_side_is_beside_the_write_up(flags, tiny_data, capsys):
@@ -177,7 +177,7 @@ def test_an_out_folder_that_is_a_file_is_named(flags, tmp_path):
 
 
 def test_two_runs_into_one_folder_are_refused(tiny_data, tmp_path):
-    given = tmp_path / "runs" / "step" / "variant", {"mode": "full", **find_data(tiny_data).facts()}, {}
+    given = tmp_path / "runs" / "step" / "variant", {"mode": "full", **find_data(tiny_data).metadata()}, {}
     with open_run(*given), pytest.raises(LabError, match="another process is writing"):
         open_run(*given).__enter__()
 

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
+from common.checks import constant_loss, overfit_batch
 from common.dataset import genre_splits, make_loader
 from common.errors import LabError
 from common.labels import load_class_mapping
 from common.metrics import squared_error_loss
 from common.models import Classifier, CNNBackbone
 from common.training import BestEpoch, evaluate, train_epoch
-from common.verdicts import constant_loss, overfit_batch
 
 
 class Items(torch.utils.data.Dataset):

@@ -17,9 +17,9 @@ from warm import warm_script
 BEAT = f"{GENRES}_beat"
 OVERLAP = re.compile(
     r"WARNING: (\d+) of the (\d+) test clips have ids that "
-    r"(stand on the training side too|it was trained with), say '(\w+)'"
+    r"(stand on the training split too|it was trained with), say '(\w+)'"
 )
-ON_BOTH, TRAINED_WITH = "stand on the training side too", "it was trained with"
+ON_BOTH, TRAINED_WITH = "stand on the training split too", "it was trained with"
 ORIGIN = re.compile(r"^checkpoint : epoch (\d+) of (\S+), trained on (the same data|other data)", re.MULTILINE)
 OTHER_TABLE = "its class table was another one"
 AT_PRIOR = re.compile(
@@ -180,17 +180,19 @@ def test_clips_on_both_splits_are_counted_and_one_is_named(said, small):
 
 def test_a_given_checkpoint_is_told_apart_by_its_data_its_clips_and_its_table(said, small):
     same, other = said("same"), said("other")
-    ids, (_, facts) = (
+    ids, (_, metadata) = (
         read_json(same.root.parent / "ids.json"),
         read_weights(same.root / "step5_lstm/beat_cross-entropy_seed0/best.pt"),
     )
     variant = "step5_lstm/beat_cross-entropy_seed0"
-    assert ORIGIN.findall(same.out) == [(str(facts["epoch"]), variant, "the same data")] and OTHER_TABLE not in same.out
-    assert ORIGIN.findall(other.out) == [(str(facts["epoch"]), variant, "other data")] and OTHER_TABLE in other.out
+    assert (
+        ORIGIN.findall(same.out) == [(str(metadata["epoch"]), variant, "the same data")] and OTHER_TABLE not in same.out
+    )
+    assert ORIGIN.findall(other.out) == [(str(metadata["epoch"]), variant, "other data")] and OTHER_TABLE in other.out
     for done in (same, other):
         tested = str(len(small.genres[BEAT, "test"]) + SHARED)
         assert OVERLAP.findall(done.out)[-1] == (str(SHARED), tested, TRAINED_WITH, min(ids))
-    assert sorted(facts["seen"]) == sorted(small.genres[BEAT, "train"])
+    assert sorted(metadata["train_ids"]) == sorted(small.genres[BEAT, "train"])
     (row,), (trained,) = same.results, said("stuck").results
     assert row == {**trained, "mode": "score"}
 

@@ -29,27 +29,27 @@ from extras.demo.render import HOP_LENGTH, SAMPLE_RATE, render
 from extras.writeup.expected import EMOTION_CLIPS, GENRE_CLIPS
 
 FORMAT = 1  # rises when the composer changes, so that demo music of an older version is composed anew
-# part of every seed; of a few values the one with which the test side of seed 0 is about as hard as cross-validation
+# part of every seed; of a few values the one with which the test split of seed 0 is about as hard as cross-validation
 DRAW = 1
 NOTICE = "Computer-composed demo music in the lab's layout: it stands in for the pipeline, not for music, and scores on it mean nothing."
 FULL_SCALE = 4.5  # the `scale` that gives exactly the lab's counts; 1.0 gives 2/9 of them
 LARGEST_SCALE = 20.0  # more would run out of four-digit ids
 ID_RANGES = {GENRES: (145, 124864), EMOTIONS: (1004, 9860)}  # the lab's smallest and largest
-SIDES = ("train", "test")
+SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip to compose: its set (a folder name), side ("train" or "test"), id and genre."""
+    """One clip to compose: its set (a folder name), split ("train" or "test"), id and genre."""
 
     set: str
-    side: str
+    split: str
     id: int
     genre: str
 
 
 def clip_counts(scale):
-    """Clips per genre and side, {genre: (train, test)}, and of the emotion set, (train, test), at `scale`: at least 2
+    """Clips per genre and split, {genre: (train, test)}, and of the emotion set, (train, test), at `scale`: at least 2
     of each.
     """
 
@@ -64,17 +64,19 @@ def plan_clips(scale, seed):
     genres, emotion = clip_counts(scale)
     rng = np.random.default_rng([DRAW, seed, 0])
     names = {
-        (GENRES, side): [g for g, counts in genres.items() for _ in range(counts[k])] for k, side in enumerate(SIDES)
+        (GENRES, split): [g for g, counts in genres.items() for _ in range(counts[k])] for k, split in enumerate(SPLITS)
     }
-    names |= {(EMOTIONS, side): [str(g) for g in rng.choice(list(genres), emotion[k])] for k, side in enumerate(SIDES)}
+    names |= {
+        (EMOTIONS, split): [str(g) for g in rng.choice(list(genres), emotion[k])] for k, split in enumerate(SPLITS)
+    }
     clips = []
     for name in (GENRES, EMOTIONS):
         low, high = ID_RANGES[name]
-        ids = rng.choice(np.arange(low, high + 1), sum(len(names[name, side]) for side in SIDES), replace=False)
+        ids = rng.choice(np.arange(low, high + 1), sum(len(names[name, split]) for split in SPLITS), replace=False)
         drawn = iter(ids.tolist())
-        for side in SIDES:
+        for split in SPLITS:
             clips += sorted(
-                (Clip(name, side, next(drawn), genre) for genre in names[name, side]), key=lambda clip: str(clip.id)
+                (Clip(name, split, next(drawn), genre) for genre in names[name, split]), key=lambda clip: str(clip.id)
             )
     return clips
 
@@ -96,8 +98,8 @@ def write_clip(clip, root, seconds, seed):
     """Composes, renders and saves one clip, full and beat-synced; returns its (valence, energy, danceability)."""
     track, rng = compose_clip(clip, seconds, seed)
     full, synced = render(track, rng)
-    np.save(root / clip.set / clip.side / f"{clip.id}.fused.full.npy", full)
-    np.save(root / f"{clip.set}_beat" / clip.side / f"{clip.id}.fused.full.npy", synced)
+    np.save(root / clip.set / clip.split / f"{clip.id}.fused.full.npy", full)
+    np.save(root / f"{clip.set}_beat" / clip.split / f"{clip.id}.fused.full.npy", synced)
     return track.emotions
 
 
@@ -141,18 +143,18 @@ def write_clips(clips, root, seconds, seed, processes, progress):
 
 def write_labels(clips, emotions, root):
     """The label files of the lab: names as it writes them, which are not the names on disk; none for the emotion set's
-    test side.
+    test split.
     """
     endings = {GENRES: {"train": "fused.full.npy.gz", "test": "full.fused.npy.gz"}}
-    endings[f"{GENRES}_beat"] = dict.fromkeys(SIDES, "beatsync.fused.npy.gz")
+    endings[f"{GENRES}_beat"] = dict.fromkeys(SPLITS, "beatsync.fused.npy.gz")
     for folder, side_endings in endings.items():
-        for side, ending in side_endings.items():
-            rows = [f"{clip.id}.{ending}\t{clip.genre}" for clip in clips if (clip.set, clip.side) == (GENRES, side)]
-            write_lines(root / folder / f"{side}_labels.txt", ["Id\tGenre", *rows])
+        for split, ending in side_endings.items():
+            rows = [f"{clip.id}.{ending}\t{clip.genre}" for clip in clips if (clip.set, clip.split) == (GENRES, split)]
+            write_lines(root / folder / f"{split}_labels.txt", ["Id\tGenre", *rows])
     rows = [
         f"{clip.id}," + ",".join(f"{value:.3f}" for value in values)
         for clip, values in zip(clips, emotions, strict=True)
-        if (clip.set, clip.side) == (EMOTIONS, "train")
+        if (clip.set, clip.split) == (EMOTIONS, "train")
     ]
     for folder in (EMOTIONS, f"{EMOTIONS}_beat"):
         write_lines(root / folder / "train_labels.txt", [",".join(("Id", *AXES)), *rows])
@@ -166,9 +168,9 @@ def write_lines(path, lines):
 def marker_of(clips, seconds, scale, seed):
     """What stands in demo_music.json: the parameters that the music follows from, and the counts."""
     counts = {
-        f"{name}/{side}": sum((clip.set, clip.side) == (name, side) for clip in clips)
+        f"{name}/{split}": sum((clip.set, clip.split) == (name, split) for clip in clips)
         for name in ID_RANGES
-        for side in SIDES
+        for split in SPLITS
     }
     return {"notice": NOTICE, "format": FORMAT, "seconds": seconds, "scale": scale, "seed": seed, "clips": counts}
 
@@ -237,8 +239,8 @@ def compose_beside(root, clips, marker, processes, progress):
     try:
         for name in ID_RANGES:
             for folder in (name, f"{name}_beat"):
-                for side in SIDES:
-                    (work / folder / side).mkdir(parents=True)
+                for split in SPLITS:
+                    (work / folder / split).mkdir(parents=True)
         emotions = write_clips(clips, work, marker["seconds"], marker["seed"], processes, progress)
         write_labels(clips, emotions, work)
         write_lines(work / MARKER, [json.dumps(marker, indent=2)])

@@ -31,7 +31,7 @@ from extras.demo.folder import Clip, start_worker, write_labels
 from extras.own_data.extract import fused_spectrograms, read_sound, require_audio
 
 SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".au")
-SIDES = ("train", "test")
+SPLITS = ("train", "test")
 TAILS = ("", "_beat")
 JOURNAL = "audio.jsonl"  # a line for each file that is done; its presence says that --audio made this folder
 STAGING = (
@@ -61,8 +61,8 @@ def import_audio(source, root, seconds=30.0, test_share=0.2, seed=0, processes=N
     danceability, artist; root, the data folder, new, empty or made here before; seconds, at most so much from the
     middle of each file; test_share, of each genre's clips, above 0 and below 1; seed, of the split; processes, by
     default one per core. A clip with a genre goes to the genre set. Where the table has emotions every clip also goes
-    to the multitask set: to its train side with them, and without them to its test side, to be predicted. An artist
-    with clips on both sides there is not. Returns {"clips": how many, "skipped": [(file, why)]}. Raises LabError where
+    to the multitask set: to its train split with them, and without them to its test split, to be predicted. An artist
+    with clips on both splits there is not. Returns {"clips": how many, "skipped": [(file, why)]}. Raises LabError where
     nothing is left, or nothing may be written.
     """
     require_audio()
@@ -235,8 +235,8 @@ def extract_all(songs, folder, root, seconds, processes, skipped):
         except (OSError, ValueError) as error:  # the second for a name with a NUL in it
             skipped.append((song.file, f"there is no such file to read ({reason(error)})"))
             continue
-        facts = {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "seconds": seconds, "extractor": EXTRACTOR}
-        wanted[song] = {"id": song.ident, "file": song.file, **facts}
+        metadata = {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "seconds": seconds, "extractor": EXTRACTOR}
+        wanted[song] = {"id": song.ident, "file": song.file, **metadata}
         if earlier.get(song.ident) != wanted[song] or not all(where_is(root, song.ident, tail) for tail in TAILS):
             waiting.append(song)
     kept = [song for song in wanted if song not in set(waiting)]
@@ -320,11 +320,11 @@ def json_line(entry):
 
 
 def homes(root, ident, tail):
-    """{(set, side): path} of the four places where a clip's file may lie, at full length or (tail "_beat") beat-synced."""
+    """{(set, split): path} of the four places where a clip's file may lie, at full length or (tail "_beat") beat-synced."""
     return {
-        (name, side): root / f"{name}{tail}" / side / f"{ident}.fused.full.npy"
+        (name, split): root / f"{name}{tail}" / split / f"{ident}.fused.full.npy"
         for name in (GENRES, EMOTIONS)
-        for side in SIDES
+        for split in SPLITS
     }
 
 
@@ -347,9 +347,9 @@ def refuse_single_genre(songs):
 
 
 def lay_out(songs, root, test_share, seed):
-    """Brings every clip to its side, and writes label files and class table; a set without clips has no folder."""
+    """Brings every clip to its split, and writes label files and class table; a set without clips has no folder."""
     refuse_single_genre(songs)
-    held_out = split(songs, test_share, seed)
+    held_out = choose_test_ids(songs, test_share, seed)
     clips, emotions = [], []
     for song in sorted(songs, key=lambda song: song.ident):
         places = []
@@ -379,7 +379,7 @@ def lay_out(songs, root, test_share, seed):
 
 
 def bring(root, ident, places):
-    """Puts a clip's two files where `places`, [(set, side)], says, and nowhere else; whoever is killed here leaves a
+    """Puts a clip's two files where `places`, [(set, split)], says, and nowhere else; whoever is killed here leaves a
     copy to go on from.
     """
     for tail in TAILS:
@@ -388,9 +388,9 @@ def bring(root, ident, places):
             root / STAGING / f"{ident}{tail}.npy",
             homes(root, ident, tail),
         )
-        for name, side in places:
-            goal = goals[name, side]
-            for each in SIDES:
+        for name, split in places:
+            goal = goals[name, split]
+            for each in SPLITS:
                 goals[name, each].parent.mkdir(parents=True, exist_ok=True)
             if source == staged or not goal.exists():
                 shutil.copyfile(source, goal.with_name(goal.name + ".part"))
@@ -400,12 +400,12 @@ def bring(root, ident, places):
         staged.unlink(missing_ok=True)
 
 
-def split(songs, test_share, seed):
-    """The ids of the test side: of every genre about `test_share` of the clips, at least one of several, and an artist
+def choose_test_ids(songs, test_share, seed):
+    """The ids of the test split: of every genre about `test_share` of the clips, at least one of several, and an artist
     whole or not at all.
 
     A song without an artist is split by itself. Artists come in an order that depends on seed and name alone, so that a
-    song more leaves nearly every other where it is; one goes to the test side when that brings its genres nearer to
+    song more leaves nearly every other where it is; one goes to the test split when that brings its genres nearer to
     their shares.
     """
     sizes = Counter(song.genre for song in songs if song.genre)
@@ -426,7 +426,7 @@ def split(songs, test_share, seed):
             have += counts
             held_out |= {song.ident for song in groups[artist]}
     if sizes and not held_out:
-        raise LabError("clips for a test side were expected, but no genre has two songs of different artists")
+        raise LabError("clips for a test split were expected, but no genre has two songs of different artists")
     return held_out
 
 

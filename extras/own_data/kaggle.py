@@ -15,28 +15,28 @@ from common.progress import progress
 from extras.writeup.expected import EMOTION_CLIPS, GENRE_CLIPS
 
 HANDLE = "geoparslp/patreco3-multitask-affective-music"
-SIDES = ("train", "test")
+SPLITS = ("train", "test")
 ROW_BYTES = 140 * 8  # one frame in float64
 FRAMES = 1292 + 60  # of a clip at full length, and about so many beat-synced
 
 
 def known_counts():
-    """How many files the lab's data set has, {"<folder>/<side>": count}."""
+    """How many files the lab's data set has, {"<folder>/<split>": count}."""
     by_set = {GENRES: [sum(counts) for counts in zip(*GENRE_CLIPS.values(), strict=True)], EMOTIONS: EMOTION_CLIPS}
     return {
-        f"{name}{tail}/{side}": by_set[name][number]
+        f"{name}{tail}/{split}": by_set[name][number]
         for name in by_set
         for tail in ("", "_beat")
-        for number, side in enumerate(SIDES)
+        for number, split in enumerate(SPLITS)
     }
 
 
-def compare_counts(sides):
-    """Sentences on where a survey's sides, {"<folder>/<side>": {"ids": ...}}, have other numbers of files than the
+def compare_counts(splits):
+    """Sentences on where a survey's splits, {"<folder>/<split>": {"ids": ...}}, have other numbers of files than the
     lab's data set.
     """
     expected = known_counts()
-    found = {key: len(sides[key]["ids"]) if key in sides else 0 for key in expected}
+    found = {key: len(splits[key]["ids"]) if key in splits else 0 for key in expected}
     return [
         f"{key}: {expected[key]} files were expected, but there are {found[key]}"
         for key in expected
@@ -143,8 +143,8 @@ def lab_path(parts):
     """
     start = next((number for number, part in enumerate(parts) if part in FOLDERS), len(parts))
     rest = parts[start:]
-    is_labels = len(rest) == 2 and rest[1] in {f"{side}_labels.txt" for side in SIDES}
-    is_clip = len(rest) == 3 and rest[1] in SIDES and rest[2].endswith((".npy", ".npy.gz"))
+    is_labels = len(rest) == 2 and rest[1] in {f"{split}_labels.txt" for split in SPLITS}
+    is_clip = len(rest) == 3 and rest[1] in SPLITS and rest[2].endswith((".npy", ".npy.gz"))
     return PurePosixPath(*rest) if is_labels or is_clip else None
 
 

@@ -18,7 +18,7 @@ from extras.own_data.audio import JOURNAL
 from extras.own_data.kaggle import known_counts
 from extras.writeup.expected import EMOTION_CLIPS, GENRE_CLIPS, SHARED_IDS
 
-SIDES = ("train", "test")
+SPLITS = ("train", "test")
 NAMED = 5  # files that the lab's set lacks, before they are only counted
 LISTED = 100  # ids that two sets share, likewise
 
@@ -27,11 +27,11 @@ def survey_data(data, headers_only=False):
     """Counts and checks all that the lab's four folders hold, and goes on behind whatever is wrong.
 
     data: LabData; headers_only: judge a file by header and size instead of reading its values. Returns a dictionary
-    that JSON can hold: sides {"<folder>/<side>": see survey_side}, genres {genre: {class, train, test}}, axes {axis:
+    that JSON can hold: splits {"<folder>/<split>": see survey_split}, genres {genre: {class, train, test}}, axes {axis:
     [min, mean, max, variance]}, which (is it the lab's set?), errors (sentences: folders absent, label files broken)
     and notes (what may surprise).
     """
-    sides, labels, errors, left_out = {}, {}, [], sets_left_out(data)
+    splits, labels, errors, left_out = {}, {}, [], sets_left_out(data)
     for folder in FOLDERS:
         if folder.removesuffix("_beat") in left_out:
             continue
@@ -40,19 +40,22 @@ def survey_data(data, headers_only=False):
                 f"{data.path / folder}: each of the lab's four folders was expected, but this one is not there"
             )
             continue
-        for side in SIDES:
-            key = f"{folder}/{side}"
-            labels[key] = read_side_labels(data, folder, side, errors)
-            sides[key] = survey_side(data.path / folder, side, labels[key], headers_only, errors)
+        for split in SPLITS:
+            key = f"{folder}/{split}"
+            labels[key] = read_split_labels(data, folder, split, errors)
+            splits[key] = survey_split(data.path / folder, split, labels[key], headers_only, errors)
     return {
-        "sides": sides,
+        "splits": splits,
         "genres": count_genres(labels, data.class_mapping),
         "axes": describe_axes(labels),
         "which": "another set: demo music, composed by program"
         if data.demo
-        else which_set(*counts_and_gaps(sides, labels)),
+        else which_set(*counts_and_gaps(splits, labels)),
         "errors": errors,
-        "notes": [*(f"{name}: your own music has no clips for it" for name in left_out), *compare_sides(sides, labels)],
+        "notes": [
+            *(f"{name}: your own music has no clips for it" for name in left_out),
+            *compare_splits(splits, labels),
+        ],
     }
 
 
@@ -63,14 +66,14 @@ def sets_left_out(data):
     ]
 
 
-def read_side_labels(data, folder, side, errors):
-    """[(clip id, label, line number)] of one side; None where it has no labels or its file is broken, which `errors`
+def read_split_labels(data, folder, split, errors):
+    """[(clip id, label, line number)] of one split; None where it has no labels or its file is broken, which `errors`
     then tells.
     """
-    label_file = data.path / folder / f"{side}_labels.txt"
+    label_file = data.path / folder / f"{split}_labels.txt"
     is_emotions = folder.startswith(EMOTIONS)
-    if is_emotions and side == "test":
-        return None  # the competition's side
+    if is_emotions and split == "test":
+        return None  # the competition's split
     try:
         return read_emotion_labels(label_file) if is_emotions else read_genre_labels(label_file, data.class_mapping)
     except LabError as error:
@@ -83,37 +86,37 @@ def read_side_labels(data, folder, side, errors):
     return None
 
 
-def survey_side(folder, side, rows, headers_only, errors):
-    """One side of one folder: ids, bytes, labelled, missing, unlabelled, unreadable; frames [min, mean, max], dtypes
+def survey_split(folder, split, rows, headers_only, errors):
+    """One split of one folder: ids, bytes, labelled, missing, unlabelled, unreadable; frames [min, mean, max], dtypes
     {name: files}.
 
     rows: its labels, None where there are none. mel and chroma are [smallest, largest value], None unless the values
     were read.
     """
     try:
-        files = find_spectrograms(folder / side)
+        files = find_spectrograms(folder / split)
     except LabError as error:
         errors.append(str(error))
         files = {}
     measured, unreadable = [], []
-    for path in progress(files.values(), f"reading {folder.name}/{side}", "clip"):
+    for path in progress(files.values(), f"reading {folder.name}/{split}", "clip"):
         try:
             measured.append(measure_file(path, headers_only))
         except LabError as error:
             unreadable.append(str(error))
-    frames = [facts["frames"] for facts in measured]
+    frames = [metadata["frames"] for metadata in measured]
     labelled = {ident: line for ident, _, line in rows or []}
-    label_file = f"{side}_labels.txt"
+    label_file = f"{split}_labels.txt"
     return {
         "ids": list(files),
-        "bytes": sum(facts["bytes"] for facts in measured),
+        "bytes": sum(metadata["bytes"] for metadata in measured),
         "frames": [min(frames), sum(frames) / len(frames), max(frames)] if frames else None,
-        "dtypes": dict(Counter(facts["dtype"] for facts in measured)),
+        "dtypes": dict(Counter(metadata["dtype"] for metadata in measured)),
         "mel": value_range(measured, "mel"),
         "chroma": value_range(measured, "chroma"),
         "labelled": len(labelled),
         "missing": [
-            f"{folder / side / ident}.fused.full.npy ({label_file}, line {line})"
+            f"{folder / split / ident}.fused.full.npy ({label_file}, line {line})"
             for ident, line in labelled.items()
             if ident not in files
         ],
@@ -126,12 +129,12 @@ def measure_file(path, headers_only):
     """{bytes, frames, dtype} of a spectrogram file, and unless headers_only the ranges of its values; LabError when it
     is damaged.
     """
-    facts = read_header(path)
+    metadata = read_header(path)
     if not headers_only:
         clip = read_fused_spectrogram(path)
         for name, part in (("mel", clip[:, :N_MELS]), ("chroma", clip[:, N_MELS:])):
-            facts[name] = [float(part.min()) + 0.0, float(part.max()) + 0.0]  # + 0.0 makes a 0 of -0
-    return facts
+            metadata[name] = [float(part.min()) + 0.0, float(part.max()) + 0.0]  # + 0.0 makes a 0 of -0
+    return metadata
 
 
 def read_header(path):
@@ -155,7 +158,7 @@ def read_header(path):
 
 
 def value_range(measured, part):
-    ranges = [facts[part] for facts in measured if part in facts]
+    ranges = [metadata[part] for metadata in measured if part in metadata]
     return [min(low for low, _ in ranges), max(high for _, high in ranges)] if ranges else None
 
 
@@ -166,24 +169,24 @@ def count_genres(labels, class_mapping):
     Counted in the label files of full length, or in the beat-synced ones where there are no others.
     """
     folder = next(
-        (folder for folder in (GENRES, f"{GENRES}_beat") if any(labels.get(f"{folder}/{side}") for side in SIDES)),
+        (folder for folder in (GENRES, f"{GENRES}_beat") if any(labels.get(f"{folder}/{split}") for split in SPLITS)),
         GENRES,
     )
-    counts = {side: Counter(genre for _, genre, _ in labels.get(f"{folder}/{side}") or []) for side in SIDES}
+    counts = {split: Counter(genre for _, genre, _ in labels.get(f"{folder}/{split}") or []) for split in SPLITS}
     return {
-        genre: {"class": class_mapping.get(genre, "?"), **{side: counts[side][genre] for side in SIDES}}
+        genre: {"class": class_mapping.get(genre, "?"), **{split: counts[split][genre] for split in SPLITS}}
         for genre in sorted(counts["train"] | counts["test"])
     }
 
 
-def counts_and_gaps(sides, labels):
-    """What which_set asks for, from the sides and the labels of a survey.
+def counts_and_gaps(splits, labels):
+    """What which_set asks for, from the splits and the labels of a survey.
 
-    files: {"<folder>/<side>": number of spectrograms}; labelled: {"<folder>/<side>": clips with a label, {genre: clips}
-    for genres}, of the label files that could be read; gaps: {"<folder>/<side>": names of files that should be there,
+    files: {"<folder>/<split>": number of spectrograms}; labelled: {"<folder>/<split>": clips with a label, {genre: clips}
+    for genres}, of the label files that could be read; gaps: {"<folder>/<split>": names of files that should be there,
     as its labels or its twin, full or beat-synced, say}.
     """
-    files = {key: len(side["ids"]) for key, side in sides.items()}
+    files = {key: len(split["ids"]) for key, split in splits.items()}
     readable = {key: rows for key, rows in labels.items() if rows is not None}
     labelled = {
         key: Counter(genre for _, genre, _ in rows) if key.startswith(GENRES) else len(rows)
@@ -191,9 +194,9 @@ def counts_and_gaps(sides, labels):
     }
     gaps = {}
     for key in known_counts():
-        folder, side = key.split("/")
-        twin = f"{folder.removesuffix('_beat') if folder.endswith('_beat') else folder + '_beat'}/{side}"
-        there = {name: set(sides[name]["ids"]) if name in sides else set() for name in (key, twin)}
+        folder, split = key.split("/")
+        twin = f"{folder.removesuffix('_beat') if folder.endswith('_beat') else folder + '_beat'}/{split}"
+        there = {name: set(splits[name]["ids"]) if name in splits else set() for name in (key, twin)}
         expected = there[twin] | {ident for ident, *_ in readable.get(key, [])}
         gaps[key] = [f"{key}/{ident}.fused.full.npy" for ident in sorted(expected - there[key])]
     return files, labelled, gaps
@@ -203,13 +206,13 @@ def which_set(files, labelled, gaps):
     """A sentence: the lab's set; the lab's set, with these files missing; or another set, and by what. See
     counts_and_gaps for all three.
 
-    It is the lab's where every label file that can be read, one at least, has as many clips of every genre, and no side
+    It is the lab's where every label file that can be read, one at least, has as many clips of every genre, and no split
     has a file more.
     """
     known: dict[str, int | dict[str, int]] = {f"{EMOTIONS}{tail}/train": EMOTION_CLIPS[0] for tail in ("", "_beat")}
-    for number, side in enumerate(SIDES):
+    for number, split in enumerate(SPLITS):
         by_genre = {genre: counts[number] for genre, counts in GENRE_CLIPS.items()}
-        known |= {f"{GENRES}/{side}": by_genre, f"{GENRES}_beat/{side}": by_genre}
+        known |= {f"{GENRES}/{split}": by_genre, f"{GENRES}_beat/{split}": by_genre}
     for key, counts in labelled.items():
         if counts != known[key]:
             ours, theirs = (each if isinstance(each, int) else sum(each.values()) for each in (counts, known[key]))
@@ -246,15 +249,15 @@ def describe_axes(labels):
     return {name: [float(figure(column)) for figure in figures] for name, column in zip(AXES, columns, strict=True)}
 
 
-def compare_sides(sides, labels):
+def compare_splits(splits, labels):
     """Sentences on what the folders have in common and should not, or should and have not."""
-    ids = {key: set(side["ids"]) for key, side in sides.items()}
+    ids = {key: set(split["ids"]) for key, split in splits.items()}
     notes = []
     for folder in FOLDERS:
         shared = ids.get(f"{folder}/train", set()) & ids.get(f"{folder}/test", set())
         if shared:
-            notes.append(f"{folder}: {len(shared)} clips lie on both sides, among them '{min(shared)}'")
-    for key in [f"{folder}/{side}" for folder in (GENRES, EMOTIONS) for side in SIDES]:
+            notes.append(f"{folder}: {len(shared)} clips lie on both splits, among them '{min(shared)}'")
+    for key in [f"{folder}/{split}" for folder in (GENRES, EMOTIONS) for split in SPLITS]:
         beat = key.replace("/", "_beat/")
         if key in ids and beat in ids and ids[key] != ids[beat]:
             notes.append(
@@ -269,7 +272,7 @@ def compare_sides(sides, labels):
         if unlike:
             notes.append(f"{key}: {len(unlike)} clips have another label in {beat}, among them '{min(unlike)}'")
     in_genres, in_emotions = (
-        set().union(*(ids.get(f"{folder}/{side}", set()) for side in SIDES)) for folder in (GENRES, EMOTIONS)
+        set().union(*(ids.get(f"{folder}/{split}", set()) for split in SPLITS)) for folder in (GENRES, EMOTIONS)
     )
     if in_genres & in_emotions:
         both = sorted(in_genres & in_emotions)

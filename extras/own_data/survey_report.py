@@ -2,48 +2,50 @@
 
 from collections import Counter
 
-from extras.own_data.survey import SIDES
+from extras.own_data.survey import SPLITS
 
 UNITS = {"mel": " dB", "chroma": ""}
 
 
-def print_sides(sides):
-    """One line a side: how many files, how long, of what type, how large, and between which values."""
-    width = max(map(len, sides), default=0)
+def print_splits(splits):
+    """One line a split: how many files, how long, of what type, how large, and between which values."""
+    width = max(map(len, splits), default=0)
     print(
-        f"\n{'folder and side':{width}} {'files':>6} {'labels':>6}   {'frames: min   mean    max':25} {'MB':>8}  dtype; values"
+        f"\n{'folder and split':{width}} {'files':>6} {'labels':>6}   {'frames: min   mean    max':25} {'MB':>8}  dtype; values"
     )
-    for key, side in sides.items():
-        low, mean, high = side["frames"] or (0, 0, 0)
+    for key, split in splits.items():
+        low, mean, high = split["frames"] or (0, 0, 0)
         values = ", ".join(
-            f"{part} {side[part][0]:.2f} to {side[part][1]:.2f}{unit}" for part, unit in UNITS.items() if side[part]
+            f"{part} {split[part][0]:.2f} to {split[part][1]:.2f}{unit}" for part, unit in UNITS.items() if split[part]
         )
         dtypes = ", ".join(
-            name if count == len(side["ids"]) else f"{count} {name}" for name, count in side["dtypes"].items()
+            name if count == len(split["ids"]) else f"{count} {name}" for name, count in split["dtypes"].items()
         )
         print(
-            f"{key:{width}} {len(side['ids']):6} {side['labelled'] or '-':>6}   {low:11} {mean:6.1f} {high:6} {side['bytes'] / 1e6:8.1f}"
+            f"{key:{width}} {len(split['ids']):6} {split['labelled'] or '-':>6}   {low:11} {mean:6.1f} {high:6} {split['bytes'] / 1e6:8.1f}"
             f"  {dtypes}{'; ' * bool(values)}{values}"
         )
 
 
 def print_genres(genres):
     """Clips by genre as the label files name them, and by class after the mapping."""
-    classes = {side: Counter() for side in SIDES}
+    classes = {split: Counter() for split in SPLITS}
     width = max((len(name) for name in [*genres, *(row["class"] or "" for row in genres.values())]), default=0)
     width = max(width, len("total"))
     print(f"\n{'genre':{width}}  {'train':>6} {'test':>6}  class after the mapping")
     for genre, row in genres.items():
         name = {None: "- (dropped)", "?": "? (not in the table)"}.get(row["class"], row["class"])
         print(f"{genre:{width}}  {row['train']:6} {row['test']:6}  {name}")
-        for side in SIDES:
-            classes[side][row["class"]] += row[side]
+        for split in SPLITS:
+            classes[split][row["class"]] += row[split]
     print(f"{'total':{width}}  {classes['train'].total():6} {classes['test'].total():6}")
     print(f"\n{'class':{width}}  {'train':>6} {'test':>6}")
     kept = sorted({row["class"] for row in genres.values()} - {None, "?"})
     for name in kept:
         print(f"{name:{width}}  {classes['train'][name]:6} {classes['test'][name]:6}")
-    print(f"{'total':{width}}  " + " ".join(f"{sum(classes[side][name] for name in kept):6}" for side in SIDES) + "\n")
+    print(
+        f"{'total':{width}}  " + " ".join(f"{sum(classes[split][name] for name in kept):6}" for split in SPLITS) + "\n"
+    )
 
 
 def print_axes(axes):
@@ -54,12 +56,12 @@ def print_axes(axes):
         print(f"{axis:12} {low:6.3f} {mean:6.3f} {high:6.3f} {variance:9.4f}")
 
 
-def count_clips(sides, folder):
-    """Clips on disk, of both sides, at full length, or beat-synced where no others are there."""
+def count_clips(splits, folder):
+    """Clips on disk, of both splits, at full length, or beat-synced where no others are there."""
     found = [
-        sum(len(sides[f"{name}/{side}"]["ids"]) for side in SIDES)
+        sum(len(splits[f"{name}/{split}"]["ids"]) for split in SPLITS)
         for name in (folder, f"{folder}_beat")
-        if f"{name}/train" in sides
+        if f"{name}/train" in splits
     ]
     return found[0] if found else 0
 
@@ -68,7 +70,7 @@ def print_findings(survey):
     """Names every file at fault. Returns {kind: how many} for errors, missing, unreadable and unlabelled."""
     findings = {"errors": survey["errors"]}
     for kind in ("missing", "unreadable", "unlabelled"):
-        findings[kind] = [text for side in survey["sides"].values() for text in side[kind]]
+        findings[kind] = [text for split in survey["splits"].values() for text in split[kind]]
     for kind, texts in {**findings, "note": survey["notes"]}.items():
         for text in texts:
             print(f"{kind.removesuffix('s'):13} : {text}")

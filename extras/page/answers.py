@@ -70,8 +70,8 @@ def seconds_per_epoch(group):
 
 
 def machine(run):
-    facts = run["machine"]
-    return f"{facts.get('arguments', {}).get('device', 'cpu')}, {facts.get('versions', {}).get('threads', '?')} threads"
+    metadata = run["machine"]
+    return f"{metadata.get('arguments', {}).get('device', 'cpu')}, {metadata.get('versions', {}).get('threads', '?')} threads"
 
 
 def balance(results):

@@ -104,14 +104,14 @@ def beside(label, ours, ours_on, theirs, theirs_on, comparable, places=4, their_
 def loss_rows(label, group, train, val, comparable, theirs_on=("training", "validation")):
     """Two rows: last training and validation loss beside the write-up's, None where it shows none."""
     rows = []
-    for side, key, theirs, on in zip(
+    for split, key, theirs, on in zip(
         ("training", "validation"), ("train_loss", "val_loss"), (train, val), theirs_on, strict=True
     ):
         rows.append(
             beside(
-                f"{label}, {side} loss",
+                f"{label}, {split} loss",
                 values(group, "history", -1, key),
-                measured_on(group, side),
+                measured_on(group, split),
                 theirs,
                 on,
                 comparable,

@@ -90,8 +90,8 @@ def classes(results, run):
     before, after = ([ratio] for ratio in run["metrics"]["imbalance"])
     theirs, on = max(writeup.SUPPORT) / min(writeup.SUPPORT), "test, 575 clips (step 6)"
     rows = [
-        beside("largest / smallest, before the mapping", before, "training side", None, "", results.genres, 2),
-        beside("largest / smallest, after it", after, "training side", theirs, on, results.genres, 2),
+        beside("largest / smallest, before the mapping", before, "training split", None, "", results.genres, 2),
+        beside("largest / smallest, after it", after, "training split", theirs, on, results.genres, 2),
     ]
     return [
         Table("Balance of the classes", BESIDE, rows, "The write-up draws its histograms without figures."),
@@ -111,7 +111,7 @@ def lstm_blocks(results):
         if comparable and writeup.STEP5_LOSSES.get(run["features"]) != run["loss"]:
             comparable = "another loss"
         scale = writeup.STEP5_LOSSES.get(run["features"], "").replace("-", " ")
-        on = [f"{side}, {scale}" for side in (writeup.TRAINING, writeup.VALIDATION)]
+        on = [f"{split}, {scale}" for split in (writeup.TRAINING, writeup.VALIDATION)]
         losses += loss_rows(label, group, theirs.get("train_loss"), theirs.get("val_loss"), comparable, on)
     note = "The write-up names the cross entropy, but losses near 0.09 can only be the squared error of the softmax."
     return [
@@ -140,7 +140,7 @@ def score_rows(results):
 def score_blocks(results):
     groups = results.groups["step5_lstm"]
     tables = [
-        Table("Accuracy and macro F1 on the test side", BESIDE, score_rows(results)),
+        Table("Accuracy and macro F1 on the test split", BESIDE, score_rows(results)),
         *(class_table(group, results.genres) for group in groups.values()),
     ]
     question = "6: does micro equal accuracy, and which classes pull the macro average down?"
@@ -207,10 +207,10 @@ def inside_blocks(results):
     return [*found, *pictures(groups), *logs(groups)]
 
 
-def cnn_rows(results, step="step7_cnn", theirs=writeup.STEP7_CNN, label="CNN on mel", **facts):
-    """Accuracy on the test side, then in validation, of a genre CNN."""
+def cnn_rows(results, step="step7_cnn", theirs=writeup.STEP7_CNN, label="CNN on mel", **metadata):
+    """Accuracy on the test split, then in validation, of a genre CNN."""
     rows = []
-    for group in results.chosen(step, **facts).values():
+    for group in results.chosen(step, **metadata).values():
         accuracy, last = values(group, "result", "test_acc"), values(group, "history", -1, "val_acc")
         rows += [
             beside(

@@ -39,7 +39,7 @@ BLOCKS = {
 
 
 def build_page(results):
-    """The page as a dictionary for the templates: title, demo, facts [(name, text)], glance (Table), sections
+    """The page as a dictionary for the templates: title, demo, metadata [(name, text)], glance (Table), sections
     [(Section, blocks)].
     """
     sections = []
@@ -51,10 +51,10 @@ def build_page(results):
             else [NotRun(results.command(section.script))]
         )
         sections.append((section, sorted(blocks, key=rank)))
-    facts = [*header_facts(results), ("Comparison", comparison_text(results))]
+    metadata = [*header_facts(results), ("Comparison", comparison_text(results))]
     return {
         "demo": bool(results.data.demo),
-        "facts": facts,
+        "metadata": metadata,
         "glance": glance(results),
         "steps": overview(results),
         "sections": sections,

@@ -36,7 +36,7 @@ ORDER = (
     "genres",
     "transfer",
 )
-SIDES = re.compile(
+SPLITS = re.compile(
     r"^clips +: (?P<training>\d+) to train on, (?P<validation>\d+) to validate .*?(?P<test>\d+) to test$", re.MULTILINE
 )
 
@@ -59,18 +59,18 @@ class Results:
     def runs(self, step):
         return [run for group in self.groups[step].values() for run in group.values()]
 
-    def chosen(self, step, **facts):
-        """{variant: {seed: run}} of a step, of the variants whose runs agree in these facts."""
+    def chosen(self, step, **metadata):
+        """{variant: {seed: run}} of a step, of the variants whose runs agree in these metadata."""
         fits = {variant: first_run(group) for variant, group in self.groups[step].items()}
         return {
             name: self.groups[step][name]
             for name, run in fits.items()
-            if all(run.get(key) == value for key, value in facts.items())
+            if all(run.get(key) == value for key, value in metadata.items())
         }
 
-    def only(self, step, **facts):
+    def only(self, step, **metadata):
         """{seed: run} of the first such variant, {} where there is none."""
-        return next(iter(self.chosen(step, **facts).values()), {})
+        return next(iter(self.chosen(step, **metadata).values()), {})
 
     def command(self, script):
         """What makes a step's runs of these data, for the shell."""
@@ -133,7 +133,7 @@ def first_run(group):
 
 
 def has_lab_genres(data):
-    """Whether the genre test side is the one that the write-up's figures are of, class by class."""
+    """Whether the genre test split is the one that the write-up's figures are of, class by class."""
     if data.demo or data.own_table:
         return False
     try:
@@ -182,7 +182,7 @@ def shown(figures, places=4):
     return f"{np.mean(figures):.{places}f}{deviation}"
 
 
-def measured_on(group, side):
+def measured_on(group, split):
     """The set that a group's figures are of, with its size by the log where that tells: "test, 129 clips"."""
-    told = SIDES.search(first_run(group)["log"]) if group else None
-    return f"{side}, {told[side]} clips" if told else side
+    told = SPLITS.search(first_run(group)["log"]) if group else None
+    return f"{split}, {told[split]} clips" if told else split

@@ -49,7 +49,7 @@ SECTIONS = (
     ),
     Section(
         "6", "Evaluation of the LSTMs", "step5_lstm.py",
-        "Accuracy, and precision, recall and F1 by class, macro and micro, on the test side: what do they mean, what do they say?",
+        "Accuracy, and precision, recall and F1 by class, macro and micro, on the test split: what do they mean, what do they say?",
     ),
     Section("7a", "A look inside a CNN", "step7a_look_inside.py", "What do the layers of a trained convolutional network compute?"),
     Section(

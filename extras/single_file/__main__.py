@@ -12,7 +12,7 @@ import argparse
 import hashlib
 from pathlib import Path
 
-from common.cli import OneSentenceParser, place, run_script
+from common.cli import OneSentenceParser, file_path, run_script
 from common.errors import LabError, reason
 from common.files import write_atomically
 from extras.single_file.bundle import STEPS, single_names, single_step
@@ -29,14 +29,14 @@ def main(argv=None):
     parser.add_argument(
         "--names", nargs="+", metavar="NAME", help="definitions of common/ instead of a step, for a file to import"
     )
-    parser.add_argument("-o", "--output", type=place, metavar="FILE", help="the single file to write")
+    parser.add_argument("-o", "--output", type=file_path, metavar="FILE", help="the single file to write")
     args = parser.parse_args(argv)
     if bool(args.step) == bool(args.names):
         parser.error(f"a step script ({SCRIPTS}) or --names NAME ... was expected, and -o FILE")
     if not args.output:
         parser.error("-o FILE was expected, the single file to write")
     target = Path(args.output)
-    check_place(target)
+    check_submit_path(target)
     if args.names:
         source, text = f"{', '.join(args.names)}"[:50], single_names(list(dict.fromkeys(args.names)))
     else:
@@ -48,7 +48,7 @@ def main(argv=None):
     print(f"{target}: {len(text.splitlines()) + 1} lines")
 
 
-def check_place(path):
+def check_submit_path(path):
     """LabError, naming the file, where another file is there, where it was edited since, or where its folder is not
     there.
     """

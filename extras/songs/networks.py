@@ -1,4 +1,4 @@
-"""Trained networks to ask: which checkpoints a folder of runs offers, and the model that a checkpoint's facts describe."""
+"""Trained networks to ask: which checkpoints a folder of runs offers, and the model that a checkpoint's metadata describe."""
 
 import json
 from functools import partial
@@ -27,24 +27,24 @@ LARGEST, MOST_LAYERS, MOST_STAGES, MOST_AVERAGED = 2**16, 100, 7, 1000  # of the
 
 
 class Trained(NamedTuple):
-    """A network in evaluation and its checkpoint's facts; `tells` is "genre" or "axes", whose names are
-    facts["classes"].
+    """A network in evaluation and its checkpoint's metadata; `tells` is "genre" or "axes", whose names are
+    metadata["classes"].
     """
 
     path: Path
     model: nn.Module
-    facts: dict
+    metadata: dict
     tells: str
 
     @property
     def columns(self):
         """The columns of a clip (T, 140) that it reads."""
-        return COLUMNS[read_architecture(self.facts["architecture"]).columns]
+        return COLUMNS[read_architecture(self.metadata["architecture"]).columns]
 
     @property
     def clip_seconds(self):
         """The length of the clips that it was trained on: the demo music's own, else the lab's."""
-        return (self.facts.get("demo") or {}).get("seconds", USUAL_SECONDS)
+        return (self.metadata.get("demo") or {}).get("seconds", USUAL_SECONDS)
 
 
 class Architecture(NamedTuple):
@@ -105,7 +105,7 @@ def are_options(kind, options):
 
 
 def build_model(architecture, classes):
-    """The network with fresh weights that the facts of a checkpoint describe; LabError where they describe none."""
+    """The network with fresh weights that the metadata of a checkpoint describe; LabError where they describe none."""
     kind, columns, _, options, head = read_architecture(architecture)
     width = COLUMNS[columns].stop - COLUMNS[columns].start
     kinds: dict = {
@@ -123,24 +123,24 @@ def build_model(architecture, classes):
 
 
 def load_network(path):
-    """(network with a checkpoint's weights, its facts, its Architecture); LabError, naming the file, where it is no
+    """(network with a checkpoint's weights, its metadata, its Architecture); LabError, naming the file, where it is no
     trained network.
     """
-    weights, facts = read_network(path)
+    weights, metadata = read_network(path)
     try:
-        architecture = read_architecture(facts["architecture"])
-        if architecture.head == "regressor" and len(facts["classes"]) != 1:
-            raise LabError(f"one axis was expected for one value, but it has {', '.join(facts['classes'])}")
-        if architecture.head != "genre" and not set(facts["classes"]) <= set(AXES):
-            raise LabError(f"axes among {', '.join(AXES)} were expected, but it has {', '.join(facts['classes'])}")
+        architecture = read_architecture(metadata["architecture"])
+        if architecture.head == "regressor" and len(metadata["classes"]) != 1:
+            raise LabError(f"one axis was expected for one value, but it has {', '.join(metadata['classes'])}")
+        if architecture.head != "genre" and not set(metadata["classes"]) <= set(AXES):
+            raise LabError(f"axes among {', '.join(AXES)} were expected, but it has {', '.join(metadata['classes'])}")
         with torch.device("meta"):  # where sizes take no memory, until the weights prove them
-            wanted = build_model(facts["architecture"], facts["classes"]).state_dict()
+            wanted = build_model(metadata["architecture"], metadata["classes"]).state_dict()
     except LabError as error:
         raise LabError(f"{path}: {error}") from error
     check_fit(path, wanted, weights)
-    model = build_model(facts["architecture"], facts["classes"])
+    model = build_model(metadata["architecture"], metadata["classes"])
     load_weights(path, model, weights)
-    return model, facts, architecture
+    return model, metadata, architecture
 
 
 def check_outputs(path, outputs):
@@ -153,12 +153,12 @@ def open_trained(path):
     """A checkpoint as Trained, to be asked about songs; LabError, naming it, where it is none or on beat-synced
     features.
     """
-    model, facts, architecture = load_network(path)
+    model, metadata, architecture = load_network(path)
     if architecture.beat:
         raise LabError(
             f"{path}: a network on mel, chroma or fused frames was expected, this one is on beat-synced ones"
         )
-    return Trained(Path(path), accelerate(model.eval()), facts, "genre" if architecture.head == "genre" else "axes")
+    return Trained(Path(path), accelerate(model.eval()), metadata, "genre" if architecture.head == "genre" else "axes")
 
 
 def find_genre_cnn(given, root, data, seed):

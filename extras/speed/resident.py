@@ -7,8 +7,8 @@ is read, padded and carried over anew in every epoch.
 import numpy as np
 import torch
 
-from common.dataset import rows_of
-from common.features import N_ROWS
+from common.dataset import unwrap
+from common.features import N_FEATURES
 
 RESIDENT_SHARE = 0.5  # of the GPU's free memory that the clips may take; activations need the rest
 
@@ -17,7 +17,7 @@ def resident(loader, device):
     """The loader itself on a CPU, and where its dataset is none of ours or does not fit; else one whose clips lie on
     the device.
     """
-    base, rows = rows_of(loader.dataset)
+    base, rows = unwrap(loader.dataset)
     if torch.device(device).type == "cpu" or not hasattr(base, "clips") or not fits(base, device):
         return loader
     return ResidentLoader(loader, base, rows, device)
@@ -29,7 +29,7 @@ def fits(base, device):
     """
     if "resident" in vars(base) or torch.device(device).type != "cuda":
         return True
-    return 2 * N_ROWS * int(base.lengths.sum()) < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+    return 2 * N_FEATURES * int(base.lengths.sum()) < RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 class ResidentLoader:

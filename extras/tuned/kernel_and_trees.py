@@ -5,7 +5,7 @@ in its thirds.
 import numpy as np
 
 from common.baselines import clip_statistics, normal_scores
-from common.dataset import rows_of
+from common.dataset import unwrap
 from common.features import N_CHROMA, N_MELS
 from extras.tuned.blocks import block_features
 
@@ -46,9 +46,9 @@ def song_statistics(dataset, remastered=False):
     its order.
 
     remastered: the thirds as another studio could have left them, for those to learn from: albums sound alike, and so
-    do a training side's, but what sounds like an album tells no genre.
+    do a training split's, but what sounds like an album tells no genre.
     """
-    base, rows = rows_of(dataset)
+    base, rows = unwrap(dataset)
     rng, found = np.random.default_rng(0), []
     for row in rows:
         whole, *thirds = pieces(np.asarray(base.clips[base.ids[row]], dtype=np.float64))
@@ -81,7 +81,7 @@ def kernels(known, unknown):
     from sklearn.metrics.pairwise import euclidean_distances
 
     count = len(next(iter(known.values())))
-    within, between = (np.zeros((len(next(iter(side.values()))), count)) for side in (known, unknown))
+    within, between = (np.zeros((len(next(iter(split.values()))), count)) for split in (known, unknown))
     for name in known:
         near, far = normal_scores(known[name], unknown[name])
         own = euclidean_distances(near, squared=True)
@@ -103,7 +103,7 @@ def kernel_values(known, targets, unknown):
 
     count = next(iter(known.values())).shape[1]
     within, between = kernels(
-        *({name: each.reshape(-1, each.shape[-1]) for name, each in side.items()} for side in (known, unknown))
+        *({name: each.reshape(-1, each.shape[-1]) for name, each in split.items()} for split in (known, unknown))
     )
     within[np.diag_indices_from(within)] += RIDGE
     mean = targets.mean(axis=0)
@@ -118,7 +118,7 @@ def for_trees(families):
 
 def machine_probabilities(known, targets, unknown, trees_share=TREES_SHARE):
     """Probabilities (m, C) of the classes 0 to C - 1, which all stand in targets (n,), from what song_statistics gives
-    of both sides.
+    of both splits.
     """
     from sklearn.ensemble import ExtraTreesClassifier
 
@@ -129,7 +129,7 @@ def machine_probabilities(known, targets, unknown, trees_share=TREES_SHARE):
 
 
 def machine_values(known, targets, unknown, trees_share=TREES_SHARE):
-    """Values (m, axes) for targets (n, axes), from what song_statistics gives of both sides."""
+    """Values (m, axes) for targets (n, axes), from what song_statistics gives of both splits."""
     from sklearn.ensemble import ExtraTreesRegressor
 
     values = kernel_values(known, targets, unknown)

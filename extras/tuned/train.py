@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from common.dataset import clip_labels, make_loader, rows_of
+from common.dataset import clip_labels, make_loader, unwrap
 from common.models import Classifier, MultitaskRegressor
 from common.resume import resumable
 from common.training import BestEpoch, train_epoch
@@ -45,7 +45,7 @@ def train_networks(run, build, train_set, loss_function, seed, epochs, batch_siz
     arguments.
     """
     models, history = [], []
-    for number in range(recipe["networks"] if run.facts["mode"] == "full" else 1):
+    for number in range(recipe["networks"] if run.metadata["mode"] == "full" else 1):
         torch.manual_seed(seed + 1000 * number)
         model = build(centred=recipe["centred"] if number % 2 == 0 else 0.0).to(device)
         model = accelerate(model, device)
@@ -94,7 +94,7 @@ def backbone_for(kind, train_set, recipe):
     """(architecture, a function that makes the network below the head with new weights), its input standardised by
     these clips.
     """
-    base, rows = rows_of(train_set)
+    base, rows = unwrap(train_set)
     every = max(
         1, round(base.max_length / recipe["lstm_frames" if "lstm" in kind else "frames"])
     )  # frames that become one

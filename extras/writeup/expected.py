@@ -8,14 +8,14 @@ that did not, no more.
 
 from typing import NamedTuple
 
-from common.dataset import rows_of
+from common.dataset import unwrap
 from common.labels import CLASS_MAPPING
 from extras.writeup.numbers import STEP5_LSTM, STEP7_CNN, STEP9_GENRES
 
-# Clips of each genre by side, (train, test): of these four, and of all 20. No clip is on both sides.
+# Clips of each genre by split, (train, test): of these four, and of all 20. No clip is on both splits.
 UNEVEN = {"Metal": (153, 38), "Trip-Hop": (137, 34), "Soundtrack": (124, 30), "Post-Rock": (95, 23)}
 GENRE_CLIPS = {genre: UNEVEN.get(genre, (160, 40)) for genre in CLASS_MAPPING}
-EMOTION_CLIPS = (1122, 375)  # (with labels, without: the competition's side)
+EMOTION_CLIPS = (1122, 375)  # (with labels, without: the competition's split)
 # ids that stand in the genre and in the emotion folders; about as many as chance gives, so few if any are equal songs
 SHARED_IDS = 68
 LAB_TEST_CLIPS = sum(
@@ -85,7 +85,7 @@ CORRELATIONS = {
 
 CAUSES = {  # of a score outside of its range, the likeliest first
     "accuracy below": (
-        "the training loss never left the class shares' (curves.png): a higher --lr, or more --epochs",
+        "the training loss never left the class priors' (curves.png): a higher --lr, or more --epochs",
         "it was still rising (the best epoch is one of the last): more --epochs",
         "files are missing or damaged: step0_data.py names them",
         "chance: one standard error is 2.1 points on 575 clips; --seeds 3 tells",
@@ -150,11 +150,11 @@ def print_expected(run, splits, metrics):
 
     splits: training, validation and test set; metrics: what report_genres or report_axes returned.
     """
-    facts, (train_set, _, test_set) = run.facts, splits
-    lab = (facts["demo"], facts["class_mapping"], facts["mode"])
+    metadata, (train_set, _, test_set) = run.metadata, splits
+    lab = (metadata["demo"], metadata["class_mapping"], metadata["mode"])
     if "accuracy" in metrics:
-        choice = facts.get("features") or facts.get("start")
-        same, theirs = is_labs(*lab, len(test_set), LAB_TEST_CLIPS), writeup_scores(facts["step"], choice)
+        choice = metadata.get("features") or metadata.get("start")
+        same, theirs = is_labs(*lab, len(test_set), LAB_TEST_CLIPS), writeup_scores(metadata["step"], choice)
         if theirs:
             texts = [f"accuracy {theirs['test_acc']:.4f}"]
             texts += [f"macro F1 {theirs['test_f1_macro']:.2f}"] if "test_f1_macro" in theirs else []
@@ -162,9 +162,9 @@ def print_expected(run, splits, metrics):
             print(f"write-up   : {', '.join(texts)} on {where.format(LAB_TEST_CLIPS)}")
         scores = {None: metrics["accuracy"]}
     else:
-        choice = facts.get("model") or facts.get("start")
-        same = is_labs(*lab, len(rows_of(train_set)[0]), EMOTION_CLIPS[0])
+        choice = metadata.get("model") or metadata.get("start")
+        same = is_labs(*lab, len(unwrap(train_set)[0]), EMOTION_CLIPS[0])
         scores = {axis: found["spearman"] for axis, found in metrics.items()}
     for axis, score in scores.items() if same else ():
-        for line in expectation(facts["step"], choice, score, axis):
+        for line in expectation(metadata["step"], choice, score, axis):
             print(line)

@@ -354,7 +354,7 @@ FAULTS = [
     ),
     Fault(
         "step10",
-        "submits clips of the labelled side's first window: short padding",
+        "submits clips of the labelled split's first window: short padding",
         "step10_multitask.py:train_and_test",
         "labelled.max_length,",
         "20,",

@@ -67,8 +67,8 @@ FAULTS = [
         "genres",
         "step 5's comparison: macro F1 and accuracy swapped",
         "compare_step5",
-        '("test_acc", "test_f1_macro")]',
-        '("test_f1_macro", "test_acc")]',
+        '("test_acc", "test_f1_macro"))',
+        '("test_f1_macro", "test_acc"))',
         "test_numbers_genres.py::test_results_and_comparison_of_step_5",
     ),
     Fault(

@@ -80,8 +80,8 @@ FAULTS = [
         "page",
         "validation clips compared too",
         "test_predictions",
-        'row["side"] == "test" and',
-        'row["side"] != "train" and',
+        'row["split"] == "test" and',
+        'row["split"] != "train" and',
         "test_numbers_page.py",
     ),
     Fault(
@@ -92,7 +92,7 @@ FAULTS = [
         "{figures[0]:.{places}f}",
         "test_numbers_page.py",
     ),
-    Fault("page", "size of another split", "measured_on", "told[side]", "told['test']", "test_numbers_page.py"),
+    Fault("page", "size of another split", "measured_on", "told[split]", "told['test']", "test_numbers_page.py"),
     Fault(
         "page",
         "networks better than the mean counted as no better",
@@ -182,7 +182,7 @@ FAULTS = [
         "test_numbers_predict.py",
     ),
     Fault("predict", "amplitude decibels", "song_frames", "10 * np.log10", "20 * np.log10", "test_numbers_predict.py"),
-    Fault("predict", "seen note from the classes", "answered", '"seen"', '"classes"', "test_numbers_predict.py"),
+    Fault("predict", "seen note from the classes", "answered", '"train_ids"', '"classes"', "test_numbers_predict.py"),
     Fault(
         "data",
         "clips read in sorted order",
@@ -219,7 +219,7 @@ FAULTS = [
     Fault(
         "data",
         "step 0: median frames",
-        "survey_side",
+        "survey_split",
         "sum(frames) / len(frames)",
         "sorted(frames)[len(frames) // 2]",
         "test_numbers_data.py",

@@ -31,7 +31,7 @@ def overfit_batch(model, loader, loss_function, optimizer, device="cpu", steps=1
     a verdict.
 
     Trains on the loader's first batch alone, at most `steps` times, until its loss is a thirtieth of the constant's: of
-    a model that gives every clip the batch's class shares, or its mean. Without weight decay, at a rate of at least
+    a model that gives every clip the batch's class priors, or its mean. Without weight decay, at a rate of at least
     OVERFIT_RATE and with gradients cut to OVERFIT_CLIP: the question is whether it can learn, not how a long run would.
     Returns {"overfit": "learns" | "slow" | "stuck" | "diverges", "loss": the last loss, None where it is not finite}.
     """
@@ -75,7 +75,7 @@ def overfit_batch(model, loader, loss_function, optimizer, device="cpu", steps=1
 
 
 def constant_loss(loss_function, outputs, y):
-    """The loss of the best answer that is the same for every clip of a batch: its class shares, or its mean; outputs:
+    """The loss of the best answer that is the same for every clip of a batch: its class priors, or its mean; outputs:
     the model's.
     """
     if y.is_floating_point():
@@ -151,7 +151,7 @@ def warn_of_overlap(seen, test_set, words):
 
 def print_finite(run, history):
     """After a dry run: whether all of its losses are finite."""
-    if run.facts["mode"] == "quick":
+    if run.metadata["mode"] == "quick":
         finite = all(math.isfinite(epoch[loss]) for epoch in history for loss in ("train_loss", "val_loss"))
         print(
             f"verdict    : {'runs, every loss is finite' if finite else 'non-finite, a loss is no number; a lower --lr helps'}"
