@@ -10,7 +10,6 @@ predicts the unlabelled test split with a network for all three axes. Writes run
 predictions and metrics.
 """
 
-import argparse
 import os
 from pathlib import Path
 
@@ -34,8 +33,7 @@ BATCH_SIZE = 32
 
 
 def main(argv=None):
-    form = argparse.RawDescriptionHelpFormatter
-    parser = OneSentenceParser(description=__doc__, formatter_class=form, allow_abbrev=False)
+    parser = OneSentenceParser(description=__doc__)
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="best.pt of a run")
     parser.add_argument(
         "--data", type=file_path, metavar="DIR", help="the lab's data folder (default: the one that it was trained on)"
@@ -99,7 +97,7 @@ def score_genres(args, data, run, model, metadata, architecture):
         raise LabError(
             f"{args.checkpoint}: a network for {there} was expected, it is for {', '.join(metadata['classes'])}"
         )
-    warn_of_overlap(metadata["train_ids"], test_set, "it was trained with")
+    warn_of_overlap(metadata["train_ids"], test_set, "were used to train it")
     test = evaluate(model, make_loader(test_set, BATCH_SIZE), nn.CrossEntropyLoss(), args.device)
     check_outputs(args.checkpoint, test.outputs)
     splits = train_set, None, test_set
@@ -116,7 +114,7 @@ def score_axes(args, data, run, model, metadata, architecture):
     folder, columns, reading = data.emotions(architecture.beat), architecture.columns, reading_options(args)
     labelled = SpectrogramDataset(folder, features=columns, axis=axes, **reading)
     splits = [loader.dataset for loader in emotion_slices(labelled, BATCH_SIZE, seed=metadata["seed"])]
-    warn_of_overlap(metadata["train_ids"], splits[2], "it was trained with")
+    warn_of_overlap(metadata["train_ids"], splits[2], "were used to train it")
     test = evaluate(model, make_loader(splits[2], BATCH_SIZE), nn.MSELoss(), args.device)
     check_outputs(args.checkpoint, test.outputs)
     metrics = report_axes(run, f"{metadata['step']}, {metadata['variant']}", splits, test)

@@ -12,7 +12,6 @@ for them are averaged. Writes nothing but the picture that --figure asks for. Ex
 the others are answered all the same.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -61,9 +60,7 @@ def main(argv=None):
 
 
 def parse_flags(argv):
-    parser = OneSentenceParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+    parser = OneSentenceParser(description=__doc__)
     parser.add_argument(
         "songs", nargs="+", metavar="SONG", help="audio files, or .npy and .npy.gz features of the lab's form"
     )

@@ -143,7 +143,7 @@ def open_genre_cnn(path, args, data, run):
     print(
         f"checkpoint : {path}, epoch {metadata['epoch']} of {metadata['step']}/{metadata['variant']}, trained on {origin}"
     )
-    warn_of_overlap(metadata["train_ids"], test_set, "it was trained with")
+    warn_of_overlap(metadata["train_ids"], test_set, "were used to train it")
     run.metadata |= {"architecture": metadata["architecture"], "classes": classes, "checkpoint": str(path)}
     if args.clip and clip_id(args.clip) not in test_set.ids:
         raise LabError(

@@ -1,8 +1,8 @@
-"""The cache: the clips of one folder split in one memory-mapped float16 array, read from the data once.
+"""The cache: the clips of one split of a folder in one memory-mapped float16 array, read from the data once.
 
 Half precision rounds a mel value by at most 1/32 dB and a chroma value by at most 1/4096. Two files:
-<name>.<content>.npy holds the clips' frames one behind the other, (frames, 140), and is named by a hash of them;
-<name>.json says where in it each clip lies.
+<name>.<content>.npy holds the frames of all clips, (frames, 140), and is named by a hash of them; <name>.json has the
+first frame and the length of each clip.
 """
 
 import contextlib
@@ -27,25 +27,22 @@ IN_SINGLE_FILE = False  # left out of the single file of a step: SpectrogramData
 
 def add_cache_flags(parser):
     """Adds --cache and --no-cache."""
-    parser.add_argument(
-        "--cache", type=file_path, metavar="DIR", help=f"where the packed cache lies (default: {REPOSITORY.name}/cache)"
-    )
-    parser.add_argument(
-        "--no-cache", action="store_true", help="read the files into memory instead: same figures, slower, more memory"
-    )
+    where = f"folder of the cache (default: {REPOSITORY.name}/cache)"
+    parser.add_argument("--cache", type=file_path, metavar="DIR", help=where)
+    text = "read the files into memory instead: same numbers, slower, more memory"
+    parser.add_argument("--no-cache", action="store_true", help=text)
 
 
 def cached(folder, build=True):
-    """How SpectrogramDataset reads with a cache in this folder: SpectrogramDataset(..., read=cached("cache")). Same
-    values as without.
+    """SpectrogramDataset's `read` with a cache: SpectrogramDataset(..., read=cached("cache")). Same values as without.
 
-    build=False maps a cache that is there and makes none.
+    build=False uses a cache that is there and makes none.
     """
 
     def read(files):
         split = next(iter(files.values())).parent
-        place = hashlib.sha256(os.fsencode(split.resolve())).hexdigest()[:8]  # no two folders ever share one
-        return open_clips(files, Path(folder) / f"{split.parent.name}.{split.name}.{place}.json", build)
+        unique = hashlib.sha256(os.fsencode(split.resolve())).hexdigest()[:8]  # no two folders share a cache
+        return open_clips(files, Path(folder) / f"{split.parent.name}.{split.name}.{unique}.json", build)
 
     return read
 
@@ -53,17 +50,15 @@ def cached(folder, build=True):
 class CachedClips:
     """Clips by id: clips[ident] is a (T, 140) float16 array, 128 mel bands in dB and then 12 chroma values.
 
-    table: {id: [stamp of its file, first frame, frames, checksum]}; path: the index that it stands in; data: the
-    array's file. A clip's checksum is compared when it is first asked for.
+    table: {id: [stamp of its file, first frame, frames, checksum]}; path: the index with this table; data: the array's
+    file. A clip's checksum is compared when the clip is first read.
     """
 
     def __init__(self, table, path, data):
         self.table, self.path, self.data = table, path, data
         self.frames = np.load(data, mmap_mode="r")  # (sum of T, 140)
-        if self.frames.dtype != "<f2" or self.frames.shape != (
-            sum(length for _, _, length, _ in table.values()),
-            N_FEATURES,
-        ):
+        total = sum(length for _, _, length, _ in table.values())
+        if self.frames.dtype != "<f2" or self.frames.shape != (total, N_FEATURES):
             raise ValueError(f"{data}: another array than that of {path}")
         self.checked = set()
 
@@ -78,26 +73,20 @@ class CachedClips:
             if checksum(clip) != expected:
                 with contextlib.suppress(OSError):  # a cache that cannot be removed is refused all the same
                     Path(self.path).unlink()
-                raise LabError(
-                    f"{self.data}: the cache is damaged at clip '{ident}'; without it the next run reads the files anew"
-                )
+                damaged = f"the cache is damaged at clip '{ident}'"
+                raise LabError(f"{self.data}: {damaged}; the next run makes it again")
             self.checked.add(ident)
         return clip
 
     def __reduce__(self):
-        return CachedClips, (
-            self.table,
-            self.path,
-            self.data,
-        )  # a worker maps the file again instead of carrying a copy
+        return CachedClips, (self.table, self.path, self.data)  # a worker process maps the file again
 
 
 def open_clips(files, index, build=True):
-    """The clips of `files`, {id: path}: mapped where the cache holds them as they now are on disk, else from a cache
-    made anew.
+    """The clips of `files`, {id: path}, from the cache; where that is missing or stale, it is made again.
 
-    index: the cache's JSON file. It is made under a lock: one process reads, the others wait. build=False reads into
-    memory instead.
+    index: the cache's JSON file. It is made under a lock: one process reads, the others wait. build=False reads the
+    files into memory instead.
     """
     stamps = {ident: stamp(path) for ident, path in files.items()}
     clips = map_cache(index, stamps)
@@ -112,18 +101,15 @@ def open_clips(files, index, build=True):
                 write_cache(files, stamps, index)
                 clips = map_cache(index, stamps)
     except OSError as error:
-        raise LabError(
-            f"{index}: the cache cannot be written there ({reason(error)}); --cache DIR puts it elsewhere, --no-cache leaves it out"
-        ) from error
+        advice = "--cache DIR puts it elsewhere, --no-cache leaves it out"
+        raise LabError(f"{index}: the cache cannot be written there ({reason(error)}); {advice}") from error
     if not clips:
         raise LabError(f"{index}: the cache was written but cannot be read back; --cache DIR puts it elsewhere")
     return clips
 
 
 def stamp(path):
-    """[name, bytes, mtime in ns, ctime in ns]: what changes when a file does; ctime also where somebody has set the
-    mtime back.
-    """
+    """[name, bytes, mtime in ns, ctime in ns]: changes when a file does; ctime even where the mtime was set back."""
     try:
         status = os.stat(path)
     except OSError as error:
@@ -132,9 +118,7 @@ def stamp(path):
 
 
 def map_cache(index, stamps):
-    """The mapped cache, or None where it is missing, truncated, damaged in its index, or not made from the files as
-    they are.
-    """
+    """The cache, or None where it is missing, truncated, stale, or its index is damaged."""
     try:
         content = json.loads(Path(index).read_text(encoding="utf-8"))
         table, data = content["clips"], content["data"]
@@ -148,10 +132,9 @@ def map_cache(index, stamps):
 
 
 def write_cache(files, stamps, index):
-    """Reads each file once, writes the array and then the index that names it; what a killed process left is
-    overwritten.
+    """Reads each file once, writes the array and then the index that names it; what a killed process left is replaced.
 
-    The array of an earlier index goes last, so that at every moment the index names a whole one.
+    The array of an earlier index is removed last, so that the index names a complete one at every moment.
     """
     name = index.name.removesuffix(".json")
     unfinished = index.with_name(f"{name}.part")
@@ -188,7 +171,7 @@ def write_header(out, frames):
 
 
 def read_each(files, stamps):
-    """Yields (id, (T, 140) float16) file by file with a progress bar; LabError when one changes while it is being read."""
+    """Yields (id, (T, 140) float16) file by file, with a progress bar. LabError when a file changes meanwhile."""
     for ident, path in progress(files.items(), f"reading {Path(next(iter(files.values()))).parent}", "clip"):
         clip = read_fused_spectrogram(path).astype("<f2")
         if stamp(path) != stamps[ident]:

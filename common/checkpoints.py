@@ -1,6 +1,4 @@
-"""Checkpoints: weights as plain tensors, metadata about them as JSON text, and a SHA-256 over both. Nothing in them is
-ever executed.
-"""
+"""Checkpoints: weights as tensors, metadata as JSON text, and a SHA-256 over both. Nothing in them is ever executed."""
 
 import hashlib
 import io
@@ -14,7 +12,7 @@ import torch
 
 from common.errors import LabError, reason, shown
 
-IN_SINGLE_FILE = False  # left out of the single file of a step: it loads nothing that another run has saved
+IN_SINGLE_FILE = False  # left out of the single file of a step: it loads nothing that another run saved
 
 
 def is_text(value):
@@ -64,12 +62,14 @@ CHOICES = tuple((name, "a name", is_text) for name in ("features", "loss", "mode
 
 
 def read_checkpoint(path):
-    """(weights, metadata) of a checkpoint file; LabError, naming it, when it is missing, damaged, or not one of this
-    project's.
-    """
+    """(weights, metadata) of a checkpoint file. Raises LabError when it is missing, damaged, or not of this project."""
     try:
         content = Path(path).read_bytes()
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if "facts" in saved:
+            raise LabError(
+                f"{path}: a checkpoint of this version was expected, an earlier one wrote it; train it again"
+            )
         weights, text, expected = saved["weights"], saved["metadata"], saved["sha256"]
         if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights):
             raise TypeError("tensors by name were expected")
@@ -78,12 +78,13 @@ def read_checkpoint(path):
             raise ValueError("tensors that lie in the file were expected")
         intact = digest(weights, text) == expected
         metadata = json.loads(text)
+    except LabError:
+        raise
     except OSError as error:
         raise LabError(f"{path}: a checkpoint was expected ({reason(error)})") from error
     except (pickle.UnpicklingError, RuntimeError, zipfile.BadZipFile) as error:
-        raise LabError(
-            f"{path}: a checkpoint of this project was expected; it is damaged or holds more than plain tensors"
-        ) from error
+        more = "it is damaged or holds more than plain tensors"
+        raise LabError(f"{path}: a checkpoint of this project was expected; {more}") from error
     except Exception as error:  # damaged bytes reach every corner of the unpickler
         raise LabError(f"{path}: a checkpoint of this project was expected ({type(error).__name__})") from error
     if not intact:
@@ -92,15 +93,14 @@ def read_checkpoint(path):
 
 
 def read_network(path):
-    """read_checkpoint of a trained network; LabError, naming the file and the fact, where one is missing or cannot be
-    what a step saves.
+    """read_checkpoint of a trained network. Raises LabError where something is missing or no step could have saved it.
 
-    Facts: step, variant, seed, epoch, architecture, classes (names of classes or axes), train_ids (ids of the clips that it
-    was trained and picked with), data, data_path, demo, class_mapping; and CHOICES.
+    Metadata: step, variant, seed, epoch, architecture, classes (names of classes or axes), train_ids (of training and
+    validation clips), data, data_path, demo, class_mapping; and CHOICES.
     """
     weights, metadata = read_checkpoint(path)
     if not isinstance(metadata, dict):
-        raise LabError(f"{path}: a trained network was expected, its metadata are no table")
+        raise LabError(f"{path}: a trained network was expected, its metadata is no table")
     for name, what, is_right in (*METADATA, *(choice for choice in CHOICES if choice[0] in metadata)):
         if name not in metadata or not is_right(metadata[name]):
             found = shown(json.dumps(metadata[name], ensure_ascii=False)) if name in metadata else "nothing"
@@ -114,21 +114,18 @@ def read_network(path):
 
 
 def load_weights(path, model, weights):
-    """Puts a checkpoint's weights into the model; LabError, naming the file, where names, shapes or types are not this
-    network's.
-    """
+    """Puts a checkpoint's weights into the model. Raises LabError where they are not this network's."""
     check_fit(path, model.state_dict(), weights)
     model.load_state_dict(weights)
 
 
 def check_fit(path, wanted, given):
-    """LabError, naming the file, where two state dicts {name: tensor} differ in a name, a shape or a type."""
+    """Raises LabError where two state dicts {name: tensor} differ in a name, a shape or a type."""
     forms = [{name: (tensor.shape, tensor.dtype) for name, tensor in each.items()} for each in (wanted, given)]
     different = sorted({name for name, _ in forms[0].items() ^ forms[1].items()})
     if different:
-        raise LabError(
-            f"{path}: weights of the network that its architecture describes were expected, but {shown(different[0])} differs"
-        )
+        expected = "weights of the network that its architecture describes were expected"
+        raise LabError(f"{path}: {expected}, but {shown(different[0])} differs")
 
 
 def add_pretrained_flag(parser):
@@ -137,10 +134,9 @@ def add_pretrained_flag(parser):
 
 
 def read_backbone(path, backbone, architecture):
-    """(weights of the backbone, ids that its network was trained and picked with) of a checkpoint, for a backbone like
-    the one given.
+    """(weights of the backbone, train_ids) of a checkpoint, for a backbone like the one given.
 
-    LabError where the checkpoint is of another architecture, or where its names, shapes or types below the head differ.
+    Raises LabError where its architecture is another, or where names, shapes or types below the head differ.
     """
     weights, metadata = read_network(path)
     if metadata["architecture"] != architecture:

@@ -1,6 +1,4 @@
-"""What is amiss with a network, in a sentence: it overfits not even one batch, stays at a constant answer, or is tested
-on what it saw.
-"""
+"""Checks of a network: does it overfit one batch, is it no better than a constant, was it trained on test clips?"""
 
 import math
 
@@ -9,50 +7,41 @@ import torch
 from common.dataset import clip_ids
 from common.training import train_mode
 
-IN_SINGLE_FILE = (
-    False  # left out of the single file of a step: a look at the network before and while it trains, not its training
-)
+IN_SINGLE_FILE = False  # left out of the single file of a step: no part of the training
 
-OVERFIT_RATE = 1e-3  # Adam's own default; the write-up's 1e-4 for its LSTMs needs thousands of steps for one batch
-OVERFIT_CLIP = (
-    0.1  # largest gradient norm, of a loss in units of the constant's; over 400 frames an LSTM's explodes now and then
-)
+OVERFIT_LR = 1e-3  # Adam's own default; the write-up's 1e-4 for its LSTMs needs thousands of steps for one batch
+# largest gradient norm, of a loss in units of the constant predictor's; over 400 frames an LSTM's explodes now and then
+OVERFIT_CLIP = 0.1
 
 
 def add_overfit_flag(parser):
     """Adds --overfit-batch."""
-    parser.add_argument(
-        "--overfit-batch", action="store_true", help="train on one batch until its loss is near 0, and give a verdict"
-    )
+    text = "sanity check: train on one batch until its loss is near 0"
+    parser.add_argument("--overfit-batch", action="store_true", help=text)
 
 
 def overfit_batch(model, loader, loss_function, optimizer, device="cpu", steps=1000):
-    """The course's check before any long run: can the model learn one batch by heart? Prints the loss as it falls, and
-    a verdict.
+    """The course's sanity check before any long run: can the model overfit one batch? Prints the loss and an answer.
 
-    Trains on the loader's first batch alone, at most `steps` times, until its loss is a thirtieth of the constant's: of
-    a model that gives every clip the batch's class priors, or its mean. Without weight decay, at a rate of at least
-    OVERFIT_RATE and with gradients cut to OVERFIT_CLIP: the question is whether it can learn, not how a long run would.
+    Trains on the loader's first batch alone, at most `steps` times, until its loss is a thirtieth of the constant
+    predictor's, which gives every clip the batch's class priors or its mean. Without weight decay, at a learning rate
+    of at least OVERFIT_LR, and with gradients clipped to OVERFIT_CLIP: the question is whether it can learn at all.
     Returns {"overfit": "learns" | "slow" | "stuck" | "diverges", "loss": the last loss, None where it is not finite}.
     """
     train_mode(model)
     batch = [tensor.to(device) for tensor in next(iter(loader))]
     x, y, lengths = batch
     for group in optimizer.param_groups:
-        group["lr"], group["weight_decay"] = max(group["lr"], OVERFIT_RATE), 0.0
-    rate = optimizer.param_groups[0]["lr"]
-    print(
-        f"overfitting one batch of {len(y)} clips for at most {steps} steps at rate {rate:g}, no weight decay, gradients cut"
-    )
+        group["lr"], group["weight_decay"] = max(group["lr"], OVERFIT_LR), 0.0
+    options = f"lr {optimizer.param_groups[0]['lr']:g}, no weight decay, gradients clipped"
+    print(f"overfitting one batch of {len(y)} clips for at most {steps} steps: {options}")
     for step in range(steps):
         outputs = model(x, lengths)
         loss = loss_function(outputs, y).flatten()[0]
         if step == 0:
             first = loss.item()
-            constant = (
-                constant_loss(loss_function, outputs.detach(), y) or first
-            )  # equal labels leave it nothing to lose
-            print(f"the best constant answer has a loss of {constant:.4g} on it")
+            constant = constant_loss(loss_function, outputs.detach(), y) or first  # 0 where all labels are equal
+            print(f"the best constant predictor has a loss of {constant:.4g} on it")
         optimizer.zero_grad()
         (loss / constant).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), OVERFIT_CLIP)
@@ -63,21 +52,19 @@ def overfit_batch(model, loader, loss_function, optimizer, device="cpu", steps=1
         if not math.isfinite(loss) or loss < constant / 30:
             break
     learnt, grown = loss < constant / 30, not loss < 2 * max(first, constant)
-    verdict = "learns" if learnt else "diverges" if grown else "stuck" if loss > 0.8 * constant else "slow"
+    answer = "learns" if learnt else "diverges" if grown else "stuck" if loss > 0.8 * constant else "slow"
     advice = {
-        "learns": "the loss of one batch goes to 0: model, labels and loss fit together, a long run is worth its time",
+        "learns": "one batch can be overfitted: model, labels and loss fit together, a long run is worth its time",
         "slow": "the loss falls but is not near 0 yet: try a higher --lr",
-        "stuck": "the loss stays at the constant's: try a higher --lr, then look at the labels' order and at the input's scale",
+        "stuck": "the loss stays at the constant predictor's: try a higher --lr, then check label order and input scale",
         "diverges": "the loss grows: try a tenth of --lr",
     }
-    print(f"verdict : {verdict}, loss {loss:.4g} after {step + 1} steps; {advice[verdict]}")
-    return {"overfit": verdict, "loss": loss if math.isfinite(loss) else None}
+    print(f"sanity check: {answer}, loss {loss:.4g} after {step + 1} steps; {advice[answer]}")
+    return {"overfit": answer, "loss": loss if math.isfinite(loss) else None}
 
 
 def constant_loss(loss_function, outputs, y):
-    """The loss of the best answer that is the same for every clip of a batch: its class priors, or its mean; outputs:
-    the model's.
-    """
+    """The loss on a batch of the best constant predictor, its class priors or its mean; outputs: the model's."""
     if y.is_floating_point():
         constant = y.mean(dim=0)
     else:
@@ -85,34 +72,29 @@ def constant_loss(loss_function, outputs, y):
     return loss_function(constant.expand_as(outputs), y).flatten()[0].item()
 
 
-SEVERAL = 5  # epochs in a row before anything is said
-AT_PRIOR = (0.98, 1.05)  # validation loss, as a share of the constant answer's; the write-up's step 5c stays at 1.02
-# of it: the least training loss with that; an overfitted network passes the constant's in validation, far below here
+SEVERAL = 5  # epochs in a row before a warning
+# range of the validation loss as a multiple of the constant predictor's; the write-up's step 5c stays at 1.02
+AT_PRIOR = (0.98, 1.05)
+# the training loss is at least this multiple of it; an overfitted network, which has learnt something, is far below
 NOT_LEARNT = 0.85
-FLAT = (
-    0.05  # the predictions' deviation as a share of the labels'; of a network that says the mean it is hardly anything
-)
+FLAT = 0.05  # std of the predictions as a fraction of the labels'; nearly 0 for a network that predicts the mean
 
 
 def watch_training(history, val, references):
-    """Prints one sentence each, once in a run, when over the last epochs the loss has not left the prior, or
-    predictions have collapsed.
+    """Warns, once in a run, when the loss has stayed at a constant predictor's, or the predictions have collapsed.
 
-    history: [{train_loss, val_loss, ...}] with the epoch just ended as its last, which gets one entry more: `spread`,
-    of the validation
-    predictions: the number of classes among them, or their deviation as a share of the labels', the smallest where
-    there are several axes.
-    val: the Evaluation of the validation clips. references: {name: loss}, the constant answer's last.
-    Says the same of the same history, however often the run was interrupted.
+    history: [{train_loss, val_loss, ...}], the epoch just ended as its last, which gets one entry more: `spread` of the
+    validation predictions, the number of classes among them, or their std as a fraction of the labels', the smallest of
+    several axes. val: the Evaluation of the validation clips. references: {name: loss}, the constant predictor's last.
+    The same history gives the same warnings, however often the run was interrupted.
     """
     name, prior = list(references.items())[-1]
     classify = not val.targets.is_floating_point()
     if classify:
         spread = len(val.outputs.argmax(dim=1).unique())
     else:
-        spread = (
-            (val.outputs.std(dim=0, correction=0) / val.targets.std(dim=0, correction=0).clamp(min=1e-9)).min().item()
-        )
+        predicted, true = val.outputs.std(dim=0, correction=0), val.targets.std(dim=0, correction=0)
+        spread = (predicted / true.clamp(min=1e-9)).min().item()
     history[-1]["spread"] = spread
     at_prior = [
         AT_PRIOR[0] * prior <= epoch["val_loss"] <= AT_PRIOR[1] * prior and epoch["train_loss"] >= NOT_LEARNT * prior
@@ -120,17 +102,13 @@ def watch_training(history, val, references):
     ]
     collapsed = [epoch["spread"] == 1 if classify else epoch["spread"] < FLAT for epoch in history]
     if first_time(at_prior):
-        print(
-            f"verdict    : for {SEVERAL} epochs the validation loss has sat at that of a constant answer ({name}, {prior:.4f}): while it "
-            "stays there, little or nothing is learnt; a higher --lr, or --overfit-batch to see whether it can learn at all"
-        )
+        stays = f"for {SEVERAL} epochs the validation loss has been a constant predictor's ({name}, {prior:.4f})"
+        print(f"warning    : {stays}: it learns little or nothing; try a higher --lr, or --overfit-batch")
     if first_time(collapsed):
-        what = (
-            "every validation clip gets the same class" if classify else "predictions hardly differ from clip to clip"
-        )
+        what = "every validation clip gets the same class" if classify else "predictions hardly differ between clips"
         which = " on one axis at least" if val.targets.dim() > 1 else ""
         print(
-            f"verdict    : for {SEVERAL} epochs {what}{which}, as a constant answer would have it; a higher --lr usually helps"
+            f"warning    : for {SEVERAL} epochs {what}{which}, like a constant predictor; a higher --lr usually helps"
         )
 
 
@@ -140,19 +118,17 @@ def first_time(signs):
     return bool(runs) and runs[-1] and not any(runs[:-1])
 
 
-def warn_of_overlap(seen, test_set, words):
-    """Says how many test clips have ids among those `seen`; an equal id need not be an equal song, but it usually is."""
-    shared = set(seen) & set(clip_ids(test_set))
+def warn_of_overlap(train_ids, test_set, words):
+    """Prints how many test clips have an id among `train_ids`; equal ids are usually, but not surely, equal songs."""
+    shared = set(train_ids) & set(clip_ids(test_set))
     if shared:
-        print(
-            f"             WARNING: {len(shared)} of the {len(test_set)} test clips have ids that {words}, say '{min(shared)}'"
-        )
+        count = f"{len(shared)} of the {len(test_set)} test clips"
+        print(f"             WARNING: {count} {words} (by id), for example '{min(shared)}'")
 
 
 def print_finite(run, history):
     """After a dry run: whether all of its losses are finite."""
     if run.metadata["mode"] == "quick":
         finite = all(math.isfinite(epoch[loss]) for epoch in history for loss in ("train_loss", "val_loss"))
-        print(
-            f"verdict    : {'runs, every loss is finite' if finite else 'non-finite, a loss is no number; a lower --lr helps'}"
-        )
+        answer = "runs, every loss is finite" if finite else "non-finite, a loss is no number; a lower --lr helps"
+        print(f"dry run    : {answer}")

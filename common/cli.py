@@ -22,61 +22,40 @@ from common.run import open_run
 from common.submission import add_submit_flags, check_submit_path
 from common.training import use_huge_pages
 
-QUICK_CLIPS = 160  # of each split in a dry run: five batches of 32, a third of the training split's for validation
+QUICK_CLIPS = 160  # of each split in a dry run: five batches of 32, a third of the training clips for validation
+ALWAYS_SHOWN = ("epochs", "batch_size", "lr", "seed")  # in the header, beside what differs from the defaults
 
 
 def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, submit=False, pretrained=False):
-    """A parser with the flags that all steps share and, where `epochs` is given, those of whatever trains.
+    """A parser with the flags that all steps share and, where `epochs` is given, those of steps that train.
 
-    epochs, lr: the defaults, or {model: default} in a step that trains several; args.epochs and args.lr come back in
-    that form.
-    overfit: with --overfit-batch; submit: with the flags for the competition's file; pretrained: with --pretrained.
-    parse_args checks what belongs together and adds `mode`: full, quick or overfit.
+    epochs, lr: the defaults, or {model: default} in a step that trains several; args.epochs and args.lr have that form.
+    overfit: add --overfit-batch; submit: add the flags of the competition's file; pretrained: add --pretrained.
+    parse_args checks the flags together and adds `mode` (full, quick or overfit), `seeds` and `shown`.
     """
-    parser = StepParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    parser.add_argument(
-        "--data",
-        type=file_path,
-        metavar="DIR",
-        help="the lab's data folder (default: data/ here, Kaggle's input, else demo music where the script composes it)",
-    )
+    parser = StepParser(description=description)
+    data = "the lab's data folder (default: data/ here, Kaggle's input, else demo music)"
+    parser.add_argument("--data", type=file_path, metavar="DIR", help=data)
     add_cache_flags(parser)
-    parser.add_argument(
-        "--seed",
-        type=whole(0, 2**32 - 1),
-        default=0,
-        help="split, initial weights and batch order (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--out",
-        type=file_path,
-        metavar="ROOT",
-        default="runs",
-        help="runs in ROOT/<step>/<variant>/ (default: %(default)s)",
-    )
+    seed = "split, initial weights and batch order (default: %(default)s)"
+    parser.add_argument("--seed", type=whole(0, 2**32 - 1), default=0, help=seed)
+    out = "runs are saved in ROOT/<step>/<variant>/ (default: %(default)s)"
+    parser.add_argument("--out", type=file_path, metavar="ROOT", default="runs", help=out)
     if epochs is None:
         return parser
-    parser.defaults = {"epochs": epochs, "lr": lr}
-    parser.add_argument(
-        "--seeds", type=whole(1), default=1, metavar="N", help="run N seeds from --seed on, report means and deviations"
-    )
-    parser.add_argument("--epochs", type=whole(1), help=f"passes over the training clips (default: {by_model(epochs)})")
-    parser.add_argument(
-        "--batch-size", type=whole(1), default=batch_size, help="clips in a batch (default: %(default)s)"
-    )
-    parser.add_argument("--lr", type=positive, help=f"Adam's learning rate (default: {by_model(lr)})")
+    parser.by_model = {"epochs": epochs, "lr": lr}
+    seeds = "run N seeds from --seed on, report mean and standard deviation"
+    parser.add_argument("--seeds", type=whole(1), default=1, metavar="N", help=seeds)
+    parser.add_argument("--epochs", type=whole(1), help=f"passes over the training clips (default: {as_text(epochs)})")
+    parser.add_argument("--batch-size", type=whole(1), default=batch_size, help="in clips (default: %(default)s)")
+    parser.add_argument("--lr", type=positive, help=f"Adam's learning rate (default: {as_text(lr)})")
     add_baselines_flag(parser)
-    names = "cpu, cuda or PyTorch's name of another; auto is cuda where there is one (default: %(default)s)"
+    names = "cpu, cuda or another name of PyTorch's; auto is cuda where there is one (default: %(default)s)"
     parser.add_argument("--device", type=device, default="auto", help=names)
     add_former_flags(parser)
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument(
-        "--quick",
-        action="store_true",
-        help=f"dry run: {QUICK_CLIPS} clips of each split, 2 epochs; says nothing about music",
-    )
+    quick = f"dry run: {QUICK_CLIPS} clips of each split, 2 epochs; its scores mean nothing"
+    mode.add_argument("--quick", action="store_true", help=quick)
     if overfit:
         add_overfit_flag(mode)
     add_resume_flag(mode)
@@ -88,26 +67,31 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, 
 
 
 class OneSentenceParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one sentence; --help shows the description as it is written."""
+
+    def __init__(self, **options):
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+
     def error(self, message):
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
 
 
 class StepParser(OneSentenceParser):
-    """See step_parser; defaults: those of epochs and lr, which depend on the step."""
+    """See step_parser."""
 
-    def __init__(self, **options):
-        super().__init__(**options)
-        self.defaults = {}
+    by_model = None  # {"epochs": default, "lr": default}, where a step trains; a default may be {model: value}
 
     def parse_args(self, args=None, namespace=None):
         args = super().parse_args(args, namespace)
         args.mode = "quick" if getattr(args, "quick", False) else "full"
         if getattr(args, "overfit_batch", False):
             args.mode = "overfit"
-        if self.defaults:
+        args.shown = {name for name, value in vars(args).items() if value != self.get_default(name)} - {"mode"}
+        args.shown |= set(ALWAYS_SHOWN)
+        if self.by_model:
             if args.mode == "quick" and args.epochs is None:
                 args.epochs = 2
-            for name, default in self.defaults.items():
+            for name, default in self.by_model.items():
                 setattr(args, name, chosen(getattr(args, name), default))
             args.seeds = [args.seed + k for k in range(args.seeds)]
             args.baselines = args.baselines and args.mode == "full"
@@ -116,26 +100,24 @@ class StepParser(OneSentenceParser):
             if len(args.seeds) > 1:
                 self.error("--submit writes one file: no --seeds was expected beside it")
             if args.mode != "full":
-                self.error(
-                    "--submit predicts every clip of the test split by a trained network: no dry run was expected beside it"
-                )
+                self.error("--submit needs a trained network: no dry run was expected beside it")
             check_submit_path(args.submit, args.submit_header, args.submit_suffix)
         return args
 
 
 def chosen(given, default):
-    """The user's number, for every model where the default has one for each; else the default."""
+    """The user's value, for every model where the default has one for each; else the default."""
     if given is None:
         return default
     return dict.fromkeys(default, given) if isinstance(default, dict) else given
 
 
-def by_model(default):
+def as_text(default):
     return ", ".join(f"{value} {name}" for name, value in default.items()) if isinstance(default, dict) else default
 
 
 def reading_options(args):
-    """How SpectrogramDataset reads under these arguments: its `at_most` and its `read`."""
+    """SpectrogramDataset's `at_most` and `read` under these arguments."""
     options = {"at_most": QUICK_CLIPS if getattr(args, "quick", False) else None}
     if not args.no_cache:
         options["read"] = cached(args.cache or REPOSITORY / "cache", build=options["at_most"] is None)
@@ -144,28 +126,26 @@ def reading_options(args):
 
 @contextmanager
 def start_run(args, step, title, data, seed, *choices):
-    """A run of a step with its header printed, `with start_run(args, STEP, "Step 7b: ...", data, seed, "mel") as run`;
-    see open_run.
+    """A run of a step with its header printed: `with start_run(args, STEP, "Step 7b: ...", data, seed, "mel") as run`.
 
-    choices: what tells it from other runs of the step, in the name of its folder.
+    choices: what distinguishes it from other runs of the step, in the name of its folder. See open_run.
     """
     variant = "_".join([*choices, f"seed{seed}", *([] if args.mode == "full" else [args.mode])])
-    given = dict(vars(args))
+    given = {name: value for name, value in vars(args).items() if name != "shown"}
     given.pop(RESUME, None)
     arguments = {**given, "seed": seed, "data": str(data.path), "out": str(Path(args.out).resolve())}
     metadata = {"mode": args.mode, "seed": seed, **data.metadata()}
-    with open_run(
-        Path(arguments["out"]) / step / variant, metadata, arguments, resume=getattr(args, "resume", None)
-    ) as run:
-        print_header(title, data, run)
+    resume = getattr(args, "resume", None)
+    with open_run(Path(arguments["out"]) / step / variant, metadata, arguments, resume=resume) as run:
+        print_header(title, data, run, args.shown)
         yield run
 
 
 def run_script(main):
-    """Runs a step's main and exits: 0 when it ended well, 1 behind one sentence for a LabError, 130 after Ctrl-C."""
+    """Runs a step's main and exits: 0 at its end, 1 with one sentence for a LabError, 130 after Ctrl-C."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a console that lacks Greek shows a '?' instead of ending the run
+            stream.reconfigure(errors="replace")  # a console without Greek letters shows '?' instead of ending the run
     try:
         main()
     except LabError as error:
@@ -176,18 +156,19 @@ def run_script(main):
         print(sentence, file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has gone; Python would complain about it once more on the way out
+        sys.stderr.close()  # the reader of our output has gone; Python would complain about it once more at its end
         sys.exit(141)
 
 
 def device(name):
-    """An argparse type: PyTorch's name of a device that is there; auto is cuda where there is one, else the cpu."""
+    """An argparse type: PyTorch's name of a device of this computer; auto is cuda where there is one, else the cpu."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.zeros(1).to(name).cpu()
     except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
-        raise argparse.ArgumentTypeError(f"a device of this machine was expected, such as cpu, not {name!r}") from error
+        expected = "a device of this computer was expected, such as cpu"
+        raise argparse.ArgumentTypeError(f"{expected}, not {name!r}") from error
     return name
 
 

@@ -1,13 +1,13 @@
-"""What the figures say: each step's questions answered yes, no or cannot tell, from the predictions that its runs leave
-behind.
+"""Comparison of models on the same test clips: confidence intervals, and each step's questions answered from its runs.
 
-Two models are compared on the same test clips. The 95 % interval of their difference comes from drawing these clips
-anew, with several seeds the seeds too; an interval that holds 0 answers nothing.
+The 95 % confidence interval of a score, or of the difference of two, is a bootstrap over the test clips, and with
+several seeds over the seeds too. A difference whose interval holds 0 is not significant.
 """
 
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from common.dataset import clip_ids
 from common.errors import LabError, reason
-from common.files import METRICS, write_atomically
+from common.files import FORMAT, METRICS, write_atomically
 from common.labels import AXES
 from common.metrics import print_mean_correlation, rank_correlation
 
@@ -30,44 +30,44 @@ def fraction_correct(true, predicted):
 ROUNDS = 1000  # of a bootstrap: enough for the second decimal of an interval
 
 
-def bootstrap(splits, score):
-    """How far a mean over seeds moves when clips and seeds are drawn anew with replacement: (up to ROUNDS,) means.
+def bootstrap(ids_by_seed, score):
+    """A mean over seeds, resampled over clips and seeds with replacement: (at most ROUNDS,) means.
 
-    splits: each seed's clips by id; a round draws a clip equally often for every seed that has it, since it is the same
-    song. score(k, rows): those of seed k on rows (m, n) of its split, (m,) for m rounds at once; NaN, or a split without
-    a clip, leaves a round out. With one seed the means say nothing on seeds; two or three that differ more than clips
-    do make their spread too small.
+    ids_by_seed: each seed's clips; a round takes a clip equally often for every seed that has it, since it is the same
+    song. score(k, indices): of seed k on indices (m, n) of its clips, (m,) for m rounds at once; a round with NaN, or
+    with no clip of a seed, is left out. One seed says nothing on the spread over seeds; two or three that differ more
+    than clips do make it too small.
     """
-    rng, names = np.random.default_rng(0), sorted(set().union(*splits))
-    number = {name: place for place, name in enumerate(names)}
-    places = [np.array([number[name] for name in split]) for split in splits]
-    by_form: dict = {}  # {(seed, how many of its clips were drawn): [(round, place in it, rows)]}
+    rng, names = np.random.default_rng(0), sorted(set().union(*ids_by_seed))
+    number = {name: k for k, name in enumerate(names)}
+    numbers = [np.array([number[name] for name in ids]) for ids in ids_by_seed]
+    by_shape: dict = {}  # {(seed, how many of its clips were drawn): [(round, column of scores, indices)]}
     for each in range(ROUNDS):
         times = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))
-        for place, k in enumerate(rng.integers(0, len(splits), len(splits))):
-            rows = np.repeat(np.arange(len(places[k])), times[places[k]])
-            by_form.setdefault((k, len(rows)), []).append((each, place, rows))
-    scores = np.full((ROUNDS, len(splits)), np.nan)
-    for (k, count), drawn in by_form.items():
+        for column, k in enumerate(rng.integers(0, len(numbers), len(numbers))):
+            indices = np.repeat(np.arange(len(numbers[k])), times[numbers[k]])
+            by_shape.setdefault((k, len(indices)), []).append((each, column, indices))
+    scores = np.full((ROUNDS, len(numbers)), np.nan)
+    for (k, count), drawn in by_shape.items():
         if count:
-            found = score(k, np.stack([rows for *_, rows in drawn]))
-            scores[[each for each, *_ in drawn], [place for _, place, _ in drawn]] = found
+            found = score(k, np.stack([indices for *_, indices in drawn]))
+            scores[[each for each, *_ in drawn], [column for _, column, _ in drawn]] = found
     means = scores.mean(axis=1)
     return means[~np.isnan(means)]
 
 
-def interval(draws):
-    """The 95 % interval (low, high) of what bootstrap returned; (None, None) where that is nothing."""
-    return tuple(np.percentile(draws, [2.5, 97.5]).tolist()) if len(draws) else (None, None)
+def interval(means):
+    """The 95 % confidence interval (low, high) of what bootstrap returned; (None, None) where that is empty."""
+    return tuple(np.percentile(means, [2.5, 97.5]).tolist()) if len(means) else (None, None)
 
 
 def score_interval(true, predicted, score):
-    """The 95 % interval of score(true, predicted), (n,) and (n,), by bootstrap over the clips."""
-    return interval(bootstrap([range(len(true))], lambda _, rows: score(true[rows], predicted[rows])))
+    """The 95 % confidence interval of score(true, predicted), (n,) and (n,), by bootstrap over the clips."""
+    return interval(bootstrap([range(len(true))], lambda _, indices: score(true[indices], predicted[indices])))
 
 
 def print_interval(name, true, predicted, score):
-    """Prints and returns the 95 % interval [low, high] of a score; [None, None], unsaid, where it is undefined."""
+    """Prints and returns the 95 % confidence interval [low, high] of a score; [None, None] where it is undefined."""
     low, high = score_interval(true, predicted, score)
     if low is not None:
         print(f"           95 % interval of the {name}, bootstrap over the test clips: {low:.3f} to {high:.3f}")
@@ -75,38 +75,33 @@ def print_interval(name, true, predicted, score):
 
 
 def save_genre_predictions(run, classes, evaluations, suffix=""):
-    """predictions<suffix>.csv in a run's folder: id, split, true and predicted class and the probability of every class,
-    a row a clip.
+    """predictions<suffix>.csv of a run, a row for each clip: id, split, true, predicted, p(<class>) for every class.
 
     evaluations: [(split, its dataset, Evaluation of logits)].
     """
     rows = []
     for split, dataset, evaluation in evaluations:
-        probabilities = evaluation.outputs.double().softmax(dim=1)
-        for ident, true, row in zip(
-            clip_ids(dataset), evaluation.targets.tolist(), probabilities.tolist(), strict=True
-        ):
-            named = {f"p({name})": f"{value:.9g}" for name, value in zip(classes, row, strict=True)}
+        probabilities = evaluation.outputs.double().softmax(dim=1).tolist()
+        for ident, true, each in zip(clip_ids(dataset), evaluation.targets.tolist(), probabilities, strict=True):
             rows.append(
-                {"id": ident, "split": split, "true": classes[true], "predicted": classes[row.index(max(row))], **named}
+                {"id": ident, "split": split, "true": classes[true], "predicted": classes[each.index(max(each))]}
             )
+            rows[-1] |= {f"p({name})": f"{value:.9g}" for name, value in zip(classes, each, strict=True)}
     save_predictions(run, rows, suffix)
 
 
 def save_axis_predictions(run, axes, test_set, true, predicted, suffix=""):
-    """predictions<suffix>.csv in a run's folder: id, split, axis, true and predicted value from (n, axes) each, a row a
-    clip and axis.
-    """
-    rows = [
-        {"id": ident, "split": "test", "axis": axis, "true": f"{right[number]:.6g}", "predicted": f"{said[number]:.9g}"}
-        for ident, right, said in zip(clip_ids(test_set), true.tolist(), predicted.tolist(), strict=True)
-        for number, axis in enumerate(axes)
-    ]
+    """predictions<suffix>.csv of a run from (n, axes) and (n, axes), a row for each clip and axis: true, predicted."""
+    rows = []
+    for ident, right, guess in zip(clip_ids(test_set), true.tolist(), predicted.tolist(), strict=True):
+        for axis, one, other in zip(axes, right, guess, strict=True):
+            values = {"true": f"{one:.6g}", "predicted": f"{other:.9g}"}
+            rows.append({"id": ident, "split": "test", "axis": axis, **values})
     save_predictions(run, rows, suffix)
 
 
 def save_predictions(run, rows, suffix):
-    """predictions<suffix>.csv from [{column: value}], every row with the same columns."""
+    """predictions<suffix>.csv of a run from [{column: value}]; all rows have the same columns."""
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
     writer.writeheader()
@@ -115,7 +110,7 @@ def save_predictions(run, rows, suffix):
 
 
 class Difference(NamedTuple):
-    """Score of the first model minus that of the second, mean over the seeds, with its 95 % interval."""
+    """Score of the first model minus that of the second, mean over seeds, with its 95 % confidence interval."""
 
     mean: float
     low: float
@@ -123,30 +118,36 @@ class Difference(NamedTuple):
 
     @property
     def answer(self):
-        return "yes" if self.low > 0 else "no" if self.high < 0 else "cannot tell"
+        return "yes" if self.low > 0 else "no" if self.high < 0 else "not significant"
 
     def __str__(self):
         return f"{self.mean:+.3f} (95 % interval {self.low:+.3f} to {self.high:+.3f})"
 
 
-def read_runs(root, step, data, **metadata):
-    """The metrics of the finished runs of a step that were made on the same data and agree in the metadata given."""
+def read_runs(root, step, data, **wanted):
+    """The metrics of a step's finished runs on the same data that have these values, {name: value}, in them."""
     found = []
     for path in sorted(Path(root).glob(f"{step}/*/{METRICS}")):
         if ".old-" in path.parent.name:
             continue
-        try:
-            run = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
-            raise LabError(f"{path}: the metrics of a finished run were expected ({reason(error)})") from error
-        if not isinstance(run, dict):
-            raise LabError(f"{path}: the metrics of a finished run were expected, a JSON object")
-        tuned = (
-            run.get("recipe", "writeup") != "writeup"
-        )  # by an earlier version, which had the tuned recipe in the steps
-        if not tuned and all(run.get(name) == value for name, value in {"data": data.fingerprint, **metadata}.items()):
+        run = read_metrics(path)
+        if run and all(run.get(name) == value for name, value in {"data": data.fingerprint, **wanted}.items()):
             found.append({**run, "folder": str(path.parent)})
     return found
+
+
+def read_metrics(path):
+    """A run's metrics.json; None, with a line on stderr, if an earlier version wrote it. LabError if it is damaged."""
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise LabError(f"{path}: the metrics of a finished run were expected ({reason(error)})") from error
+    if not isinstance(run, dict):
+        raise LabError(f"{path}: the metrics of a finished run were expected, a JSON object")
+    if run.get("format") == FORMAT:
+        return run
+    print(f"{path}: by an earlier version of this project, left out; run the step again to compare it", file=sys.stderr)
+    return None
 
 
 def seed_runs(root, data, seeds, step, mode="full", **metadata):
@@ -155,7 +156,7 @@ def seed_runs(root, data, seeds, step, mode="full", **metadata):
 
 
 def test_predictions(run, axis=None):
-    """{clip id: (true, predicted)} of a run's test split: class names, or numbers where an axis is named."""
+    """{clip id: (true, predicted)} of a run's test set: class names, or numbers where an axis is named."""
     with open(Path(run["folder"]) / "predictions.csv", encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "test" and row.get("axis") == axis]
     kind = float if axis else str
@@ -163,17 +164,16 @@ def test_predictions(run, axis=None):
 
 
 def difference(first, second, axis=None):
-    """The Difference of two models, each {seed: run}, in accuracy or in the rank correlation of an axis; None where
-    nothing is shared.
+    """The Difference of two models, each {seed: run}, in accuracy or in the rank correlation of an axis.
+
+    None where they share no seed, or their test clips differ.
     """
     return mean_difference([(first, second, axis)])
 
 
 def mean_difference(pairs):
-    """The mean of several Differences of one step on the same clips: pairs [(first, second, axis)], each as difference
-    takes them.
-    """
-    splits, found = [], []
+    """The mean of several Differences of one step on the same clips: pairs [(first, second, axis)], see difference."""
+    ids_by_seed, found = [], []
     for seed in sorted(set.intersection(*(first.keys() & second.keys() for first, second, _ in pairs))):
         columns = []
         for first, second, axis in pairs:
@@ -183,23 +183,20 @@ def mean_difference(pairs):
             true, mine = map(np.array, zip(*one.values(), strict=True))
             theirs = np.array([other[ident][1] for ident in one])
             columns.append((rank_correlation if axis else fraction_correct, true, mine, theirs))
-        splits.append(list(one))
+        ids_by_seed.append(list(one))
         found.append(columns)
 
-    def gap(k, rows=slice(None)):
-        gaps = [
-            score(true[rows], mine[rows]) - score(true[rows], theirs[rows]) for score, true, mine, theirs in found[k]
-        ]
+    def gap(k, at=slice(None)):
+        gaps = [score(true[at], mine[at]) - score(true[at], theirs[at]) for score, true, mine, theirs in found[k]]
         return np.mean(gaps, axis=0)
 
     mean = np.mean([gap(k) for k in range(len(found))]) if found else np.nan
-    return None if np.isnan(mean) else Difference(float(mean), *interval(bootstrap(splits, gap)))
+    return None if np.isnan(mean) else Difference(float(mean), *interval(bootstrap(ids_by_seed, gap)))
 
 
 def print_comparison(question, found, unit):
-    print(
-        f"finding    : {question} {f'{found.answer}, {unit} {found}' if found else 'cannot tell, there is nothing to compare with'}"
-    )
+    answer = f"{found.answer}, {unit} {found}" if found else "no answer, there is nothing to compare with"
+    print(f"comparison : {question} {answer}")
 
 
 def mean_score(runs, key):

@@ -15,48 +15,33 @@ from common.reading import find_spectrograms, read_fused_spectrogram
 
 
 class SpectrogramDataset(Dataset):
-    """One split of one of the lab's four folders; dataset[i] is (features, label, length).
+    """The training or test split of one of the lab's four folders; dataset[i] is (features, label, length).
 
     features: (max_length, F) float32, zeros behind the clip's end; F = 128 mel, 12 chroma or 140 fused.
-    label: int64 class number; with `axis`, float32 value in 0..1, or three of them; NaN where the split has no labels.
+    label: int64 class number; with `axis`, float32 value in 0..1, or three of them; NaN where there are no labels.
     length: the clip's true number of frames, at most max_length.
 
     Args:
-        path: such a folder, say data/fma_genre_spectrograms.
-        class_mapping: genre to class, None to drop the genre's clips unread; without a table every genre is a class.
-        train: the folder's train split, else its test split.
-        max_length: frames; -1 takes the longest clip of this split. Give the test split the training split's.
+        path: such a folder, for example data/fma_genre_spectrograms.
+        class_mapping: {genre: class}, None drops a genre's clips unread; without a table every genre is a class.
+        train: the training split, else the test split.
+        max_length: frames; -1 takes the longest clip of this split. Give the test set the training set's.
         features: "mel", "chroma" or "fused".
         axis: None for genres; "valence", "energy" or "danceability"; or a tuple of these.
-        label_transformer: the training split's, so that both splits number the classes alike; None makes one from this
-        split.
-        read: how the files are read, {id: path} -> Clips; common.cache.cached(folder) gives the same values from a
-        cache.
-        at_most: so many clips, spread evenly over the split, for a dry run.
+        label_transformer: the training set's, so that both number the classes alike; None fits one to these labels.
+        read: how files are read, {id: path} -> Clips; common.cache.cached(folder) gives the same values from a cache.
+        at_most: take so many clips, spread evenly over the split, for a dry run.
     Raises LabError, naming file and line, for whatever is wrong with label files or spectrograms.
     """
 
-    def __init__(
-        self,
-        path,
-        class_mapping=None,
-        train=True,
-        max_length=-1,
-        features="fused",
-        axis=None,
-        label_transformer=None,
-        read=None,
-        at_most=None,
-    ):
+    def __init__(self, path, class_mapping=None, train=True, max_length=-1, features="fused", axis=None,
+                 label_transformer=None, read=None, at_most=None):  # fmt: skip
         axes = [] if axis is None else [axis] if isinstance(axis, str) else list(axis)
         if features not in COLUMNS or not set(axes) <= set(AXES):
-            raise LabError(
-                f"features among {', '.join(COLUMNS)} and axes among {', '.join(AXES)} were expected, not {features}, {axis}"
-            )
-        folder, split = Path(path), "train" if train else "test"
-        self.folder = folder
-        label_file = folder / f"{split}_labels.txt"
-        files = find_spectrograms(folder / split)
+            expected = f"features among {', '.join(COLUMNS)} and axes among {', '.join(AXES)} were expected"
+            raise LabError(f"{expected}, not {features}, {axis}")
+        self.folder, split = Path(path), "train" if train else "test"
+        label_file, files = self.folder / f"{split}_labels.txt", find_spectrograms(self.folder / split)
         if axis is None:
             rows = read_genre_labels(label_file, class_mapping)
             if class_mapping is not None:
@@ -64,24 +49,20 @@ class SpectrogramDataset(Dataset):
         elif train:
             rows = read_emotion_labels(label_file)
         else:
-            rows = [(ident, (math.nan,) * len(AXES), 0) for ident in sorted(files)]  # the competition's split
-        for ident, _, line in rows:
-            if ident not in files:
-                raise LabError(
-                    f"{label_file}, line {line}: a file {folder / split / ident}.fused.full.npy was expected"
-                )
+            rows = [(ident, (math.nan,) * len(AXES), 0) for ident in sorted(files)]  # the competition's, unlabelled
         self.label_transformer = label_transformer
         if axis is None:
-            self.label_transformer = label_transformer or LabelTransformer().fit([genre for _, genre, _ in rows])
-            for _, genre, line in rows:
-                if genre not in self.label_transformer.classes_:
-                    raise LabError(
-                        f"{label_file}, line {line}: a class of the training split was expected, it has no clip of {genre}"
-                    )
+            self.label_transformer = label_transformer or LabelTransformer().fit([name for _, name, _ in rows])
+        for ident, name, line in rows:
+            where = f"{label_file}, line {line}"
+            if ident not in files:
+                raise LabError(f"{where}: a file {self.folder / split / ident}.fused.full.npy was expected")
+            if axis is None and name not in self.label_transformer.classes_:
+                raise LabError(f"{where}: a class of the training set was expected, it has no clip of {name}")
         if at_most and at_most < len(rows):
             rows = [rows[i * len(rows) // at_most] for i in range(at_most)]
         if not rows:
-            raise LabError(f"{folder / split}: at least one clip was expected")
+            raise LabError(f"{self.folder / split}: at least one clip was expected")
         self.ids = [ident for ident, _, _ in rows]
         self.files = [files[ident] for ident in self.ids]
         self.clips = (read or read_clips)(dict(zip(self.ids, self.files, strict=True)))
@@ -91,10 +72,9 @@ class SpectrogramDataset(Dataset):
         self.max_length = int(max_length if max_length > 0 else frames.max())
         self.lengths = np.minimum(frames, self.max_length)
         self.zero_pad = PaddingTransform(self.max_length)
+        self.labels: np.ndarray
         if axis is None:
-            self.labels: np.ndarray = np.array(
-                self.label_transformer.transform([genre for _, genre, _ in rows]), dtype=np.int64
-            )
+            self.labels = np.array(self.label_transformer.transform([name for _, name, _ in rows]), dtype=np.int64)
         else:
             values = np.array([row for _, row, _ in rows], dtype=np.float32)[:, [AXES.index(name) for name in axes]]
             self.labels = values[:, 0] if isinstance(axis, str) else values
@@ -108,11 +88,10 @@ class SpectrogramDataset(Dataset):
 
 
 class PaddingTransform:
-    """Brings a clip to max_length frames: frames of padding_value are appended, or the frames beyond max_length cut
-    off.
+    """Pads a clip with padding_value to max_length frames, or cuts it there: (T, F) -> (max_length, F) float32.
 
-    Called with (T, F), returns a new (max_length, F) float32 array, so that nobody's edit reaches the stored clip.
-    The lab pads with 0, which in mel decibels is the loudest value there is; silence would be -80.
+    The result is a new array, so that no edit reaches the stored clip. The lab pads with 0, which in mel decibels is
+    the loudest value there is; silence would be -80.
     """
 
     def __init__(self, max_length, padding_value=0):
@@ -129,9 +108,7 @@ class PaddingTransform:
 
 
 class Clips(dict):
-    """{id: (T, 140) float16}: half precision rounds a mel value by at most 1/32 dB and a chroma value by at most
-    1/4096.
-    """
+    """{id: (T, 140) float16}. Half precision rounds mel values by at most 1/32 dB, chroma values by 1/4096."""
 
     def length(self, ident):
         """The clip's number of frames."""
@@ -139,49 +116,46 @@ class Clips(dict):
 
 
 def read_clips(files):
-    """The clips of `files`, {id: path}, read into memory as Clips."""
+    """The clips of `files`, {id: path}, in memory."""
     return Clips((ident, read_fused_spectrogram(path).astype(np.float16)) for ident, path in files.items())
 
 
 def genre_splits(folder, class_mapping, features, **reading):
-    """The training and the test split of a genre folder; the test split takes its class numbers and its length from the
-    training split.
+    """Training and test set of a genre folder; classes and maximal length of both are the training set's.
 
     reading: SpectrogramDataset's `read` and `at_most`.
     """
     train = SpectrogramDataset(folder, class_mapping, train=True, features=features, **reading)
     names, longest = train.label_transformer, train.max_length
-    return train, SpectrogramDataset(
-        folder, class_mapping, False, longest, features, label_transformer=names, **reading
-    )
+    test = SpectrogramDataset(folder, class_mapping, False, longest, features, label_transformer=names, **reading)
+    return train, test
 
 
 def torch_train_val_split(dataset, batch_train, batch_eval, val_size=0.2, shuffle=True, seed=None):
     """Splits a dataset once, at random, into a training and a validation loader.
 
     dataset: any map-style dataset whose items are (features, label, length), a Subset included.
-    val_size: share of the clips held out, above 0 and below 1, rounded down. shuffle=False takes the first clips and
-    keeps their order.
-    seed: fixes which clips are held out and the training order of every epoch; None draws afresh. No global random
+    val_size: validation fraction, above 0 and below 1; the number of clips is rounded down. shuffle=False takes the
+    first clips for validation and keeps the order.
+    seed: fixes which clips validate and the training order of every epoch; None makes both random. No global random
     state is touched. Returns (train_loader, val_loader); loader.dataset is the Subset behind it. Validation comes in
-    the same order on every pass.
+    the same order on every pass. Raises LabError where one of the two would be empty.
     """
     held_out = math.floor(val_size * len(dataset)) if 0 < val_size < 1 else 0
     if not 0 < held_out < len(dataset):
-        raise LabError(
-            f"a share of {val_size} of {len(dataset)} clips leaves none to train on or none to validate with (make_loader takes all)"
-        )
+        empty = f"a validation fraction of {val_size} of {len(dataset)} clips leaves training or validation empty"
+        raise LabError(f"{empty} (make_loader takes all)")
     order = np.random.default_rng(seed).permutation(len(dataset)) if shuffle else np.arange(len(dataset))
     val_set, train_set = Subset(dataset, order[:held_out].tolist()), Subset(dataset, order[held_out:].tolist())
     return make_loader(train_set, batch_train, shuffle, seed), make_loader(val_set, batch_eval)
 
 
 def emotion_slices(dataset, batch_size, seed=None, test_size=0.2, val_size=0.33):
-    """The three slices of the labelled emotion split, the same in steps 8, 9 and 10: torch_train_val_split twice.
+    """Training, validation and test loader of the labelled emotion clips, the same clips in steps 8, 9 and 10.
 
-    A share of test_size is scored once, at the end; val_size of the rest picks the epoch. Returns (train, val, test)
-    loaders. The clips are taken in the order of their ids, so that full and beat-synced ones are held out alike,
-    whatever their label files' order.
+    torch_train_val_split twice: test_size of the clips are for the test, val_size of the rest for validation. Clips
+    are taken in the order of their ids, so that full and beat-synced ones are split alike, whatever the order of their
+    label files.
     """
     ids = clip_ids(dataset)
     by_id = Subset(dataset, sorted(range(len(ids)), key=ids.__getitem__))
@@ -191,32 +165,28 @@ def emotion_slices(dataset, batch_size, seed=None, test_size=0.2, val_size=0.33)
 
 
 def emotion_loaders(folder, features, axis, batch_size, seed, **reading):
-    """The loaders of emotion_slices for an emotion folder, labelled with one axis; reading: SpectrogramDataset's `read`
-    and `at_most`.
-    """
+    """emotion_slices of an emotion folder, labelled with one axis; reading: SpectrogramDataset's `read`, `at_most`."""
     return emotion_slices(SpectrogramDataset(folder, features=features, axis=axis, **reading), batch_size, seed=seed)
 
 
 def genre_loaders(folder, class_mapping, features, batch_size, val_size, seed, left_out=(), **reading):
-    """Loaders of the training, validation and test clips of a genre folder, as genre_splits and torch_train_val_split
-    make them.
+    """Training, validation and test loader of a genre folder, by genre_splits and torch_train_val_split.
 
-    left_out: datasets whose ids neither train nor validate; prints how many clips that takes.
+    left_out: datasets whose ids are used neither for training nor for validation; prints how many clips that is.
     """
-    train_side, test_set = genre_splits(folder, class_mapping, features, **reading)
-    kept = without(train_side, [ident for dataset in left_out for ident in clip_ids(dataset)])
+    train_set, test_set = genre_splits(folder, class_mapping, features, **reading)
+    kept = without(train_set, [ident for dataset in left_out for ident in clip_ids(dataset)])
     if left_out:
-        print(
-            f"left out   : {len(train_side) - len(kept)} training clips whose ids validate or test the emotions below"
-        )
+        gone = len(train_set) - len(kept)
+        print(f"left out   : {gone} training clips whose ids validate or test the emotions below")
     train_loader, val_loader = torch_train_val_split(kept, batch_size, batch_size, val_size, seed=seed)
     return train_loader, val_loader, make_loader(test_set, batch_size)
 
 
 def without(dataset, ids):
     """The dataset as a Subset without the clips of these ids."""
-    left_out = set(ids)
-    return Subset(dataset, [row for row, ident in enumerate(clip_ids(dataset)) if ident not in left_out])
+    gone = set(ids)
+    return Subset(dataset, [index for index, ident in enumerate(clip_ids(dataset)) if ident not in gone])
 
 
 def make_loader(dataset, batch_size, shuffle=False, seed=None):
@@ -227,8 +197,7 @@ def make_loader(dataset, batch_size, shuffle=False, seed=None):
 
 
 class EpochBatches(Sampler):
-    """The batches of one pass, each a list of row numbers; the order is a function of (seed, epoch) alone, so that a
-    run can resume.
+    """The batches of one pass as lists of indices. Their order depends on (seed, epoch) alone, so that runs can resume.
 
     `epoch` counts the passes begun and may be set; `current` is the batch handed out last.
     """
@@ -261,20 +230,20 @@ def trim_batch(items):
 
 
 def unwrap(dataset):
-    """The SpectrogramDataset behind a (nested) Subset and the rows of it that the Subset shows, as an int array."""
+    """The SpectrogramDataset behind a (nested) Subset, and the indices in it that the Subset shows, as an int array."""
     if not isinstance(dataset, Subset):
         return dataset, np.arange(len(dataset))
-    base, rows = unwrap(dataset.dataset)
-    return base, rows[np.asarray(dataset.indices, dtype=int)]
+    base, indices = unwrap(dataset.dataset)
+    return base, indices[np.asarray(dataset.indices, dtype=int)]
 
 
 def clip_ids(dataset):
     """The ids of a dataset or Subset in its own order."""
-    base, rows = unwrap(dataset)
-    return [base.ids[row] for row in rows]
+    base, indices = unwrap(dataset)
+    return [base.ids[index] for index in indices]
 
 
 def clip_labels(dataset):
     """The labels of a dataset or Subset in its own order, as an array."""
-    base, rows = unwrap(dataset)
-    return base.labels[rows]
+    base, indices = unwrap(dataset)
+    return base.labels[indices]

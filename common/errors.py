@@ -1,14 +1,12 @@
-"""The one error type of the project for what a user can mend, and how an error message quotes things."""
+"""The project's one error type, for what a user can mend, and how an error message quotes things."""
 
 
 class LabError(Exception):
-    """One sentence that names the file or flag at fault and what was expected; the steps print it without a traceback."""
+    """One sentence that names the file or flag at fault and what was expected; scripts print it without a traceback."""
 
 
 def reason(error):
-    """The first line of another exception's message, at most 200 characters, to stand in brackets behind our own
-    sentence.
-    """
+    """The first line of another exception's message, at most 200 characters, to quote in brackets."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return line if len(line) <= 200 else line[:197] + "..."
 

@@ -1,4 +1,4 @@
-"""Writing so that a reader finds the old file or the new one whole, never a part."""
+"""Atomic writing: a reader finds the old file or the new one, never a part of one."""
 
 import argparse
 import contextlib
@@ -13,16 +13,15 @@ import torch
 from common.checkpoints import digest
 from common.errors import LabError, reason
 
-METRICS = "metrics.json"  # of a run, written last: a folder without it is a run that did not end
+METRICS = "metrics.json"  # of a run, written last: a run without it did not finish
+FORMAT = 2  # of metrics.json, predictions.csv and checkpoints; files of other formats are refused by name
 
 
 def write_atomically(path, content, before=None):
-    """Writes bytes or text beside `path` and renames it into place. Raises LabError, naming the file, when the disk
-    refuses.
+    """Writes bytes or text beside `path`, then renames it to `path`. Raises LabError where the disk refuses.
 
-    Of a file's name that is no UTF-8 text stays \\udcXX, which JSON can read back.
-    before: the name that a file there already is kept under; whenever the process is killed, one of the two is there,
-    whole.
+    Bytes of a file name that are no UTF-8 are written as \\udcXX, which JSON can read back.
+    before: the name under which an older file is kept; if the process is killed, one of the two is there and complete.
     """
     path = Path(path)
     unfinished = path.with_name(path.name + ".part")
@@ -41,14 +40,12 @@ def write_atomically(path, content, before=None):
 
 
 def checksum(content):
-    """The first 16 digits of the SHA-256 of bytes, or of an array's: what damage changes, wherever the project looks
-    for it.
-    """
+    """The first 16 hexadecimal digits of the SHA-256 of bytes or of an array."""
     return hashlib.sha256(content).hexdigest()[:16]
 
 
 def make_folder(path):
-    """Makes a run's folder and those above it where they are not there yet; LabError, naming it, when the disk refuses."""
+    """Makes a run's folder and its parents. Raises LabError where the disk refuses."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -64,10 +61,9 @@ def write_json(path, content):
 
 
 def save_checkpoint(path, weights, metadata, before=None):
-    """Writes a state dict {name: tensor} and a JSON-able dict of metadata (architecture, classes, ids seen, data, ...),
-    atomically.
+    """Writes a state dict {name: tensor} and a JSON-able dict of metadata (see read_network) atomically.
 
-    before: the name that a checkpoint there already is kept under.
+    before: the name under which an older checkpoint is kept.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     text = json.dumps(metadata, ensure_ascii=False)
@@ -79,9 +75,7 @@ def save_checkpoint(path, weights, metadata, before=None):
 
 
 def file_path(text):
-    """An argparse type: the name of a file or folder; an unset variable of a shell gives an empty one, which would mean
-    the default.
-    """
+    """An argparse type: a path. An empty one, as from an unset shell variable, is an error, not the default."""
     if not text:
         raise argparse.ArgumentTypeError("the name of a file or folder was expected, not an empty text")
     return text

@@ -1,4 +1,4 @@
-"""Flags that the steps had in earlier versions: each an error that says what takes its place."""
+"""Flags of earlier versions: each is an error that names what replaces it."""
 
 import argparse
 
@@ -14,13 +14,12 @@ FORMER = {
 def add_former_flags(parser):
     """Adds the flags of earlier versions, which --help does not show."""
     for flag, instead in FORMER.items():
-        parser.add_argument(
-            flag, nargs="*", action=Gone, help=argparse.SUPPRESS, default=argparse.SUPPRESS, metavar=instead
-        )
+        hidden = {"help": argparse.SUPPRESS, "default": argparse.SUPPRESS}
+        parser.add_argument(flag, nargs="*", action=Gone, metavar=instead, **hidden)
 
 
 class Gone(argparse.Action):
-    """A flag of an earlier version: an error that says what takes its place."""
+    """A flag of an earlier version: an error that names what replaces it."""
 
     def __call__(self, parser, namespace, values, option_string=None):
         parser.error(f"{option_string} is no flag of this script any more; {self.metavar}")

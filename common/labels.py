@@ -1,9 +1,6 @@
-"""The lab's labels: genres and their merging to classes, the three emotion axes, and the label files in all their
-forms.
-"""
+"""The lab's labels: genres and how they merge to classes, the three emotion axes, and the label files."""
 
 import json
-import math
 import numbers
 import unicodedata
 from pathlib import Path
@@ -12,36 +9,20 @@ from common.errors import LabError, reason
 
 AXES = ("valence", "energy", "danceability")
 
-# The lab's table, one and the same in every year's starter code: genre on disk -> class, None drops the genre.
+# The lab's table, the same in every year's starter code: genre on disk -> class, None drops the genre.
 CLASS_MAPPING = {
-    "Rock": "Rock",
-    "Psych-Rock": "Rock",
-    "Indie-Rock": None,
-    "Post-Rock": "Rock",
-    "Psych-Folk": "Folk",
-    "Folk": "Folk",
-    "Metal": "Metal",
-    "Punk": "Metal",
-    "Post-Punk": None,
-    "Trip-Hop": "Trip-Hop",
-    "Pop": "Pop",
-    "Electronic": "Electronic",
-    "Hip-Hop": "Hip-Hop",
-    "Classical": "Classical",
-    "Blues": "Blues",
-    "Chiptune": "Electronic",
-    "Jazz": "Jazz",
-    "Soundtrack": None,
-    "International": None,
-    "Old-Time": None,
-}
+    "Rock": "Rock", "Psych-Rock": "Rock", "Indie-Rock": None, "Post-Rock": "Rock", "Psych-Folk": "Folk",
+    "Folk": "Folk", "Metal": "Metal", "Punk": "Metal", "Post-Punk": None, "Trip-Hop": "Trip-Hop", "Pop": "Pop",
+    "Electronic": "Electronic", "Hip-Hop": "Hip-Hop", "Classical": "Classical", "Blues": "Blues",
+    "Chiptune": "Electronic", "Jazz": "Jazz", "Soundtrack": None, "International": None, "Old-Time": None,
+}  # fmt: skip
 CLASS_MAPPING_FILE = "class_mapping.json"
 
 
 class LabelTransformer:
     """Class names to the integers 0..C-1 in sorted order, and back.
 
-    fit(labels) learns the names; transform(labels) gives a list of integers and inverse(labels) the names again.
+    fit(labels) learns the names; transform(labels) gives a list of integers, and inverse(labels) the names again.
     Both also take a single label. A name that was not there at fit is a LabError, a number out of range an IndexError.
     """
 
@@ -58,9 +39,7 @@ class LabelTransformer:
     def transform(self, labels):
         if isinstance(labels, str):
             if labels not in self.classes_:
-                raise LabError(
-                    f"class '{labels}' has no clip on the split that the classes were taken from: {', '.join(self.classes_)}"
-                )
+                raise LabError(f"class '{labels}' has no training clip; classes are {', '.join(self.classes_)}")
             return self.classes_.index(labels)
         return [self.transform(label) for label in labels]
 
@@ -73,17 +52,15 @@ class LabelTransformer:
 
 
 def clip_id(name):
-    """A clip's id: the text before the first dot of its file's name, so that 1042.fused.full.npy.gz and 1042 are one
-    clip.
+    """A clip's id, the text before the first dot of a file name: 1042.fused.full.npy.gz and 1042 are one clip.
 
-    Composed characters (NFC), since label files and disks disagree on how an accented letter is written.
+    In composed characters (NFC), since label files and disks disagree on how an accented letter is written.
     """
-    return unicodedata.normalize("NFC", name.strip()).split(".")[0]
+    return normal_name(name).split(".")[0]
 
 
 def load_class_mapping(data):
-    """The table of the data folder: its class_mapping.json (genre to class, null drops it) where there is one, else the
-    lab's.
+    """The class table of a data folder: its class_mapping.json {genre: class or null} if it has one, else the lab's.
 
     Raises LabError when the file is no such table or leaves fewer than two classes.
     """
@@ -94,10 +71,7 @@ def load_class_mapping(data):
         table = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise LabError(f"{path}: a JSON object of genre to class was expected ({reason(error)})") from error
-    fits = isinstance(table, dict) and all(
-        value is None or (isinstance(value, str) and value.strip()) for value in table.values()
-    )
-    if not fits:
+    if not isinstance(table, dict) or not all(is_class_or_none(value) for value in table.values()):
         raise LabError(f"{path}: a JSON object whose values are class names, or null to drop a genre, was expected")
     composed = {normal_name(genre): value and normal_name(value) for genre, value in table.items()}
     if len(composed) < len(table):
@@ -107,31 +81,32 @@ def load_class_mapping(data):
     return composed
 
 
+def is_class_or_none(value):
+    return value is None or (isinstance(value, str) and bool(value.strip()))
+
+
 def read_genre_labels(path, class_mapping):
     """A genre label file (name, TAB or comma, genre) -> [(clip id, genre, line number)] in the file's order.
 
-    class_mapping: table whose keys are the genres allowed, None for any. The header is a first line whose name has no
-    digit in it and no .npy, and whose genre is none of the table's. Raises LabError, naming file and line, for a line
-    of another form, an id that stands twice, or a genre not in the table.
+    class_mapping: table whose keys are the genres allowed, None for any. A first line is taken for the header if its
+    name has no digit and no .npy in it, and its genre is not in the table. Raises LabError, naming file and line, for
+    a line of another form, an id that stands twice, or a genre that is not in the table.
     """
     rows, header = [], False
     for number, line in label_lines(path):
         name, separator, genre = line.partition("\t" if "\t" in line else ",")
         ident, genre = clip_id(name), genre.strip()
-        known = class_mapping is None or genre in class_mapping
+        allowed = class_mapping is None or genre in class_mapping
         is_file = ".npy" in name or any(letter.isdigit() for letter in name)
-        if not rows and not header and not is_file and not (class_mapping and known):
+        if not rows and not header and not is_file and not (class_mapping and allowed):
             header = True
             continue  # Id<TAB>Genre
+        where = f"{path}, line {number}"
         if not separator or not ident or not genre or "\t" in genre:
-            raise LabError(
-                f"{path}, line {number}: a file name, TAB or comma, and a genre were expected, not {line[:60]!r}"
-            )
-        if not known:
-            raise LabError(
-                f"{path}, line {number}: genre {genre[:60]!r} is not one of {', '.join(sorted(class_mapping))}; "
-                f"a {CLASS_MAPPING_FILE} in the data folder (genre to class, or null to drop it) would stand in for this table"
-            )
+            raise LabError(f"{where}: a file name, TAB or comma, and a genre were expected, not {line[:60]!r}")
+        if not allowed:
+            table = f"a {CLASS_MAPPING_FILE} in the data folder, genre to class or null, would replace this table"
+            raise LabError(f"{where}: genre {genre[:60]!r} is not one of {', '.join(sorted(class_mapping))}; {table}")
         rows.append((ident, genre, number))
     return each_once(path, rows)
 
@@ -145,26 +120,21 @@ def read_emotion_labels(path):
     rows = []
     for number, line in label_lines(path)[1:]:
         name, *fields = line.split("\t" if "\t" in line else ",")
-        expected = f"{path}, line {number}: an id and a number within 0..1 for each of {', '.join(AXES)} were expected, not {line[:60]!r}"
         try:
             values = tuple(float(field) for field in fields)
-        except ValueError as error:
-            raise LabError(expected) from error
-        if (
-            not clip_id(name)
-            or len(values) != len(AXES)
-            or not all(math.isfinite(value) and 0 <= value <= 1 for value in values)
-        ):
-            raise LabError(expected)
+        except ValueError:
+            values = ()
+        if not clip_id(name) or len(values) != len(AXES) or not all(0 <= value <= 1 for value in values):
+            expected = f"an id and a number within 0..1 for each of {', '.join(AXES)} were expected"
+            raise LabError(f"{path}, line {number}: {expected}, not {line[:60]!r}")
         rows.append((clip_id(name), values, number))
     return each_once(path, rows)
 
 
 def label_lines(path):
-    """[(line number from 1, text)] of the lines that are not blank; LabError when the file is not there or is no UTF-8
-    text.
+    """[(line number from 1, text)] of the lines that are not blank. Raises LabError for a file that is no UTF-8 text.
 
-    Composed characters (NFC), since files and disks disagree on how an accented letter is written.
+    In composed characters (NFC), see clip_id.
     """
     try:
         text = unicodedata.normalize("NFC", Path(path).read_text(encoding="utf-8-sig"))
@@ -176,15 +146,14 @@ def label_lines(path):
 
 
 def each_once(path, rows):
-    """The rows (id, label, line number) of a label file; LabError where there is none, or an id stands twice."""
+    """The rows (id, label, line number) of a label file. Raises LabError if there are none, or an id stands twice."""
     if not rows:
         raise LabError(f"{path}: at least one labelled clip below the header was expected")
     lines: dict = {}
     for ident, _, number in rows:
         if ident in lines:
-            raise LabError(
-                f"{path}, line {number}: each clip once was expected, but '{ident}' stands in line {lines[ident]} too"
-            )
+            twice = f"each clip once was expected, but '{ident}' stands in line {lines[ident]} too"
+            raise LabError(f"{path}, line {number}: {twice}")
         lines[ident] = number
     return rows
 

@@ -1,6 +1,4 @@
-"""Where the data are: --data, the repository's data/, Kaggle, or the demo music; and what tells one data set from
-another.
-"""
+"""Where the data are: --data, data/ in the repository, Kaggle's input, or demo music."""
 
 import json
 import os
@@ -25,9 +23,7 @@ FOLDERS = (GENRES, f"{GENRES}_beat", EMOTIONS, f"{EMOTIONS}_beat")
 
 @dataclass(frozen=True)
 class LabData:
-    """One data folder in the lab's layout: its path, how it was found, its class table, and the demo music's marker
-    where it is that.
-    """
+    """One data folder in the lab's layout: path, how it was found, class table, and the marker of demo music or None."""
 
     path: Path
     origin: str
@@ -42,7 +38,7 @@ class LabData:
         return self.path / (f"{EMOTIONS}_beat" if beat else EMOTIONS)
 
     def description(self):
-        """A sentence for the header: what the data are, where they lie, and how they came to be taken."""
+        """A sentence for the header: what the data are, their path, and why they were taken."""
         text = f"{self.path} ({self.origin})"
         if self.demo:
             text = f"DEMO MUSIC, composed by program: it stands in for the pipeline, not for music; {text}"
@@ -51,15 +47,13 @@ class LabData:
         return text
 
     def metadata(self):
-        """What a run's checkpoint and metrics tell of the data."""
+        """What a run's checkpoint and metrics keep of the data."""
         found = {"demo": self.demo, "data_path": str(self.path), "class_mapping": self.class_mapping}
         found["data"] = self.fingerprint
         return found
 
     def require(self, *folders):
-        """LabError, naming the file, where the training labels of one of these folders are not there: said before any
-        work.
-        """
+        """Raises LabError where one of these folders has no training labels; asked before any work."""
         for folder in folders:
             if not (folder / "train_labels.txt").is_file():
                 raise LabError(f"{folder / 'train_labels.txt'}: a label file was expected there, this step needs it")
@@ -75,18 +69,17 @@ class LabData:
 
     @cached_property
     def fingerprint(self):
-        """See common.versions.fingerprint. Taken once, so that a folder that changes during a run cannot change it."""
+        """See common.versions.fingerprint; taken once, so that it stays when the folder changes during a run."""
         return fingerprint(self, FOLDERS)
 
 
 def find_data(path=None, demo=None):
-    """The data that a step works on, as LabData.
+    """The LabData that a step works on.
 
     path: the lab's data folder as the user gave it; its parent and its children are recognised. None takes data/ in the
-    repository, else Kaggle's folder, else demo music in demo_data/.
-    demo: a function that composes demo music into a folder, where it is not there yet, and returns the folder; without
-    one, data that are nowhere to be found are a LabError, and so is a `path`, or a data/ with something in it, that is
-    no such folder.
+    repository, else Kaggle's input, else demo music in demo_data/.
+    demo: a function that composes demo music into a folder, where it is not there yet, and returns the folder. Raises
+    LabError where `path`, or a data/ that is not empty, is no such folder, and where there are no data and no `demo`.
     """
     if path is not None:
         return lab_data(*recognise(Path(path).expanduser(), "--data"))
@@ -101,29 +94,26 @@ def find_data(path=None, demo=None):
     return lab_data(demo(REPOSITORY / "demo_data"), "no --data given, none in data/ or Kaggle's input")
 
 
-def recognise(path, said):
-    """(the data folder, how it was found) for a path that is it, its parent, one of its four folders or one of their
-    splits.
+def recognise(path, name):
+    """(the data folder, how it was found) for a path that is it, its parent, or one of the folders in it.
 
-    said: what named the path. Of several children that could be meant, data/ is; LabError where none is or no one knows
-    which.
+    name: what gave the path. Of several children that could be meant, data/ is taken; LabError if that is not clear.
     """
     path = path.resolve()
     if holds_lab(path):
-        return path, said
+        return path, name
     children = [path / "data"] if holds_lab(path / "data") else [child for child in path.glob("*") if holds_lab(child)]
     if len(children) == 1:
-        return children[0], f"{children[0].name}/ under {said}"
+        return children[0], f"{children[0].name}/ under {name}"
     for folder in (path, path.parent):
         if folder.name in FOLDERS and folder.is_dir():
-            return folder.parent, f"{said} names a folder in it"
-    raise LabError(f"{said} {path}: the lab's data folder was expected, with {GENRES} or {EMOTIONS} in it")
+            return folder.parent, f"{name} names a folder in it"
+    raise LabError(f"{name} {path}: the lab's data folder was expected, with {GENRES} or {EMOTIONS} in it")
 
 
 def holds_lab(path):
-    return any(
-        os.path.isdir(path / folder) for folder in FOLDERS
-    )  # Path.is_dir raises where the folder above may not be read
+    # not Path.is_dir, which raises where the parent may not be read
+    return any(os.path.isdir(path / folder) for folder in FOLDERS)
 
 
 def lab_data(path, origin):
@@ -132,9 +122,7 @@ def lab_data(path, origin):
 
 
 def read_marker(root):
-    """The metadata that a folder of demo music tells about itself, or None where it is none. Raises LabError where they
-    are damaged.
-    """
+    """The marker of a folder of demo music, None for any other folder. Raises LabError where it is damaged."""
     path = Path(root) / MARKER
     try:
         marker = json.loads(path.read_text(encoding="utf-8"))
@@ -142,7 +130,6 @@ def read_marker(root):
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise LabError(
-            f"{path}: the marker of demo music was expected, it is damaged; remove the folder to compose it anew"
-        ) from error
+        damaged = "the marker of demo music was expected, it is damaged"
+        raise LabError(f"{path}: {damaged}; remove the folder to compose it again") from error
     return marker

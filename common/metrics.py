@@ -1,4 +1,4 @@
-"""What a prediction is worth: losses, accuracy, the classification report, and the figures of models that know nothing."""
+"""Losses, accuracy, the classification report, rank correlation, and the losses of constant predictors."""
 
 import math
 import sys
@@ -18,39 +18,34 @@ def squared_error_loss(logits, targets):
 
 
 def accuracy(logits, targets):
-    """Share of clips whose largest logit is the true class: (n, C), (n,) -> float in 0..1."""
+    """Fraction of clips whose largest logit is the true class: (n, C), (n,) -> float in 0..1."""
     return (logits.argmax(dim=1) == targets).double().mean().item()
 
 
 def majority_class(train_labels, test_labels, num_classes):
-    """(class, its share of the training labels, its share of the test labels): what calling everything by one name
-    scores.
-    """
+    """The most frequent training class, and the fraction of training and of test clips that are of it."""
     counts = np.bincount(train_labels, minlength=num_classes)
     largest = int(counts.argmax())
     return largest, counts[largest] / len(train_labels), float(np.mean(np.asarray(test_labels) == largest))
 
 
 def prior_losses(train_labels, num_classes):
-    """What models that ignore their input lose, {name: (cross entropy, squared error)}: a uniform guess, and the
-    training set's shares.
-    """
-    shares = np.bincount(train_labels, minlength=num_classes) / len(train_labels)
-    entropy = -sum(share * math.log(share) for share in shares if share > 0)
+    """{name: (cross entropy, squared error)} of a uniform guess and of the training set's class priors."""
+    priors = np.bincount(train_labels, minlength=num_classes) / len(train_labels)
+    entropy = -sum(prior * math.log(prior) for prior in priors if prior > 0)
     uniform = np.full(num_classes, 1 / num_classes)
     errors = [
-        float(np.dot(shares, np.sum((guess - np.eye(num_classes)) ** 2, axis=1))) / num_classes
-        for guess in (uniform, shares)
+        float(np.dot(priors, np.sum((guess - np.eye(num_classes)) ** 2, axis=1))) / num_classes
+        for guess in (uniform, priors)
     ]
     return {"uniform guess": (math.log(num_classes), errors[0]), "class priors": (entropy, errors[1])}
 
 
 def classification_metrics(true, predicted, classes):
-    """Precision, recall, F1 and support per class, macro and micro, and the confusion matrix, from class numbers (n,)
-    and (n,).
+    """Accuracy, precision, recall and F1 (per class, micro, macro, weighted) and confusion matrix of (n,) and (n,).
 
-    classes: names in the order of their numbers. A class that is never predicted has precision 0 (scikit-learn's
-    zero_division=0). Rows of the confusion matrix are true classes, columns predicted ones.
+    true, predicted: class numbers; classes: names in the order of their numbers. A class that is never predicted has
+    precision 0 (scikit-learn's zero_division=0). Rows of the confusion matrix are true classes, columns predicted ones.
     """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -73,9 +68,7 @@ def classification_metrics(true, predicted, classes):
 
 
 def report_table(metrics):
-    """The metrics as text in the form of the write-up's step 6, genre names in front of their rows and the micro
-    average among them.
-    """
+    """The metrics as a table in the form of the write-up's step 6, with genre names and a row of micro averages."""
     support = sum(row["support"] for row in metrics["classes"].values())
     width = max(12, *(len(name) for name in metrics["classes"]))
     lines = [f"{'':{width}}  precision    recall  f1-score   support", ""]
@@ -99,27 +92,21 @@ def confusion_text(metrics):
 
 
 def spearman(true, predicted):
-    """Spearman's rank correlation of values (n,) and (n,), ties by average rank; None where either is constant, since
-    there is no rank.
-    """
+    """Spearman's rank correlation of (n,) and (n,), ties by average rank; None where either is constant (no ranks)."""
     found = float(rank_correlation(true, predicted))
     return None if np.isnan(found) else found
 
 
-def said(rho):
-    """A rank correlation as text, one that is None as undefined."""
+def rho_text(rho):
+    """A rank correlation as text; None is undefined."""
     return "undefined (a constant has no ranks)" if rho is None else rho
 
 
 def print_mean_correlation(correlations, which=""):
-    """The write-up's sentence on the mean of the three axes' correlations; which: of what, where a step has several
-    models.
-    """
+    """The write-up's sentence on the mean of the three axes' correlations; which: of what model, after the number."""
     mean = mean_or_none(correlations)
-    percent = said(None if mean is None else 100 * mean)
-    print(
-        f"The Mean Spearman correlation between the ground true values and the predicted values is {percent} %{which}"
-    )
+    text = rho_text(None if mean is None else 100 * mean)
+    print(f"The Mean Spearman correlation between the ground true values and the predicted values is {text} %{which}")
 
 
 def rank_correlation(true, predicted):
@@ -134,6 +121,6 @@ def rank_correlation(true, predicted):
 
 
 def mean_or_none(values):
-    """The mean of numbers, None as soon as one of them is: an undefined figure makes no mean."""
+    """The mean of numbers; None as soon as one of them is None."""
     values = list(values)
     return None if any(value is None for value in values) else float(np.mean(values))

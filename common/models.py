@@ -1,18 +1,16 @@
-"""The networks of steps 5 to 10. Every one is called model(x, lengths) and returns outputs only: logits or values,
-never a loss.
-"""
+"""The networks of steps 5 to 10: model(x, lengths) returns outputs only, logits or values, never a loss."""
 
 import torch
 from torch import nn
 
 
 class LSTMBackbone(nn.Module):
-    """An LSTM over the frames, summarised by its state when it has read the last real frame.
+    """An LSTM over the frames; its state at the last real frame stands for the clip.
 
     Args: input_dim, features per frame (128 mel, 12 chroma, 140 fused); rnn_size, units per direction; num_layers;
     bidirectional, a second LSTM that reads each clip backwards; dropout, between layers, in 0..1. x (B, T, input_dim)
     float, lengths (B,) int64 in 1..T; returns (B, feature_size), feature_size = rnn_size x directions. Frames at or
-    beyond a clip's length never reach its result.
+    beyond a clip's length never change its result.
     """
 
     def __init__(self, input_dim, rnn_size=128, num_layers=1, bidirectional=False, dropout=0.0):
@@ -37,14 +35,14 @@ def last_frame(sequence, lengths):
 
 
 class CNNBackbone(nn.Module):
-    """The write-up's four stages of convolution, batch norm, pooling and ReLU over the spectrogram as a one-channel
-    image.
+    """The write-up's four stages of convolution, batch norm, pooling and ReLU on the spectrogram as an image.
 
-    Args: n_mels, height of the image (at least 2 ** stages); channels, filters of each stage; kernel_size, odd. x (B,
-    T, n_mels) float, lengths (B,) int64; returns (B, feature_size): each filter's mean over the clip's real frames, for
-    each of the frequency rows that the pooling leaves. Padding is masked after every stage, so that more of it changes
-    no result in evaluation. In training batch norm's statistics include the padded frames, and one more where their
-    number is odd: frames go in pairs. A clip shorter than 2 ** stages frames counts as that long.
+    Args: n_mels, height of the image (at least 2 ** stages); channels, filters of each stage; kernel_size, odd.
+    x (B, T, n_mels) float, lengths (B,) int64; returns (B, feature_size): the mean of each filter over the clip's real
+    frames, for each of the frequency bands that the pooling leaves. Padding is masked after every stage, so that more
+    of it changes no result in evaluation. In training batch norm's statistics include the padded frames, and one more
+    where their number is odd, since pooling takes frames in pairs. A clip shorter than 2 ** stages frames counts as
+    that long.
     """
 
     def __init__(self, n_mels=128, channels=(16, 32, 64, 128), kernel_size=3):
@@ -68,9 +66,7 @@ class CNNBackbone(nn.Module):
         return (x.sum(dim=2) / lengths[:, None, None]).flatten(1)  # (B, C, T', F') -> (B, C x F')
 
     def frames(self, x, lengths):
-        """What the stages leave, zeros behind each clip's end: (B, C, T', F'), and how many of the frames are real:
-        (B,).
-        """
+        """The last stage's output, zeros behind each clip's end: (B, C, T', F'), and its real frames: (B,)."""
         shortest = 2 ** len(self.stages)
         frames = max(shortest, x.shape[1] + x.shape[1] % 2 * self.training)
         x = nn.functional.pad(x, (0, 0, 0, frames - x.shape[1]))
@@ -101,9 +97,7 @@ class Classifier(nn.Module):
 
 
 class Regressor(nn.Module):
-    """A backbone and one linear output: (B, T, F), (B,) -> values (B,), so that they meet targets (B,) without
-    broadcasting.
-    """
+    """A backbone and one linear output: (B, T, F), (B,) -> values (B,), the shape of their targets."""
 
     def __init__(self, backbone):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The figures of the lab. Every function returns a matplotlib Figure of its own and touches no global state."""
+"""The pictures of the lab. Every function returns a matplotlib Figure of its own and touches no global state."""
 
 import io
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def new_figure(width, height, rows=1, columns=1, **options):
-    """(Figure, array of Axes (rows, columns)), inches; a Figure without pyplot, so that nothing has to be closed."""
+    """(Figure, array of Axes (rows, columns)), size in inches; without pyplot, so that nothing has to be closed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -21,35 +21,28 @@ def png(figure):
 
 
 def confusion_figure(confusion, classes, title):
-    """A confusion matrix (C, C) of counts: rows true, columns predicted; colour is the share of the true class."""
+    """A confusion matrix (C, C) of counts: rows true, columns predicted; colour is the fraction of the true class."""
     counts = np.asarray(confusion)
-    side = max(5.5, 0.62 * len(classes) + 2)
-    figure, axes = new_figure(side + 0.8, side)
+    inches = max(5.5, 0.62 * len(classes) + 2)
+    figure, axes = new_figure(inches + 0.8, inches)
     ax = axes[0, 0]
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    recall = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = ax.imshow(recall, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(counts.shape):
-        ax.text(
-            column,
-            row,
-            counts[row, column],
-            ha="center",
-            va="center",
-            color="white" if shares[row, column] > 0.5 else "black",
-        )
+        colour = "white" if recall[row, column] > 0.5 else "black"
+        ax.text(column, row, counts[row, column], ha="center", va="center", color=colour)
     # a genre's name is text, even with a dollar sign in it
     ax.set_xticks(range(len(classes)), classes, rotation=45, ha="right", parse_math=False)
     ax.set_yticks(range(len(classes)), classes, parse_math=False)
     ax.set(xlabel="predicted genre", ylabel="true genre", title=title)
-    figure.colorbar(image, ax=ax, shrink=0.8, label="share of the true genre's clips")
+    figure.colorbar(image, ax=ax, shrink=0.8, label="fraction of the true genre's clips")
     return figure
 
 
 def curves_figure(history, loss_name, references, title, best_epoch):
-    """Learning curves from [{epoch, train_loss, val_loss, val_acc}]: losses, and on the right validation accuracy where
-    there is one.
+    """Learning curves of [{epoch, train_loss, val_loss, val_acc}]: losses, and validation accuracy if there is one.
 
-    references: {name: loss} of models that know nothing, drawn as level lines; best_epoch is marked on both.
+    references: {name: loss} of constant predictors, drawn as horizontal lines; best_epoch is marked.
     """
     panels = 2 if "val_acc" in history[0] else 1
     figure, axes = new_figure(6 * panels, 4, 1, panels)
@@ -73,7 +66,7 @@ def curves_figure(history, loss_name, references, title, best_epoch):
 
 
 def scatter_figure(true, predicted, axis, rho, title):
-    """Predictions (n,) against true values (n,) of one axis, with the identity line; rho is None where it is undefined."""
+    """Predictions (n,) against true values (n,) of one axis, with the identity line; rho: None where undefined."""
     figure, axes = new_figure(5, 5)
     ax = axes[0, 0]
     ax.scatter(true, predicted, s=14, alpha=0.6)

@@ -1,4 +1,4 @@
-"""Progress bars with the time left, on stderr, so that stdout holds the logs alone; the log, and what a run has used."""
+"""Progress bars with the time left, on stderr, so that stdout holds the log alone; log.txt; time and memory used."""
 
 import os
 import sys
@@ -18,10 +18,9 @@ MEMORY_ERRORS = (torch.cuda.OutOfMemoryError, MemoryError)  # PyTorch says it of
 
 
 def progress(iterable, description, unit, inner=False, total=None):
-    """The iterable behind a bar. Where stderr is no terminal the bar writes a line every 10 s, and an inner bar nothing
-    at all.
+    """The iterable with a progress bar: on a terminal; elsewhere a line every 10 s, and nothing for an inner bar.
 
-    total: how many there are, where the iterable has no length; an iterable that goes on has an attribute `done`.
+    total: how many there are, where the iterable has no length; a resumed iterable has an attribute `done`.
     """
     terminal = sys.stderr.isatty()
     return tqdm(
@@ -49,7 +48,7 @@ def bars_are_off():
 
 @contextmanager
 def full_memory_in_a_sentence(arguments):
-    """LabError, naming --batch-size, where the memory holds no batch."""
+    """Raises LabError, naming --batch-size, where the memory cannot hold a batch."""
     try:
         yield
     except Exception as error:
@@ -61,9 +60,7 @@ def full_memory_in_a_sentence(arguments):
 
 @contextmanager
 def logged(run):
-    """What is printed goes into <run's folder>/log.txt too, by a Tee that is run.log. LabError where that cannot be
-    written.
-    """
+    """Copies what is printed into <run's folder>/log.txt, by a Tee that is run.log. LabError if it cannot be written."""
     make_folder(run.folder)
     with ExitStack() as held:
         try:
@@ -75,10 +72,9 @@ def logged(run):
 
 
 class Tee:
-    """A stream that writes to the screen and to the log, with any progress bar out of the way.
+    """A stream that writes to the screen, without touching a progress bar, and to the log.
 
-    log: an unbuffered binary file, so that nothing waits in memory when the process is killed; written: all texts so
-    far.
+    log: an unbuffered binary file, so that nothing is lost when the process is killed; written: all texts so far.
     """
 
     def __init__(self, screen, log):
@@ -93,9 +89,8 @@ class Tee:
             while rest:
                 rest = rest[self.log.write(rest) :]
         except OSError as error:
-            raise LabError(
-                f"{self.log.name}: the log cannot be written ({reason(error)}); --out DIR puts runs elsewhere"
-            ) from error
+            why = f"the log cannot be written ({reason(error)})"
+            raise LabError(f"{self.log.name}: {why}; --out DIR puts runs elsewhere") from error
 
     def flush(self):
         self.screen.flush()
@@ -109,7 +104,7 @@ class Clock:
 
 
 def used_by(clock):
-    """Seconds since a Clock began, the median of its epochs', and the memory that the process has had at most, in MB."""
+    """Seconds since a Clock began, the median seconds of its epochs, and the process's peak memory in MB."""
     per_epoch = round(float(np.median(clock.epoch_seconds)), 3) if clock.epoch_seconds else None
     return {
         "seconds": round(time.monotonic() - clock.started, 1),
@@ -119,13 +114,13 @@ def used_by(clock):
 
 
 def note_used(folder, used):
-    """A line on stderr: what the run in a folder has used, as used_by gives it."""
+    """A line on stderr: the time and memory of the run in a folder, as used_by gives them."""
     memory = f", peak memory {used['peak_memory_mb']} MB" if used["peak_memory_mb"] else ""
     note(f"{folder}: {used['seconds']} s{memory}")
 
 
 def peak_memory_mb():
-    """The largest resident size that this process has had, mapped files included; None where the system does not tell."""
+    """The peak resident size of this process, mapped files included; None where the system has no such number."""
     if os.name != "posix":
         return None
     import resource

@@ -1,4 +1,4 @@
-"""From a spectrogram file to an array: the lab's .npy files, as they are or gzipped, and how a clip's file is found."""
+"""From a spectrogram file to an array: the lab's .npy files, plain or gzipped, and how a clip's file is found."""
 
 import gzip
 import math
@@ -22,27 +22,26 @@ def read_fused_spectrogram(path):
     opener = gzip.open if str(path).endswith(".gz") else open
     try:
         with opener(path, "rb") as file:
-            shape, fortran_order, dtype, size = parse_header(file)  # judged first, so that a lie in it costs no memory
+            shape, fortran_order, dtype, size = parse_header(file)  # checked first: a false size must cost no memory
             body = file.read(size + 1)
     except LabError as error:
         raise LabError(f"{path}: {error}") from error
     except Exception as error:  # damaged bytes make numpy and zlib raise nearly anything
         raise LabError(f"{path}: a readable .npy file was expected ({str(error)[:200]!r})") from error
     if len(body) != size:
-        there = "more" if len(body) > size else len(body)
-        raise LabError(f"{path}: {size} bytes were expected behind its header, but there are {there}")
+        found = "more" if len(body) > size else len(body)
+        raise LabError(f"{path}: {size} bytes were expected behind its header, but there are {found}")
     array = np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
     if not np.isfinite(array).all():
-        raise LabError(
-            f"{path}: finite values were expected, but {int((~np.isfinite(array)).sum())} of them are NaN or infinite"
-        )
+        count = int((~np.isfinite(array)).sum())
+        raise LabError(f"{path}: finite values were expected, but {count} of them are NaN or infinite")
     if max(array.max(), -array.min()) > LARGEST:
         raise LabError(f"{path}: decibels and chroma were expected, but a value lies beyond {LARGEST:g}")
     return np.ascontiguousarray(array.T, dtype=np.float32)
 
 
 def read_mel_spectrogram(path):
-    """A file's mel spectrogram: (T, 128) float32, in dB below the clip's maximum. Errors as read_fused_spectrogram."""
+    """A file's mel spectrogram: (T, 128) float32, in dB re clip maximum. Errors as read_fused_spectrogram."""
     return np.ascontiguousarray(read_fused_spectrogram(path)[:, :N_MELS])
 
 
@@ -52,8 +51,9 @@ def read_chromagram(path):
 
 
 def parse_header(file):
-    """An open .npy stream, read up to its body -> (shape (140, T), column order?, dtype, bytes of the body); LabError
-    if it is none.
+    """An open .npy stream, read up to its body -> (shape (140, T), Fortran order?, dtype, bytes of the body).
+
+    Raises LabError for an array of another shape or type.
     """
     version = np.lib.format.read_magic(file)
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -66,10 +66,10 @@ def parse_header(file):
 
 
 def find_spectrograms(folder):
-    """{clip id: path} of the .npy and .npy.gz files in a folder, whatever stands between id and ending.
+    """{clip id: path} of the .npy and .npy.gz files in a folder, whatever stands between id and extension.
 
-    Of several files of one clip the lab's own name, <id>.fused.full.npy, wins. Raises LabError when there is no such
-    folder.
+    Of several files of one clip the lab's own name, <id>.fused.full.npy, is taken. Raises LabError when there is no
+    such folder.
     """
     folder = Path(folder)
     try:

@@ -1,4 +1,4 @@
-"""What the steps print and save in common: the header before the first epoch, and the report on the test split."""
+"""What the steps print and save in common: header, sizes and constant predictors, the test report, RESULT lines."""
 
 import math
 
@@ -20,7 +20,7 @@ from common.metrics import (
     prior_losses,
     rank_correlation,
     report_table,
-    said,
+    rho_text,
     spearman,
     squared_error_loss,
 )
@@ -28,42 +28,37 @@ from common.plots import confusion_figure, curves_figure, scatter_figure
 from common.versions import print_class_table, print_environment
 
 
-def print_header(title, data, run):
-    """The first lines of every run: what it is, on which data, with which arguments, and where it lies."""
+def print_header(title, data, run, names=None):
+    """The first lines of every run: what it is, on which data, with which arguments, and where it is saved.
+
+    names: of the arguments to show, by default all.
+    """
+    arguments = {name: value for name, value in run.arguments.items() if names is None or name in names}
     print(title)
     print(f"data       : {data.description()}")
     print_class_table(data)
-    print(f"arguments  : {', '.join(f'{name}={value}' for name, value in run.arguments.items())}")
+    print(f"arguments  : {', '.join(f'{name}={value}' for name, value in arguments.items())}")
     print_environment(run)
     print(f"run folder : {run.folder}")
 
 
 def describe(run, model, splits, names, loss=None, pretrain_ids=None):
-    """Prints the size of splits and model, and what answers that ignore their input lose; notes in run.metadata what the
-    model is of.
+    """Prints sizes and the losses of constant predictors, and notes classes and clip ids in run.metadata.
 
-    splits: training, validation (None where nothing is picked) and test set; names: the classes, or the axes whose
-    values are the labels;
-    loss: of classes, "cross-entropy" or "squared-error"; pretrain_ids: the ids that a network was trained with from
-    which this one starts. Returns {answer: its loss in validation} for curves and warnings.
+    splits: training, validation (None where no epoch is picked) and test set; names: of the classes or axes; loss: of
+    classes, "cross-entropy" or "squared-error"; pretrain_ids: of the clips that a pretrained network was trained with.
+    Returns {constant predictor: its validation loss} for curves and warnings.
     """
     train_set, val_set, test_set = splits
-    train_ids = [
-        *clip_ids(train_set),
-        *(clip_ids(val_set) if val_set else []),
-    ]  # validation picks the epoch, so its clips count as seen too
+    train_ids = clip_ids(train_set) + (clip_ids(val_set) if val_set else [])  # validation picks the epoch
     run.metadata |= {"classes": list(names), "train_ids": train_ids}
-    validate = (
-        f"{len(val_set)} to validate with (they pick the epoch)"
-        if val_set
-        else "none to validate with (nothing is picked)"
-    )
-    print(f"clips      : {len(train_set)} to train on, {validate}, {len(test_set)} to test")
-    warn_of_overlap(train_ids, test_set, "stand on the training split too")
+    picks = f"{len(val_set)} to validate with (they pick the epoch)" if val_set else "none to validate with"
+    print(f"clips      : {len(train_set)} to train on, {picks}, {len(test_set)} to test")
+    warn_of_overlap(train_ids, test_set, "are training clips too")
     if pretrain_ids is not None:
-        run.metadata["shared_ids"] = len({*clip_ids(val_set), *clip_ids(test_set)} & set(pretrain_ids))
-        run.metadata["train_ids"] = train_ids + pretrain_ids
-        print(f"clips that validate or test here and whose ids the genre CNN has seen: {run.metadata['shared_ids']}")
+        shared = {*clip_ids(val_set), *clip_ids(test_set)} & set(pretrain_ids)
+        run.metadata |= {"shared_ids": len(shared), "train_ids": train_ids + pretrain_ids}
+        print(f"validation and test clips whose ids the genre CNN was trained with: {len(shared)}")
     if clip_labels(train_set).dtype == np.int64:
         references = print_class_priors(clip_labels(train_set), clip_labels(test_set), names, loss)
     else:
@@ -73,64 +68,50 @@ def describe(run, model, splits, names, loss=None, pretrain_ids=None):
 
 
 def print_class_priors(train_labels, test_labels, classes, loss):
-    """What calling every clip by one name scores, and what knowing the classes' shares alone loses: {answer: loss}, see
-    describe.
-    """
-    largest, train_share, test_share = majority_class(train_labels, test_labels, len(classes))
+    """What the majority class scores, and what a uniform guess and the class priors lose: {name: loss}."""
+    largest, train_part, test_part = majority_class(train_labels, test_labels, len(classes))
     print(f"classes    : {len(classes)}: {', '.join(classes)}")
-    print(
-        f"baseline   : '{classes[largest]}' for every clip is right for {100 * train_share:.2f} % of the training clips and"
-    )
-    print(f"             {100 * test_share:.2f} % of the test clips; ln {len(classes)} = {math.log(len(classes)):.4f}")
+    print(f"baseline   : majority class '{classes[largest]}': accuracy {100 * train_part:.2f} % on training clips,")
+    print(f"             {100 * test_part:.2f} % on test clips; ln {len(classes)} = {math.log(len(classes)):.4f}")
     print("reference  : a network that has learnt something loses less than the class priors do")
     losses = prior_losses(train_labels, len(classes))
-    for answer, (cross_entropy, squared_error) in losses.items():
-        print(
-            f"             {answer:14} cross entropy {cross_entropy:.4f}, squared error of the softmax {squared_error:.4f}"
-        )
-    return {answer: pair[loss == "squared-error"] for answer, pair in losses.items()}
+    for name, (cross_entropy, error) in losses.items():
+        print(f"             {name:14} cross entropy {cross_entropy:.4f}, squared error of the softmax {error:.4f}")
+    return {name: pair[loss == "squared-error"] for name, pair in losses.items()}
 
 
 def print_axis_means(splits, axes):
-    """The MSE of always saying the training clips' mean: {"training mean, <axis>": that in validation}, see describe."""
-    print(
-        "             three slices of the clips with labels, the same in steps 8 to 10; the third is scored once, at the end."
-    )
-    print(
-        "             The write-up does not say which clips its correlations are of: if these picked its epoch too, they flatter"
-    )
+    """The MSE of the constant predictor, each axis's training mean: {"training mean, <axis>": validation MSE}."""
+    print("             the labelled clips in three splits, the same in steps 8 to 10; the test split is scored once.")
+    print("             The write-up does not say on which clips it measured; on validation clips it would look better")
     columns = [clip_labels(split).reshape(len(split), -1) for split in splits if split is not None]
     references = {}
     for number, axis in enumerate(axes):
         train, *others = (labels[:, number] for labels in columns)
         errors = [float(np.mean((labels - train.mean()) ** 2)) for labels in others]
-        where = ", ".join(
-            f"{error:.4f} in {split}"
-            for error, split in zip(errors, ["validation", "test"][-len(errors) :], strict=True)
-        )
-        print(f"baseline   : {axis} {train.mean():.3f} for every clip has MSE {where}")
+        names = ("validation", "test")[-len(errors) :]
+        where = ", ".join(f"{error:.4f} in {name}" for error, name in zip(errors, names, strict=True))
+        print(f"baseline   : training mean of {axis}, {train.mean():.3f}: MSE {where}")
         references[f"training mean, {axis}"] = errors[0]
     return references
 
 
 def report_training(run, title, history, best, loss_name, references):
-    """Says which epoch was kept, in a dry run whether all was finite, and draws the curves."""
+    """Prints which epoch was kept and, in a dry run, whether all losses are finite; draws the curves."""
     kept = history[best.epoch]
-    share = f", validation accuracy {100 * kept['val_acc']:.2f} %" if "val_acc" in kept else ""
-    print(
-        f"best epoch : {best.epoch} of 0 to {len(history) - 1}, picked by validation{share}, validation loss {kept['val_loss']:.4f}"
-    )
+    scores = f", validation accuracy {100 * kept['val_acc']:.2f} %" if "val_acc" in kept else ""
+    scores += f", validation loss {kept['val_loss']:.4f}"
+    print(f"best epoch : {best.epoch} of 0 to {len(history) - 1}, picked by validation{scores}")
     run.save_figure("curves", curves_figure(history, loss_name, references, title, best.epoch))
     print_finite(run, history)
 
 
 def report_genres(run, title, splits, test, val=None, matrix=False, baselines=False, suffix=""):
-    """Prints and saves the report on the test split: metrics, confusion matrix and predictions. Returns the metrics.
+    """Prints and saves the report on the test set: metrics, confusion matrix, predictions. Returns the metrics.
 
-    splits: training, validation and test set, or None for the second; test, val: Evaluations of logits, val where it is
-    to be reported too;
-    matrix: print the confusion matrix in the write-up's form too; baselines: and what models without a network score;
-    suffix: behind the names of its files, where a run has several.
+    splits: training, validation and test set, the second may be None; test, val: Evaluations of logits, val where it is
+    to be reported too; matrix: print the confusion matrix in the write-up's form too; baselines: print what models
+    without a network score too; suffix: of the names of its files, where a run has several reports.
     """
     classes, test_set = run.metadata["classes"], splits[2]
     metrics = classification_metrics(test.targets.numpy(), test.outputs.argmax(dim=1).numpy(), classes)
@@ -140,42 +121,33 @@ def report_genres(run, title, splits, test, val=None, matrix=False, baselines=Fa
         metrics["val_loss"], metrics["val_accuracy"] = val.loss, accuracy(val.outputs, val.targets)
     print(f"\n{title}, {len(test_set)} test clips (a class that is never predicted has precision 0)\n")
     print(report_table(metrics))
-    print(
-        f"\ncross entropy {metrics['test_cross_entropy']:.4f}, squared error of the softmax {metrics['test_squared_error']:.4f}"
-    )
-    metrics["interval"] = print_interval(
-        "accuracy", test.targets.numpy(), test.outputs.argmax(dim=1).numpy(), fraction_correct
-    )
+    entropy, error = metrics["test_cross_entropy"], metrics["test_squared_error"]
+    print(f"\ncross entropy {entropy:.4f}, squared error of the softmax {error:.4f}")
+    predicted = test.outputs.argmax(dim=1).numpy()
+    metrics["interval"] = print_interval("accuracy", test.targets.numpy(), predicted, fraction_correct)
     print("\nconfusion matrix: rows true, columns predicted, in the same order")
     for name, counts in zip(classes, metrics["confusion"], strict=True):
         print(f"{name[:20]:>20} " + " ".join(f"{count:4d}" for count in counts))
     if matrix:
         print(f"\n{confusion_text(metrics)}")
-    save_genre_predictions(
-        run, classes, [*([("val", splits[1], val)] if val else []), ("test", test_set, test)], suffix
-    )
-    run.save_figure(
-        f"confusion{suffix}",
-        confusion_figure(metrics["confusion"], classes, f"{title}: accuracy {metrics['accuracy']:.3f}"),
-    )
+    evaluations = [("val", splits[1], val)] if val else []
+    save_genre_predictions(run, classes, [*evaluations, ("test", test_set, test)], suffix)
+    title = f"{title}: accuracy {metrics['accuracy']:.3f}"
+    run.save_figure(f"confusion{suffix}", confusion_figure(metrics["confusion"], classes, title))
     if baselines:
         metrics["baselines"] = report_baselines(run, splits, metrics["accuracy"])
     return metrics
 
 
 def report_axes(run, title, splits, test, baselines=False, suffix=""):
-    """Prints, draws and saves the report on the test slice, axis by axis; returns {axis: metrics}, spearman None where
-    it is undefined.
+    """Prints, draws and saves the report on the test set, axis by axis. Returns {axis: metrics}.
 
-    splits: training, validation and test set, or None for the second; test: an Evaluation of values (n,) or (n, axes);
-    baselines: print what models without a network score too; suffix: behind the names of its files, where a run has
-    several.
+    splits: training, validation and test set, the second may be None; test: an Evaluation of values (n,) or (n, axes);
+    baselines, suffix: see report_genres. Metrics: spearman is None where it is undefined.
     """
     axes, found = run.metadata["classes"], {}
-    columns = [
-        values.reshape(len(values), -1)
-        for values in (test.targets.numpy(), test.outputs.numpy(), clip_labels(splits[0]))
-    ]
+    arrays = test.targets.numpy(), test.outputs.numpy(), clip_labels(splits[0])
+    columns = [values.reshape(len(values), -1) for values in arrays]
     for number, axis in enumerate(axes):
         true, predicted, train = (values[:, number] for values in columns)
         found[axis] = report_axis(run, title, axis, true, predicted, train.mean(), suffix)
@@ -193,8 +165,9 @@ def report_axis(run, title, axis, true, predicted, train_mean, suffix):
     rho = spearman(true, predicted)
     print(f"{title}, {axis}: MSE {error:.4f} on {len(true)} test clips, {constant:.4f} for the training clips' mean")
     if error >= constant:
-        print(f"           in squared error it is no better than always saying {train_mean:.3f}")
-    print(f"The Spearman correlation between the ground true values and the predicted values for {axis} is {said(rho)}")
+        print(f"           in squared error it is no better than the constant predictor {train_mean:.3f}")
+    sentence = "The Spearman correlation between the ground true values and the predicted values for"
+    print(f"{sentence} {axis} is {rho_text(rho)}")
     run.save_figure(f"scatter_{axis}{suffix}", scatter_figure(true, predicted, axis, rho, f"{title}, {axis}"))
     metrics = {"spearman": rho, "mse": error, "mse_constant": constant}
     metrics["interval"] = print_interval("correlation", true, predicted, rank_correlation)
@@ -202,11 +175,10 @@ def report_axis(run, title, axis, true, predicted, train_mean, suffix):
 
 
 def print_results(step, data, mode, seeds, rows_by_seed):
-    """The RESULT lines, last of all: one for each row of each seed and, where there are several seeds, the same rows as
-    means.
+    """The RESULT lines, last of all: one for each row of each seed and, for several seeds, their means.
 
-    rows_by_seed: for each of the seeds the same list of {key: value}; where a model has a row for each of the three
-    axes, one for their mean comes in behind them. Returns the rows, as means where there are several seeds.
+    rows_by_seed: for each seed the same list of {key: value}; where a model has a row for each of the three axes, one
+    for their mean follows them. Returns the rows, as means where there are several seeds.
     """
     rows_by_seed = [with_means_of_axes(rows) for rows in rows_by_seed]
     means = rows_by_seed[0] if len(seeds) == 1 else mean_rows(rows_by_seed)
@@ -234,34 +206,30 @@ def with_means_of_axes(rows):
 
 
 def mean_rows(rows_by_seed):
-    """[[{key: value}] of each seed] -> [{key: mean, ..., "seeds": N, "<key>_sd": sample deviation}]; None where a seed
-    has none.
+    """[[{key: value}] of each seed] -> [{key: mean, "seeds": N, "<key>_sd": sample std}]; None where a seed has None.
 
-    Words and counts on which the seeds differ, a verdict say, stand one after the other, learns/slow.
+    Texts and counts on which the seeds differ are joined: learns/slow.
     """
     means = []
     for rows in zip(*rows_by_seed, strict=True):
-        measured = [key for key, value in rows[0].items() if value is None or isinstance(value, float)]
-        columns = {key: [row[key] for row in rows] for key in measured}
-        told = {key: dict.fromkeys(row[key] for row in rows) for key in rows[0].keys() - columns.keys()}
-        said = {key: "/".join(map(str, values)) for key, values in told.items() if len(values) > 1}
-        row = {**rows[0], **said, **{key: mean_or_none(values) for key, values in columns.items()}, "seeds": len(rows)}
-        deviations = {
-            f"{key}_sd": None if None in values else float(np.std(values, ddof=1)) for key, values in columns.items()
-        }
-        means.append({**row, **deviations})
+        means.append({**rows[0], "seeds": len(rows)})
+        for key, value in rows[0].items():
+            values = [row[key] for row in rows]
+            if value is None or isinstance(value, float):
+                means[-1][key] = mean_or_none(values)
+                means[-1][f"{key}_sd"] = None if None in values else float(np.std(values, ddof=1))
+            elif len(set(values)) > 1:
+                means[-1][key] = "/".join(map(str, dict.fromkeys(values)))
     return means
 
 
-def result_line(step, data, mode, figures):
-    """RESULT <step> key=value ...: floats with four decimals, None as undefined; demo music, dry runs and scores of
-    checkpoints are marked.
-    """
+def result_line(step, data, mode, values):
+    """RESULT <step> key=value ...: floats with four decimals, None as undefined; marks demo music and dry runs."""
     marks = {"data": "demo"} if data.demo else {}
     if mode in ("quick", "score"):
         marks["mode"] = mode
-    texts = {
-        key: "undefined" if value is None else f"{value:.4f}" if isinstance(value, float) else value
-        for key, value in figures.items()
-    }
-    return f"RESULT {step} " + " ".join(f"{key}={text}" for key, text in {**texts, **marks}.items())
+    texts = []
+    for key, value in {**values, **marks}.items():
+        text = "undefined" if value is None else f"{value:.4f}" if isinstance(value, float) else value
+        texts.append(f"{key}={text}")
+    return f"RESULT {step} {' '.join(texts)}"

@@ -1,6 +1,4 @@
-"""Going on after an interruption: the whole state of training, saved after every epoch, and how a later process takes
-it up.
-"""
+"""Resuming: the whole state of training, saved after every epoch, and how a later process continues from it."""
 
 import json
 import os
@@ -18,36 +16,33 @@ from common.errors import LabError, reason
 from common.files import METRICS, make_folder, save_checkpoint, unwritable
 from common.versions import versions
 
-IN_SINGLE_FILE = False  # left out of the single file of a step: it trains from the first epoch to the last in one go
+IN_SINGLE_FILE = False  # left out of the single file of a step: it trains without interruption
 
 RESUME = "resume"  # among the arguments, of which a run keeps all others
-# Arguments that change no weight: where things lie, what is done beside the training, how many seeds. All others must
-# be as they were.
+# Arguments that change no weight: paths, what is done beside the training, how many seeds. All others must be equal.
 FREE = {"data", "cache", "no_cache", "out", "device", "baselines", "seeds", "submit", "submit_header", "submit_suffix"}
 
 
 def add_resume_flag(parser):
     """Adds --resume."""
-    parser.add_argument(
-        "--resume", action="store_true", help="go on after the last epoch that the same run in --out has saved"
-    )
+    text = "continue after the last epoch that the same run in --out has saved"
+    parser.add_argument("--resume", action="store_true", help=text)
 
 
 def how_to_go_on():
-    """Behind "stopped by Ctrl-C": the command that goes on, where the KeyboardInterrupt at hand is from own_folder."""
+    """Text behind "stopped by Ctrl-C": the command that continues, where own_folder raised the KeyboardInterrupt."""
     again = shlex.join(["python", *(word for word in sys.argv if word != "--resume"), "--resume"])
-    return f"; this goes on after the last whole epoch: {again}" if getattr(sys.exc_info()[1], "args", ()) else ""
+    return f"; this continues after the last whole epoch: {again}" if getattr(sys.exc_info()[1], "args", ()) else ""
 
 
 @contextmanager
 def own_folder(run, resume):
-    """The folder of a Run for this process alone, until the context ends; run.saved: the states to go on from, see
-    read_states.
+    """Holds the folder of a Run for this process alone, until the context ends.
 
     An earlier run there is renamed to <variant>.old-<n>, and back again where this one fails before it has saved
-    anything. With resume, a folder that holds a state of training is gone on with instead; None where the step saves
-    none. Raises LabError where another process is writing it, and where the state is of other arguments or data; a
-    KeyboardInterrupt with words says that --resume would help.
+    anything. With resume, a folder that holds saved states is kept, and run.saved is what read_states found in it;
+    None where the step saves none. Raises LabError where another process is writing the folder, and where the states
+    are of other arguments or data; a KeyboardInterrupt with a text where --resume would help.
     """
     folder = run.folder
     make_folder(folder.parent)
@@ -71,15 +66,14 @@ def own_folder(run, resume):
                 if earlier and not folder.exists():
                     earlier.rename(folder)
             if isinstance(error, KeyboardInterrupt) and run.metadata["mode"] == "full" and resume is not None:
-                raise KeyboardInterrupt("--resume goes on") from error
+                raise KeyboardInterrupt("--resume continues") from error
             raise
 
 
 def keep_earlier(folder):
-    """Renames a folder that is there already to the first free <name>.old-<n>; returns its new path, None where there
-    was none.
+    """Renames an existing folder to the first free <name>.old-<n>; returns its new path, None where there was none.
 
-    What a process left that was killed before it had saved anything is removed.
+    A folder in which a killed process has saved nothing is removed.
     """
     if folder.is_dir() and holds_nothing(folder):
         shutil.rmtree(folder)
@@ -97,21 +91,19 @@ def holds_nothing(folder):
 
 
 def resumable(epochs, run, model, optimizer, loader, best, history, *more, name=""):
-    """The epochs, for `for`, with the whole state of training saved after each: `epochs = resumable(range(25), run,
-    ...)`.
+    """The epochs with the whole state of training saved after each: `epochs = resumable(range(25), run, ...)`.
 
-    Where the run goes on from a saved state (--resume), that is put back now: its log lines are printed again,
-    best<name>.pt is written again, and only the epochs after it are left. The state lies in the run's folder,
-    state<name>.pt; a dry run saves none. An epoch that ends in `break` is not saved, so that a later --resume runs it
-    again and breaks there again.
-    loader: the training split's; best: a BestEpoch; more: see TrainingState. Deleted, the statement changes nothing but
-    that.
+    With --resume, the saved state is restored, its log lines are printed again, best<name>.pt is written again, and
+    only the epochs after it are left. The state is state<name>.pt in the run's folder; a dry run saves none. An epoch
+    that ends in `break` is not saved, so that a later --resume runs it again and breaks there again.
+    loader: of the training split; best: a BestEpoch; more: see TrainingState. Without this statement, training is the
+    same.
     """
     return ResumableEpochs(epochs, run, TrainingState(model, optimizer, loader, best, history, *more), name)
 
 
 class ResumableEpochs:
-    """See resumable. `done`: how many of the epochs lie before the first that is left."""
+    """See resumable. `done`: the number of epochs that are saved already."""
 
     def __init__(self, epochs, run, state, name):
         self.epochs, self.run, self.state, self.name, self.done = epochs, run, state, name, 0
@@ -147,23 +139,19 @@ class ResumableEpochs:
 
 
 def print_resumed(metadata, arguments):
-    """On stderr, since the log shall be as if nothing had happened: after which epoch the run goes on, and what may
-    make it round anew.
-    """
-    then, now = (
-        {**metadata["versions"], "device": metadata["arguments"]["device"]},
-        {**versions(), "device": arguments["device"]},
-    )
+    """Prints after which epoch the run continues, and what may change its rounding; to stderr, not into the log."""
+    then = {**metadata["versions"], "device": metadata["arguments"]["device"]}
+    now = {**versions(), "device": arguments["device"]}
     changed = [f"{name} {then.get(name)} is now {value}" for name, value in now.items() if then.get(name) != value]
-    caution = f"; {', '.join(changed)}: figures may differ in their last digits" if changed else ""
+    caution = f"; {', '.join(changed)}: numbers may differ in their last digits" if changed else ""
     print(f"resumed after epoch {metadata['epoch']}{caution}", file=sys.stderr)
 
 
 class TrainingState:
-    """All that training changes from one epoch to the next, on its way to a file and back.
+    """All that training changes from one epoch to the next, to be saved and restored.
 
     loader: with an EpochBatches, whose epoch fixes the order of the next pass; best: a BestEpoch; history: a list;
-    more: whatever else learns or counts and has state_dict and load_state_dict, such as a schedule of learning rates.
+    more: whatever else has state_dict and load_state_dict and changes, such as a learning rate schedule.
     """
 
     def __init__(self, model, optimizer, loader, best, history, *more):
@@ -171,9 +159,7 @@ class TrainingState:
         self.parts = [model, optimizer, *more]
 
     def save(self, path, metadata):
-        """Writes it with a dict of metadata as a checkpoint file, atomically; the file that was there is kept under the
-        name before(path).
-        """
+        """Writes it with a dict of metadata as a checkpoint file, atomically; an older one is kept as before(path)."""
         state = {
             "parts": [part.state_dict() for part in self.parts],
             "random": [torch.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []],
@@ -186,16 +172,13 @@ class TrainingState:
         save_checkpoint(path, tensors, metadata, before(path))
 
     def restore(self, state):
-        """Puts a saved state back. A tensor of the optimizer gets its parameter's layout, since another one can round
-        differently.
-        """
+        """Restores a saved state. Tensors of the optimizer get their parameter's layout: another rounds differently."""
         try:
             for part, saved in zip(self.parts, state["parts"], strict=True):
                 part.load_state_dict(saved)
         except (KeyError, RuntimeError, ValueError) as error:
-            raise LabError(
-                f"--resume: the saved state is of another network or optimizer ({reason(error)}); give another --out"
-            ) from error
+            other = f"the saved state is of another network or optimizer ({reason(error)})"
+            raise LabError(f"--resume: {other}; give another --out") from error
         for weight in (weight for group in self.optimizer.param_groups for weight in group["params"]):
             for name, value in self.optimizer.state.get(weight, {}).items():
                 if torch.is_tensor(value) and value.dim() > 1:
@@ -210,14 +193,14 @@ class TrainingState:
 
 
 def before(path):
-    """Where the state of the epoch before lies."""
+    """The path of the state of the epoch before."""
     return path.with_name(f"{path.stem}.before{path.suffix}")
 
 
 def read_states(folder, arguments, fingerprint):
-    """{file name: (metadata, state)} of the states that a run's folder holds, the newest of each that is whole.
+    """{file name: (metadata, state)} of the saved states in a run's folder, of each the newest that is undamaged.
 
-    arguments, fingerprint: those of this run. Raises LabError, naming the flag, where they are not the saved run's.
+    arguments, fingerprint: of this run. Raises LabError, naming the flag, where they are not the saved run's.
     """
     found = {}
     for path in sorted({folder / path.name.replace(".before", "") for path in folder.glob("state*.pt")}):
@@ -229,7 +212,7 @@ def read_states(folder, arguments, fingerprint):
                 state = unflattened(metadata.pop("state"), tensors)
             except (LabError, KeyError) as error:
                 what = error if isinstance(error, LabError) else f"{candidate}: no state of a training run"
-                print(f"{what}; going on without it", file=sys.stderr)
+                print(f"{what}; continuing without it", file=sys.stderr)
                 continue
             refuse_others(folder, metadata, arguments, fingerprint)
             if candidate != path:
@@ -240,25 +223,21 @@ def read_states(folder, arguments, fingerprint):
 
 
 def refuse_others(folder, metadata, arguments, fingerprint):
-    """LabError, naming the flag and both values, where a saved state is of a run with other arguments or other data."""
+    """Raises LabError, naming the flag and both values, where a state is of other arguments or other data."""
     given, saved = json.loads(json.dumps(arguments)), metadata["arguments"]
     for name in [name for name in {**given, **saved} if name not in FREE]:
         if given.get(name) != saved.get(name):
             here, there = (json.dumps(values.get(name), ensure_ascii=False) for values in (given, saved))
             flag = "--" + name.replace("_", "-")
-            raise LabError(
-                f"{flag} {here}: the run in {folder} has {there}, and --resume goes on with the same; else give another --out"
-            )
+            same = "--resume needs the same; else give another --out"
+            raise LabError(f"{flag} {here}: the run in {folder} has {there}, and {same}")
     if metadata["data"] != fingerprint:
-        raise LabError(
-            f"--data {arguments['data']}: the run in {folder} has seen other data; --resume goes on with the same ones alone"
-        )
+        other = f"the run in {folder} was trained on other data"
+        raise LabError(f"--data {arguments['data']}: {other}, and --resume needs the same; else give another --out")
 
 
 def flattened(value, tensors):
-    """A nested structure as JSON can hold it, its tensors put into `tensors` and named in their place; tuples and keys
-    survive.
-    """
+    """A nested structure for JSON, its tensors put into `tensors` and replaced by their names; keeps tuples and keys."""
     if torch.is_tensor(value):
         tensors[str(len(tensors))] = value
         return {"tensor": str(len(tensors) - 1)}
@@ -270,7 +249,7 @@ def flattened(value, tensors):
 
 
 def unflattened(value, tensors):
-    """What flattened has made, as it was."""
+    """The inverse of flattened."""
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()

@@ -1,10 +1,8 @@
-"""A run's folder, ROOT/<step>/<variant>/: what a step writes, so that every figure of its report can be found and
-recomputed.
-"""
+"""A run's folder, ROOT/<step>/<variant>/, with all that a step writes."""
 
 from contextlib import contextmanager
 
-from common.files import METRICS, make_folder, save_checkpoint, write_atomically, write_json
+from common.files import FORMAT, METRICS, make_folder, save_checkpoint, write_atomically, write_json
 from common.plots import png
 from common.progress import Clock, full_memory_in_a_sentence, logged, note_used, used_by
 from common.resume import own_folder
@@ -12,11 +10,9 @@ from common.versions import versions
 
 
 class Run:
-    """One run's folder and what is known of it. `metadata` go into its checkpoint and metrics: data, classes, mode,
-    architecture, ids.
+    """One run's folder and its metadata (data, classes, mode, architecture, ids), saved with checkpoint and metrics.
 
-    arguments: {name: value}. Once it is open: log, the Tee behind sys.stdout; saved, the states to go on from, as
-    read_states gives them.
+    arguments: {name: value}. While it is open: log, the Tee behind sys.stdout; saved, see own_folder.
     """
 
     def __init__(self, folder, metadata, arguments):
@@ -28,33 +24,32 @@ class Run:
         save_checkpoint(self.folder / f"{name}.pt", best.weights, {**self.metadata, "epoch": best.epoch})
 
     def save_figure(self, name, figure):
-        """A matplotlib Figure as <name>.png; on demo music it says so itself."""
+        """A matplotlib Figure as <name>.png, marked where the data are demo music."""
         if self.metadata["demo"]:
             figure.text(0.998, 0.002, "demo music", ha="right", va="bottom", fontsize=8, color="grey")
         write_atomically(self.folder / f"{name}.png", png(figure))
 
     def finish(self, result, metrics=None, history=None):
-        """Writes history.json where something was trained and, last of all, metrics.json with `result`, the RESULT
-        line's figures.
+        """Writes history.json where something was trained and, last of all, metrics.json. Returns `result`.
 
-        Returns the result. The ids that the network has seen stand in its checkpoint alone.
+        result: the RESULT line's values. The ids of the training clips are saved in the checkpoint alone.
         """
         if history:
             write_json(self.folder / "history.json", history)
         metadata = {name: value for name, value in self.metadata.items() if name != "train_ids"}
         metadata["used"] = used_by(self.clock)
-        write_json(self.folder / METRICS, {"result": result, **metadata, "metrics": metrics})
+        content = {"format": FORMAT, "result": result, **metadata, "metrics": metrics}
+        write_json(self.folder / METRICS, content)
         note_used(self.folder, metadata["used"])
         return result
 
 
 @contextmanager
 def open_run(folder, metadata, arguments, resume=None):
-    """The folder ROOT/<step>/<variant>/ for one run, fresh or gone on with as own_folder says, its log teed into
-    log.txt.
+    """The folder ROOT/<step>/<variant>/ for one run, new or resumed, with all that is printed copied into log.txt.
 
     metadata: see Run, with mode and data at least; arguments: {name: value}, what the run was started with; resume: see
-    own_folder. Raises LabError where the folder cannot be written, and where the memory holds no batch.
+    own_folder. Raises LabError where the folder cannot be written, and where the memory cannot hold a batch.
     """
     run = Run(folder, {"step": folder.parent.name, "variant": folder.name, **metadata}, arguments)
     with full_memory_in_a_sentence(arguments), own_folder(run, resume), logged(run):

@@ -1,7 +1,6 @@
-"""The figures of step 1: mel spectrograms and chromagrams, full and beat-synced, and how many clips each genre has.
+"""The pictures of step 1: mel spectrograms and chromagrams, full and beat-synced, and how many clips each genre has.
 
-A clip is drawn from (label, full, beat): the words for its title, and its (T, 140) frames and (B, 140) beats; 1 of
-either is enough.
+Clips are [(title, (T, 140) frames, (B, 140) beats)], with at least one frame and one beat.
 """
 
 import math
@@ -17,14 +16,15 @@ QUIETEST = -80.0  # dB, where the course's extractor cuts off
 
 
 def mel_of(hertz):
-    """A frequency on the mel scale of Slaney's Auditory Toolbox (1998), librosa's default: 200/3 Hz a mel up to 1000
-    Hz, which is 15 mel; above that 27 mel make a factor of 6.4.
+    """A frequency on the mel scale of Slaney's Auditory Toolbox (1998), librosa's default.
+
+    200/3 Hz a mel up to 1000 Hz, which is 15 mel; above that 27 mel make a factor of 6.4.
     """
     return hertz * 3 / 200 if hertz < 1000 else 15 + 27 * math.log(hertz / 1000) / math.log(6.4)
 
 
 def mel_band_of(hertz):
-    """The row of a mel spectrogram, a fraction of one included, at which a frequency lies.
+    """The mel band, with a fraction, whose centre lies at a frequency.
 
     librosa.filters.mel: band k has its peak at the (k+1)-th of 130 points that lie evenly in mel from 0 (the 0-th) to
     half the sample rate.
@@ -37,13 +37,13 @@ def mel_figure(clips):
     figure, axes = new_figure(11, 3.8 * len(clips), len(clips))
     for (ax,), (label, full, _) in zip(axes, clips, strict=True):
         image = draw_mel(ax, full, f"{label}\nmel spectrogram, {len(full)} frames")
-    figure.colorbar(image, ax=axes, label="dB below the clip's maximum")
+    figure.colorbar(image, ax=axes, label="dB re clip maximum")
     return figure
 
 
 def mel_beat_figure(clips):
     """Step 2: the mel spectrograms at full length on the left, beat-synced on the right."""
-    return pair_figure(clips, draw_mel, "mel", "dB below the clip's maximum")
+    return pair_figure(clips, draw_mel, "mel", "dB re clip maximum")
 
 
 def chroma_figure(clips):
@@ -61,31 +61,28 @@ def pair_figure(clips, draw, what, unit):
 
 
 def draw_mel(ax, clip, title, beats=False):
-    """The first 128 columns of a clip (T, 140) on an axis in Hz; the colours span -80..0 dB in every picture, so that
-    they compare.
-    """
-    smoothing = (
-        "nearest" if beats else None
-    )  # a full clip has more frames than the picture has columns: matplotlib's default averages them
-    image = draw_rows(ax, clip[:, :N_MELS], title, beats, cmap="magma", vmin=QUIETEST, vmax=0, interpolation=smoothing)
+    """The mel spectrogram of a clip (T, 140) on an axis in Hz; colours span -80..0 dB in every picture."""
+    # a full clip has more frames than the picture has pixels: matplotlib's default averages them
+    smoothing = "nearest" if beats else None
+    image = draw_bands(ax, clip[:, :N_MELS], title, beats, cmap="magma", vmin=QUIETEST, vmax=0, interpolation=smoothing)
     ax.set_yticks([mel_band_of(hertz) for hertz in MEL_TICKS], [str(hertz) for hertz in MEL_TICKS], fontsize=8)
     ax.set_ylabel("frequency (Hz, mel scale)")
     return image
 
 
 def draw_chroma(ax, clip, title, beats=False):
-    """The last 12 columns of a clip (T, 140), a row for each note."""
-    image = draw_rows(ax, clip[:, N_MELS:], title, beats, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+    """The chromagram of a clip (T, 140), one bin for each note."""
+    image = draw_bands(ax, clip[:, N_MELS:], title, beats, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
     ax.set_yticks(range(len(NOTES)), NOTES, fontsize=8)
     ax.set_ylabel("note")
     return image
 
 
-def draw_rows(ax, rows, title, beats, **colours):
+def draw_bands(ax, bands, title, beats, **colours):
     """(T, F) as a picture with time to the right and F upwards; the time axis in seconds, or in beats."""
     step = 1 if beats else FRAME_SECONDS
-    extent = (-0.5 * step, (len(rows) - 0.5) * step, -0.5, rows.shape[1] - 0.5)  # a frame's middle lies at its time
-    image = ax.imshow(np.asarray(rows, dtype=np.float32).T, origin="lower", aspect="auto", extent=extent, **colours)
+    extent = (-0.5 * step, (len(bands) - 0.5) * step, -0.5, bands.shape[1] - 0.5)  # a frame's middle is at its time
+    image = ax.imshow(np.asarray(bands, dtype=np.float32).T, origin="lower", aspect="auto", extent=extent, **colours)
     ax.set_title(title, fontsize=10, parse_math=False)  # a genre may have dollar signs in its name
     ax.set_xlabel("beat" if beats else "time (s)")
     if beats:
@@ -107,10 +104,8 @@ def histograms_figure(genre_counts, class_mapping):
     ]
     draw_bars(axes[0], names, [genre_counts[genre] for genre in genres], ["0.7" if gone else "C0" for gone in dropped])
     axes[0].set_ylabel("genre")
-    axes[0].set_title(
-        f"before the mapping: {len(genres)} genres{f', {sum(dropped)} dropped (grey)' if any(dropped) else ''}",
-        fontsize=10,
-    )
+    grey = f", {sum(dropped)} dropped (grey)" if any(dropped) else ""
+    axes[0].set_title(f"before the mapping: {len(genres)} genres{grey}", fontsize=10)
     draw_bars(axes[1], list(class_counts), list(class_counts.values()), "C0")
     axes[1].set_ylabel("class")
     axes[1].set_title(f"after the mapping: {len(class_counts)} classes", fontsize=10)
@@ -126,7 +121,7 @@ def count_classes(genre_counts, class_mapping):
 
 
 def draw_bars(ax, names, counts, colours):
-    """Level bars from the top down with the counts at their ends; level, so that long names stay readable."""
+    """Horizontal bars, so that long names stay readable, from the top down, with the counts at their ends."""
     bars = ax.barh(range(len(names)), counts, color=colours)
     ax.bar_label(bars, fontsize=8, padding=2)
     ax.set_yticks(range(len(names)), names, fontsize=9, parse_math=False)

@@ -1,4 +1,4 @@
-"""The competition's file: one row for each clip of the unlabelled test split."""
+"""The competition's file: a line for each clip of the unlabelled test split."""
 
 import math
 import os
@@ -31,24 +31,21 @@ def add_submit_flags(parser):
 
 
 def check_submit_path(path, *names):
-    """LabError where the file could not be written, for want of its folder or because of these names: a step asks
-    before it trains.
-    """
+    """Raises LabError where the file could not be written there, or with these names; a step asks before it trains."""
     if Path(path).is_dir() or not os.access(Path(path).absolute().parent, os.W_OK):
         raise LabError(f"--submit {path}: the name of a file in a folder that is there and can be written was expected")
     for text in names:
         if "," in text or len(f"|{text}|".splitlines()) > 1:
-            raise LabError(
-                f"{path}: names without comma and line break were expected, not {shown(text)}; nothing was written"
-            )
+            expected = "names without comma and line break were expected"
+            raise LabError(f"{path}: {expected}, not {shown(text)}; nothing was written")
 
 
 def write_submission(path, ids, values, header=HANDOUT_HEADER, suffix=HANDOUT_SUFFIX):
     """Writes <id><suffix>,<valence>,<energy>,<danceability> in plain decimals below a header line, whole or not at all.
 
-    ids: clip ids, each once; values: (n, 3) finite numbers. Raises LabError, naming the file, where a value is not
-    finite, where an axis is the same for every clip, since the judge's rank correlation is undefined then, or where a
-    comma or line break would make a row two.
+    ids: clip ids, each once; values: (n, 3) finite numbers. Raises LabError where a value is not finite, where an axis
+    is equal for all clips (rank correlation, by which the competition is judged, is undefined then), or where a comma
+    or line break would split a line.
     """
     if len(set(ids)) != len(ids) or len(ids) != len(values):
         raise ValueError("one row of values for each clip, and each clip once, was expected")
@@ -57,9 +54,8 @@ def write_submission(path, ids, values, header=HANDOUT_HEADER, suffix=HANDOUT_SU
         if not all(math.isfinite(value) for value in column):
             raise LabError(f"{path}: finite predictions were expected, but {axis} has others; nothing was written")
         if len({f"{value:.6f}" for value in column}) == 1:
-            raise LabError(
-                f"{path}: {axis} is predicted alike for every clip, which has no rank correlation; nothing was written"
-            )
+            equal = f"{axis} is predicted equal for all clips, which has no rank correlation"
+            raise LabError(f"{path}: {equal}; nothing was written")
     rows = [
         ",".join([f"{ident}{suffix}", *(f"{value:.6f}" for value in row)])
         for ident, row in zip(ids, values, strict=True)

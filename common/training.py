@@ -11,8 +11,7 @@ from common.errors import LabError
 
 
 class Evaluation(NamedTuple):
-    """What evaluate returns: the loss over all clips at once, and outputs (n, ...), targets (n, ...) on the CPU in the
-    loader's order.
+    """What evaluate returns: loss over all clips; outputs and targets (n, ...) on the CPU, in the loader's order.
 
     loss is a list where the loss function returns several numbers.
     """
@@ -32,11 +31,11 @@ def use_huge_pages():
 
 
 def train_epoch(model, loader, loss_function, optimizer, device="cpu"):
-    """One pass over the loader's batches (x, y, lengths); returns the mean loss per clip, the last, smaller batch
-    counted by its size.
+    """One pass over the loader's batches (x, y, lengths); returns the mean loss per clip.
 
-    A loss function may return several numbers (k,): the first is minimised, the means of all are returned as a list.
-    Raises LabError, naming step and clips, where a loss is not finite.
+    Batches count by their number of clips, so that a smaller last one weighs less. A loss function may return several
+    numbers (k,): the first is minimised, the means of all are returned as a list. Raises LabError, naming step and
+    clips, where a loss is not finite.
     """
     train_mode(model)
     scaler = gradient_scaler(device)
@@ -59,9 +58,7 @@ def train_epoch(model, loader, loss_function, optimizer, device="cpu"):
 
 @torch.inference_mode()
 def evaluate(model, loader, loss_function, device="cpu"):
-    """The model's outputs over a loader without training it: dropout off, batch norm from its running statistics. See
-    Evaluation.
-    """
+    """The model's outputs over a loader, in evaluation mode and without gradients, as an Evaluation."""
     model.eval()
     outputs, targets = [], []
     for x, y, lengths in loader:
@@ -74,7 +71,7 @@ def evaluate(model, loader, loss_function, device="cpu"):
 
 
 def mixed_precision(device):
-    """The context for a forward pass: on an NVIDIA GPU bfloat16 where the chip has it, else float16; elsewhere nothing."""
+    """The context of a forward pass: on an NVIDIA GPU bfloat16 where the chip has it, else float16; none elsewhere."""
     if torch.device(device).type != "cuda":
         return contextlib.nullcontext()
     return torch.autocast(
@@ -89,7 +86,7 @@ def gradient_scaler(device):
 
 
 def batch_clips(loader):
-    """The clips of the batch that the loader handed out last: their ids where its dataset has them, else their indices."""
+    """The ids of the loader's last batch, or the indices where its dataset has no ids."""
     dataset, rows = loader.dataset, getattr(loader.batch_sampler, "current", [])
     while hasattr(dataset, "indices"):  # a Subset
         rows = [dataset.indices[row] for row in rows]
@@ -98,9 +95,7 @@ def batch_clips(loader):
 
 
 def train_mode(model):
-    """Training mode for all but those parts of the model whose every parameter is frozen: batch norm would learn in
-    them otherwise.
-    """
+    """Training mode, but evaluation mode for frozen parts of the model, whose batch norm would learn otherwise."""
     model.train()
     for part in model.children():
         parameters = list(part.parameters())
@@ -109,11 +104,10 @@ def train_mode(model):
 
 
 class BestEpoch:
-    """Keeps a copy of the weights of the epoch with the highest score; the first one wins a tie, and NaN never wins.
+    """Keeps a copy of the weights of the epoch with the highest score; of equal ones the first. NaN never wins.
 
-    score: one number or several, compared one after the other. Until an epoch has won, the weights are those the model
-    came with. update(epoch, score, model) returns True when this epoch is the new best; restore(model) puts the best
-    weights back.
+    score: one number or several, compared one after the other. update(epoch, score, model) returns True when this epoch
+    is the new best; restore(model) puts the best weights back. Until then they are those that the model came with.
     """
 
     def __init__(self, model):
@@ -129,12 +123,11 @@ class BestEpoch:
 
     def restore(self, model):
         if self.tried and self.epoch is None:
-            raise LabError(
-                f"none of {self.tried} epochs had a finite loss in validation, so none is best; a lower --lr usually helps"
-            )
+            none = f"none of {self.tried} epochs had a finite validation loss"
+            raise LabError(f"{none}, so none is best; a lower --lr usually helps")
         model.load_state_dict(self.weights)
 
 
 def copy_weights(model):
-    """A copy on the CPU of every parameter and buffer, {name: tensor}, which training on does not change."""
+    """A copy on the CPU of every parameter and buffer, {name: tensor}, which further training does not change."""
     return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}

@@ -1,24 +1,24 @@
-"""What numbers depend on beside arguments and seed: the data's content, interpreter, libraries, machine, threads."""
+"""What numbers depend on beside arguments and seed: the content of the data, interpreter, libraries, processor, threads."""
 
 import hashlib
 import json
 import platform
-import zlib
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
 from common.errors import LabError, reason
 
-IN_SINGLE_FILE = False  # left out of the single file of a step: no later run asks what this one depended on
+IN_SINGLE_FILE = False  # left out of the single file of a step: no later run is compared with it
 
 SAMPLED_FILES = 4  # of each folder and split, whose content the fingerprint knows
 package_version = cache(version)  # it reads files, and a state is saved after every epoch
 
 
 def versions():
-    """What the figures depend on beside the seed: interpreter, libraries, machine, threads."""
+    """What the numbers depend on beside the seed: interpreter, libraries, processor, threads."""
     packages = {name: package_version(name) for name in ("torch", "numpy", "scikit-learn", "scipy", "matplotlib")}
     return {
         "python": platform.python_version(),
@@ -43,15 +43,15 @@ def print_environment(run):
         together = f"{processes} processes, each with " * (processes > 1)
         print(f"device     : {device}, {together}{metadata['threads']} threads, {libraries}")
         promise = (
-            "same seed, machine and threads: same figures"
+            "same seed, computer and threads: same numbers"
             if device == "cpu"
-            else "a GPU repeats its figures only nearly"
+            else "on a GPU numbers repeat only nearly"
         )
         print(f"seed       : {run.metadata['seed']} (split, initial weights, batch order); {promise}")
 
 
 def fingerprint(data, folders):
-    """A short hash that is equal for equal LabData with these folders in it.
+    """A short hash of LabData: equal for equal data in these folders.
 
     Of class table, demo marker, label files, file names and the content of a few files: all bytes would take minutes on
     the lab's data.
@@ -62,11 +62,11 @@ def fingerprint(data, folders):
             files = sorted((data.path / folder / split).glob("*.npy*"))
             sample = files[:: max(1, len(files) // SAMPLED_FILES)][:SAMPLED_FILES]
             labels = data.path / folder / f"{split}_labels.txt"
+            digest.update(json.dumps([folder, split, [path.name for path in files]]).encode())
             try:
-                checksums = [zlib.crc32(path.read_bytes()) for path in [*sample, labels] if path.is_file()]
+                for path in filter(Path.is_file, [*sample, labels]):
+                    digest.update(hashlib.sha256(path.read_bytes()).digest())
             except OSError as error:
-                raise LabError(
-                    f"{data.path / folder / split}: readable files were expected ({reason(error)})"
-                ) from error
-            digest.update(json.dumps([folder, split, [path.name for path in files], checksums]).encode())
+                where = data.path / folder / split
+                raise LabError(f"{where}: readable files were expected ({reason(error)})") from error
     return digest.hexdigest()[:16]

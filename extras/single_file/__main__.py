@@ -8,7 +8,6 @@ module of common/ that says IN_SINGLE_FILE = False. The numbers are the step's, 
 extras/speed is left out.
 """
 
-import argparse
 import hashlib
 from pathlib import Path
 
@@ -21,10 +20,7 @@ SCRIPTS = ", ".join(f"{step}.py" for step in STEPS)
 
 
 def main(argv=None):
-    form = argparse.RawDescriptionHelpFormatter
-    parser = OneSentenceParser(
-        prog="python -m extras.single_file", description=__doc__, formatter_class=form, allow_abbrev=False
-    )
+    parser = OneSentenceParser(prog="python -m extras.single_file", description=__doc__)
     parser.add_argument("step", nargs="?", help=f"a step script: {SCRIPTS}")
     parser.add_argument(
         "--names", nargs="+", metavar="NAME", help="definitions of common/ instead of a step, for a file to import"

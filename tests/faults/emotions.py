@@ -108,8 +108,8 @@ FAULTS = [
         "report",
         "predictions.csv: true and predicted swapped",
         "save_axis_predictions",
-        "for ident, right, said in",
-        "for ident, said, right in",
+        "for axis, one, other in",
+        "for axis, other, one in",
         "test_numbers_step8.py::test_all_that_follows_from_the_saved_weights[cnn-seeds1-axes1]",
     ),
     Fault(

@@ -120,8 +120,8 @@ FAULTS = [
         "baselines",
         "quantiles of the test clips too",
         "normal_scores",
-        ".fit(known)",
-        ".fit(np.concatenate([known, unknown]))",
+        ".fit(train_inputs)",
+        ".fit(np.concatenate([train_inputs, test_inputs]))",
         TESTS_3,
     ),
     Fault(
@@ -132,8 +132,8 @@ FAULTS = [
         "for split in splits[1:2]",
         TESTS_3,
     ),
-    Fault("baselines", "'not above' turned", "report_baselines", "score <= value]", "score >= value]", TESTS_3),
-    Fault("baselines", "a tie is above", "report_baselines", "score <= value]", "score < value]", TESTS_3),
+    Fault("baselines", "'not above' turned", "report_baselines", "score <= each]", "score >= each]", TESTS_3),
+    Fault("baselines", "a tie is above", "report_baselines", "score <= each]", "score < each]", TESTS_3),
     Fault(
         "baselines",
         "key without the axis",
@@ -142,7 +142,7 @@ FAULTS = [
         'metadata["data"], base.folder.name]',
         TESTS_4,
     ),
-    Fault("baselines", "column of the wrong axis", "of_axis", "[:, number]", "[:, 0]", TESTS_4),
+    Fault("baselines", "column of the wrong axis", "of_axis", "[:, column]", "[:, 0]", TESTS_4),
     Fault("baselines", "kept without the ids", "kept_scores", "_{ids}.json", ".json", TESTS_4),
     Fault(
         "baselines",
