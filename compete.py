@@ -1,13 +1,13 @@
-"""How far does it go when the score counts? The tuned recipe, for genres or for valence, energy and danceability.
+"""The tuned recipe, for the best scores: genres, or valence, energy and danceability.
 
     python compete.py genres --data DIR --seed 1
     python compete.py genres --network lstm
     python compete.py emotions --data DIR --submit solution.txt
 
-Two networks on all clips that the test does not need, averaged, and together with kernel ridge and extra trees on
-statistics of the clips; extras/tuned/train.py has its numbers, benchmarks/ACCURACY.md what each of them bought. Two
-RESULT blocks: the networks alone, then all. Writes runs/compete/<variant>/: log, figures, predictions of both, metrics
-and the networks' checkpoints. Minutes: see README.
+Two networks are trained on all clips that the test does not need, and averaged; then they are combined with kernel
+ridge and extra trees on statistics of the clips. extras/tuned/train.py has the recipe's numbers, benchmarks/ACCURACY.md
+what each choice improves. Two RESULT blocks: the networks alone, then all. Writes runs/compete/<variant>/: log,
+figures, predictions of both, metrics and the networks' checkpoints. Minutes: see README.
 """
 
 import torch
@@ -21,7 +21,7 @@ from common.report import describe, print_results, report_axes, report_genres
 from common.submission import write_submission
 from common.training import evaluate
 from extras.demo.folder import demo_folder
-from extras.tuned.kernel_and_trees import machine_probabilities, machine_values, song_statistics
+from extras.tuned.kernel_and_trees import axis_values, class_probabilities, song_statistics
 from extras.tuned.train import RECIPE, emotion_loss, emotion_network, genre_network, train_networks
 
 STEP = "compete"
@@ -30,15 +30,10 @@ STEP = "compete"
 def main(argv=None):
     parser = step_parser(__doc__, epochs=RECIPE["epochs"], lr=RECIPE["lr"], overfit=False, submit=True)
     parser.add_argument("task", choices=("genres", "emotions"))
-    parser.add_argument(
-        "--network",
-        choices=("cnn", "lstm"),
-        default="cnn",
-        help="for genres; an LSTM has networks alone (default: cnn)",
-    )
-    parser.add_argument(
-        "--members", choices=("all", "networks"), default="all", help="whose mean --submit writes (default: all)"
-    )
+    network_help = "for genres; with lstm there is no kernel ridge and no extra trees (default: cnn)"
+    parser.add_argument("--network", choices=("cnn", "lstm"), default="cnn", help=network_help)
+    members_help = "the ensemble whose predictions --submit writes (default: all)"
+    parser.add_argument("--members", choices=("all", "networks"), default="all", help=members_help)
     args = parser.parse_args(argv)
     if args.task == "genres" and args.submit:
         parser.error("--submit is for emotions: python compete.py emotions was expected")
@@ -55,7 +50,7 @@ def genres(args, data, seed):
     with start_run(
         args, STEP, f"Tuned {name}s on mel spectrograms for genres", data, seed, "genres", args.network
     ) as run:
-        # Data: nothing is picked, so no clip has to validate
+        # Data: the recipe is fixed beforehand, so there is no validation set
         train_set, test_set = genre_splits(data.genres(), data.class_mapping, "mel", **reading_options(args))
         splits, classes = (train_set, None, test_set), train_set.label_transformer.classes_
 
@@ -77,13 +72,14 @@ def genres(args, data, seed):
             "networks": report_genres(run, title, splits, networks, baselines=args.baselines, suffix="_networks")
         }
 
-        # All: with the kernel ridge's and trees' probabilities, by the geometric mean, so that who is sure of a "no" is
-        # heard
+        # All: networks with kernel ridge and extra trees, by the weighted geometric mean of their probabilities, in
+        # which a model that is sure that a genre is wrong counts more than in the arithmetic mean
         if args.network == "cnn" and args.mode == "full":
-            statistics = song_statistics(train_set, remastered=True), clip_labels(train_set), song_statistics(test_set)
-            machine = torch.from_numpy(machine_probabilities(*statistics)).log().float()
-            together = networks._replace(outputs=networks.outputs.lerp(machine, RECIPE["machine"]).log_softmax(dim=1))
-            metrics["all"] = report_genres(run, "networks, kernel ridge and extra trees", splits, together)
+            statistics = song_statistics(train_set, tilt=True), clip_labels(train_set), song_statistics(test_set)
+            others = torch.from_numpy(class_probabilities(*statistics)).log().float()
+            outputs = networks.outputs.lerp(others, RECIPE["kernel_and_trees"]).log_softmax(dim=1)
+            ensemble = networks._replace(outputs=outputs)
+            metrics["all"] = report_genres(run, "networks, kernel ridge and extra trees", splits, ensemble)
         rows = [
             {"task": "genres", "members": members, "test_acc": each["accuracy"], "test_f1_macro": each["macro"]["f1"]}
             for members, each in metrics.items()
@@ -94,7 +90,7 @@ def genres(args, data, seed):
 
 def emotions(args, data, seed):
     with start_run(args, STEP, "Tuned CNNs on mel spectrograms for three axes", data, seed, "emotions") as run:
-        # Data: the test slice of steps 8 to 10; the other two train
+        # Data: the test clips of steps 8 to 10; their training and validation clips together are the training set
         labelled = SpectrogramDataset(data.emotions(), features="mel", axis=AXES, **reading_options(args))
         test_set = emotion_slices(labelled, args.batch_size, seed=seed)[2].dataset
         train_set = without(labelled, clip_ids(test_set))
@@ -107,30 +103,32 @@ def emotions(args, data, seed):
             splits, test = (train_set, None, test_set), tests[0]._replace(outputs=outputs)
             baselines, suffix = (args.baselines, "_networks") if members == "networks" else (False, "")
             metrics[members] = report_axes(run, f"tuned, {members}", splits, test, baselines=baselines, suffix=suffix)
-        found = {
+        scores = {
             members: {axis: {"spearman": each[axis]["spearman"]} for axis in AXES} for members, each in metrics.items()
         }
-        run.finish(found[members], {"members": metrics}, history)
+        run.finish(scores[members], {"members": metrics}, history)
 
-        # What is submitted comes from networks, kernel ridge and trees of their own, fitted on the test slice too
+        # Submission: all models are trained again, on every labelled clip, those of the test included
         if args.submit:
-            hidden = SpectrogramDataset(
+            unlabelled = SpectrogramDataset(
                 data.emotions(), None, False, labelled.max_length, "mel", axis=AXES, **reading_options(args)
             )
-            values = emotion_values(args, run, emotion_network(labelled), labelled, hidden, seed, "submit")[0]
+            values = emotion_values(args, run, emotion_network(labelled), labelled, unlabelled, seed, "submit")[0]
             submitted = values[args.members].tolist()
-            write_submission(args.submit, hidden.ids, submitted, args.submit_header, args.submit_suffix)
+            write_submission(args.submit, unlabelled.ids, submitted, args.submit_header, args.submit_suffix)
             print(f"submission : {args.submit}, {len(submitted)} clips of the unlabelled test split")
         return [
             {"task": "emotions", "members": members, "axis": axis, **score}
-            for members, scores in found.items()
-            for axis, score in scores.items()
+            for members, by_axis in scores.items()
+            for axis, score in by_axis.items()
         ]
 
 
 def emotion_values(args, run, network, train_set, test_set, seed, name=""):
-    """({"networks" and, in a full run, "all": values (n, axes) of test_set}, the networks' Evaluations of it, a history
-    of training); network: as emotion_network gives it for train_set.
+    """Trains the networks and, in a full run, kernel ridge and extra trees, and predicts the test clips.
+
+    network: what emotion_network returns for train_set. Returns ({"networks": values (n, axes) and, in a full run,
+    "all": values}, the Evaluation of each network, the last network's history of training).
     """
     run.metadata["architecture"], build = network
     run.metadata["train_ids"] = clip_ids(train_set)
@@ -141,10 +139,9 @@ def emotion_values(args, run, network, train_set, test_set, seed, name=""):
     tests = [evaluate(model, make_loader(test_set, args.batch_size), loss_function, args.device) for model in models]
     values = {"networks": torch.stack([test.outputs for test in tests]).mean(dim=0)}
     if args.mode == "full":
-        machine = machine_values(
-            song_statistics(train_set, remastered=True), clip_labels(train_set), song_statistics(test_set)
-        )
-        values["all"] = values["networks"].lerp(torch.from_numpy(machine).float(), RECIPE["machine"])
+        statistics = song_statistics(train_set, tilt=True), clip_labels(train_set), song_statistics(test_set)
+        others = torch.from_numpy(axis_values(*statistics)).float()
+        values["all"] = values["networks"].lerp(others, RECIPE["kernel_and_trees"])
     return values, tests, history
 
 

@@ -1,6 +1,4 @@
-"""The tuned recipe by hand: its networks, their training, and the kernel ridge and extra trees beside them. Nothing of
-the project.
-"""
+"""The tuned recipe by hand, without the project: its networks, their training, kernel ridge and extra trees."""
 
 import json
 import math
@@ -34,11 +32,11 @@ PIECES = 4  # a clip and its thirds
 
 
 class FrontEnd(nn.Module):
-    """Frames standardised, a share of the clip's own mean taken off, and `every` frames averaged to one."""
+    """Frames standardised, a fraction of the clip's own mean subtracted, and `every` frames averaged to one."""
 
-    def __init__(self, mean, std, every, centred):
+    def __init__(self, mean, std, every, subtract_mean):
         super().__init__()
-        for name, value in (("mean", mean), ("deviation", std), ("centred", centred)):
+        for name, value in (("mean", mean), ("deviation", std), ("centred", subtract_mean)):  # as in checkpoints
             self.register_buffer(name, torch.tensor(value, dtype=torch.float32))
         self.every = every
 
@@ -61,9 +59,7 @@ class TunedCNN(nn.Module):
 
 
 class TunedLSTM(nn.Module):
-    """The CNN's stages, as many as halve `width`, and an LSTM in both directions over their frames: mean and std of its
-    states.
-    """
+    """As many of the CNN's stages as halve `width`, a bidirectional LSTM, and mean and std of its states."""
 
     def __init__(self, front_end, width, dropout):
         super().__init__()
@@ -93,14 +89,14 @@ def mean_and_std_of(frames, ids, features):
     return together.mean(axis=0), together.std(axis=0)
 
 
-def tuned_network(kind, frames, ids, features, outputs, every, centred, dropout=0.2):
+def tuned_network(kind, frames, ids, features, outputs, every, subtract_mean, dropout=0.2):
     width = len(range(140)[COLUMNS[features]])
     mean, std = mean_and_std_of(frames, ids, features)
-    return Headed(kind(FrontEnd(mean, std, every, centred), width, dropout), outputs)
+    return Headed(kind(FrontEnd(mean, std, every, subtract_mean), width, dropout), outputs)
 
 
 def emotion_network(labels, *arguments, **choices):
-    """labels (n, 3): the head's outputs begin at their mean, and in their units."""
+    """labels (n, 3): the head starts at their mean, scaled by their std."""
     model = tuned_network(*arguments, **choices)
     with torch.no_grad():
         model.head.weight *= labels.std(dim=0)[:, None]
@@ -112,30 +108,30 @@ def emotion_network(labels, *arguments, **choices):
 
 
 def smoothed_cross_entropy(smoothing):
-    def loss(logits, shares):
-        shares = (1 - smoothing) * shares + smoothing / shares.shape[1]
-        return -(shares * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    def loss(logits, targets):
+        targets = (1 - smoothing) * targets + smoothing / targets.shape[1]
+        return -(targets * logits.log_softmax(dim=1)).sum(dim=1).mean()
 
     return loss
 
 
-def emotion_loss(labels, rank_share):
+def emotion_loss(labels, weight):
     std = labels.std(dim=0)
 
     def loss(outputs, targets):
         squared = (((outputs - targets) / std) ** 2).mean()
         correlations = [torch.corrcoef(torch.stack([outputs[:, k], targets[:, k]]))[0, 1] for k in range(3)]
-        return (1 - rank_share) * squared + rank_share * (1 - sum(correlations) / 3)
+        return (1 - weight) * squared + weight * (1 - sum(correlations) / 3)
 
     return loss
 
 
-def peak_share(epoch, epochs):
-    """Of the learning rate: a tenth of the epochs up along a line, then down to 0 along half a cosine."""
-    rise = max(1, epochs // 10)
-    if epoch < rise:
-        return (epoch + 1) / rise
-    return 0.5 + 0.5 * math.cos(math.pi * (epoch - rise) / (epochs - rise))
+def lr_factor(epoch, epochs):
+    """Learning rate as a fraction of its peak: linear for a tenth of the epochs, then half a cosine down to 0."""
+    warmup = max(1, epochs // 10)
+    if epoch < warmup:
+        return (epoch + 1) / warmup
+    return 0.5 + 0.5 * math.cos(math.pi * (epoch - warmup) / (epochs - warmup))
 
 
 def train_tuned(model, frames, ids, targets, loss_function, epochs, size, seed, features, lr=1e-3, decay=0.01):
@@ -143,7 +139,7 @@ def train_tuned(model, frames, ids, targets, loss_function, epochs, size, seed, 
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=decay)
     for epoch in range(epochs):
         model.train()
-        optimizer.param_groups[0]["lr"] = lr * peak_share(epoch, epochs)
+        optimizer.param_groups[0]["lr"] = lr * lr_factor(epoch, epochs)
         total = 0.0
         for group in batches(ids, size, seed, epoch):
             (x, lengths), y = batch_of(frames, group, features), target_tensor(targets, group)
@@ -193,10 +189,8 @@ def block_patterns(mel):
     }
 
 
-def song_statistics(frames, ids, equalised=False):
-    """{family: (n, 4, k)} of clips {id: (140, T)}; equalised: the thirds through a random tilt of the spectrum each, 6
-    dB std.
-    """
+def song_statistics(frames, ids, tilt=False):
+    """{family: (n, 4, k)} of clips {id: (140, T)}; tilt: a random spectral tilt of 6 dB std for each third."""
     rng, found = np.random.default_rng(0), []
     for ident in ids:
         clip = halved(frames[ident].T).astype(np.float64)
@@ -204,7 +198,7 @@ def song_statistics(frames, ids, equalised=False):
         pieces = [clip] + [
             clip[start : start + third].copy() for start in (0, (len(clip) - third) // 2, len(clip) - third)
         ]
-        for piece in pieces[1:] if equalised else ():
+        for piece in pieces[1:] if tilt else ():
             piece[:, :128] += np.interp(np.arange(128), np.linspace(0, 127, 5), 6 * rng.standard_normal(5))
         found.append(
             [
@@ -215,17 +209,17 @@ def song_statistics(frames, ids, equalised=False):
     return {name: np.array([[piece[name] for piece in clip] for clip in found]) for name in found[0][0]}
 
 
-def kernel_ridge(known, targets, unknown):
-    """(m, c): on all pieces of the known clips, the mean over those of an unknown one; targets (n, c)."""
+def kernel_ridge(train, targets, test):
+    """(m, c): fitted on all pieces of the training clips, the mean over those of a test clip; targets (n, c)."""
     within, between = 0, 0
-    for name in known:
-        one, other = (split[name].reshape(-1, split[name].shape[-1]) for split in (known, unknown))
+    for name in train:
+        one, other = (split[name].reshape(-1, split[name].shape[-1]) for split in (train, test))
         quantiles = QuantileTransformer(n_quantiles=min(100, len(one)), output_distribution="normal").fit(one)
         one, other = quantiles.transform(one), quantiles.transform(other)
         own, cross = (((split[:, None, :] - one[None]) ** 2).sum(axis=2) for split in (one, other))
         unit = np.median(own) or 1  # 0 where most of the pieces are too short to differ
         within, between = within + own / unit, between + cross / unit
-    within, between = (np.exp(-0.5 * distances / len(known)) for distances in (within, between))
+    within, between = (np.exp(-0.5 * distances / len(train)) for distances in (within, between))
     mean = targets.mean(axis=0)
     weights = np.linalg.solve(within + 0.1 * np.eye(len(within)), np.repeat(targets - mean, PIECES, axis=0))
     return (between @ weights).reshape(-1, PIECES, targets.shape[1]).mean(axis=1) + mean
@@ -235,20 +229,20 @@ def whole_clips(statistics):
     return np.hstack([statistics[name][:, 0] for name in ("cepstra", "harmony")])
 
 
-def machine_probabilities(frames, train_ids, numbers, test_frames, test_ids):
+def class_probabilities(frames, train_ids, numbers, test_frames, test_ids):
     """(m, classes): two thirds of the kernel ridge's softmax and one of the trees' votes."""
-    known, unknown = song_statistics(frames, train_ids, equalised=True), song_statistics(test_frames, test_ids)
-    values = np.exp(kernel_ridge(known, np.eye(max(numbers) + 1)[numbers], unknown) / 0.15)
-    trees = ExtraTreesClassifier(500, max_features=0.2, random_state=0).fit(whole_clips(known), numbers)
-    return 2 / 3 * values / values.sum(axis=1, keepdims=True) + trees.predict_proba(whole_clips(unknown)) / 3
+    train, test = song_statistics(frames, train_ids, tilt=True), song_statistics(test_frames, test_ids)
+    values = np.exp(kernel_ridge(train, np.eye(max(numbers) + 1)[numbers], test) / 0.15)
+    trees = ExtraTreesClassifier(500, max_features=0.2, random_state=0).fit(whole_clips(train), numbers)
+    return 2 / 3 * values / values.sum(axis=1, keepdims=True) + trees.predict_proba(whole_clips(test)) / 3
 
 
-def machine_values(frames, train_ids, targets, test_frames, test_ids):
+def axis_values(frames, train_ids, targets, test_frames, test_ids):
     """(m, 3): two thirds of the kernel ridge's values and one of the trees'."""
-    known, unknown = song_statistics(frames, train_ids, equalised=True), song_statistics(test_frames, test_ids)
+    train, test = song_statistics(frames, train_ids, tilt=True), song_statistics(test_frames, test_ids)
     trees = ExtraTreesRegressor(500, max_features=0.2, min_samples_leaf=2, random_state=0)
-    by_trees = [trees.fit(whole_clips(known), column).predict(whole_clips(unknown)) for column in targets.T]
-    return 2 / 3 * kernel_ridge(known, targets, unknown) + np.stack(by_trees, axis=1) / 3
+    by_trees = [trees.fit(whole_clips(train), column).predict(whole_clips(test)) for column in targets.T]
+    return 2 / 3 * kernel_ridge(train, targets, test) + np.stack(by_trees, axis=1) / 3
 
 
 # Clips and files
@@ -264,8 +258,9 @@ def cut(frames, length):
 
 
 def long_clips(values, hidden):
-    """{split: {id: frames}} for the clips with these {id: (valence, energy, danceability)} and the hidden ones: long
-    enough that patterns of 256 frames have something to choose among.
+    """{split: {id: frames}} for labelled clips {id: (valence, energy, danceability)} and unlabelled ones.
+
+    They are so long that there are several blocks of 256 frames.
     """
     rng = np.random.default_rng(9)
     train = {
@@ -284,7 +279,7 @@ def long_genre_clips(labels, longest):
 
 
 def saved_value(path, name):
-    """The first value of this name in a state of training: the optimizer's own."""
+    """The first value of this name in a saved state of training, the optimizer's own."""
     return float(re.search(rf'\["{name}", ([^\]]+)\]', json.dumps(read_weights(path)[1])).group(1))
 
 

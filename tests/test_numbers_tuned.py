@@ -1,6 +1,4 @@
-"""Every number of compete.py, recomputed: training of each network, the ensemble, kernel ridge and trees, the
-submission.
-"""
+"""Every number of compete.py, recomputed: networks, their ensemble, kernel ridge and extra trees, the submission."""
 
 import csv
 import re
@@ -14,14 +12,14 @@ from by_hand import emotion_split, read_weights
 from by_hand_tuned import (
     TunedCNN,
     TunedLSTM,
+    axis_values,
+    class_probabilities,
     cut,
     emotion_loss,
     emotion_network,
     long_clips,
     long_genre_clips,
     longest,
-    machine_probabilities,
-    machine_values,
     mean_and_std_of,
     restored,
     saved_value,
@@ -37,12 +35,12 @@ from small_data import AXES, CLASSES, EMOTIONS, GENRES, write_clips
 from warm import warm_script
 
 BATCH, SEED, EPOCHS, LEFT = 16, 1, 3, 35  # LEFT: frames of the longest training clip after averaging, about
-LONG_LEFT, MACHINE, RANK = 21, 0.3, 0.7
-# (flags, other numbers in the recipe: so that networks are small, and that it counts which of them is used)
+LONG_LEFT, OTHERS, CORRELATION = 21, 0.3, 0.7
+# (flags, other numbers in the recipe: for smaller networks, and so that a number that is not used is noticed)
 CNN_RUN = (["genres", "--epochs", EPOCHS], {"frames": LONG_LEFT})
-LSTM_CHANGES = {"weight_decay": 200.0, "dropout": 0.3, "label_smoothing": 0.05, "centred": 0.5, "networks": 1}
+LSTM_CHANGES = {"weight_decay": 200.0, "dropout": 0.3, "label_smoothing": 0.05, "subtract_mean": 0.5, "networks": 1}
 LSTM_RUN = (["genres", "--network", "lstm"], {**LSTM_CHANGES, "lstm_frames": LEFT})
-AXES_CHANGES = {"machine": MACHINE, "rank_loss": RANK, "frames": LONG_LEFT}
+AXES_CHANGES = {"kernel_and_trees": OTHERS, "correlation_weight": CORRELATION, "frames": LONG_LEFT}
 AXES_RUN = (["emotions", "--epochs", 2, "--lr", 2e-3, "--members", "networks"], AXES_CHANGES)
 WITH_CHANGES = """import runpy, sys
 sys.path.insert(0, {repository!r})
@@ -51,7 +49,7 @@ RECIPE.update({changes!r})
 runpy.run_path({repository!r} + "/compete.py", run_name="__main__")
 """
 EPOCH = re.compile(r"epoch : (\d+) ,training loss = (\S+)")
-BY_NETWORKS = "predictions_networks.csv"  # beside predictions.csv, which is of networks, kernel ridge and trees
+BY_NETWORKS = "predictions_networks.csv"  # predictions.csv is of networks, kernel ridge and trees together
 SUFFIX = ".fused.full.npy.gz"  # of an id in a submission
 # Relative, epoch by epoch: the CPU's fast stage adds in another order, and Adam amplifies that
 LOSSES = (2e-3, 1e-2, 2e-2)
@@ -60,16 +58,14 @@ LSTM_LOSSES = (1e-3, 2e-3, 4e-3, 5e-3, 5e-3, 5e-3)
 
 @pytest.fixture(scope="session")
 def run(shared_folder, small):
-    """run((flags, changes), {(folder, split): clips in place of the small data's}, submit?) -> Done of compete.py, made
-    once.
-    """
+    """run((flags, changes), {(folder, split): clips that replace the small data's}, submit) -> Done, run once."""
 
     def run(command, other_clips=None, submit=False):
         def make(folder):
             data = shutil.copytree(small.path, folder / "data")
-            for place, clips in (other_clips or {}).items():
-                shutil.rmtree(data.joinpath(*place))
-                write_clips(data.joinpath(*place), clips)
+            for path, clips in (other_clips or {}).items():
+                shutil.rmtree(data.joinpath(*path))
+                write_clips(data.joinpath(*path), clips)
             flags = [
                 "--data",
                 data,
@@ -119,9 +115,7 @@ def check_training(
 
 
 class Genres(NamedTuple):
-    """Clips by (folder, split), {id: class number} of both splits, the ids to train on, and the test clips as the
-    networks get them.
-    """
+    """Clips by (folder, split), {id: class number} of both splits, training ids, test clips as the networks get them."""
 
     clips: dict
     numbers: dict
@@ -147,7 +141,7 @@ def cnn(genres, number):
     frames = genres.clips[GENRES, "train"]
     torch.manual_seed(SEED + 1000 * number)
     every = round(longest(frames, genres.ids) / LONG_LEFT)
-    return tuned_network(TunedCNN, frames, genres.ids, "mel", 3, every, centred=1.0 - number)
+    return tuned_network(TunedCNN, frames, genres.ids, "mel", 3, every, subtract_mean=1.0 - number)
 
 
 def test_each_network_is_trained_from_its_own_seed(run, genres):
@@ -158,9 +152,9 @@ def test_each_network_is_trained_from_its_own_seed(run, genres):
     for number, each in enumerate(printed):
         model, seed = cnn(genres, number), SEED + 1000 * number
         check_training(each, model, seed, frames, ids, genres.numbers, smoothed_cross_entropy(0.1), EPOCHS)
-        for name, share in (("", 0), (".before", 0.5)):  # of the peak: the cosine's end and its middle
+        for name, factor in (("", 0), (".before", 0.5)):  # of the peak lr: the cosine's end and its middle
             path = folder / f"state-{number}{name}.pt"
-            assert saved_value(path, "lr") == pytest.approx(1e-3 * share, abs=1e-9)
+            assert saved_value(path, "lr") == pytest.approx(1e-3 * factor, abs=1e-9)
             assert saved_value(path, "weight_decay") == 0.01
     history = read_json(folder / "history.json")
     assert [row["train_loss"] for row in history] == printed[-1] and [row["epoch"] for row in history] == list(
@@ -171,10 +165,10 @@ def test_each_network_is_trained_from_its_own_seed(run, genres):
 def test_input_is_standardised_by_the_training_clips(run, genres):
     folder, frames, ids = folder_of(run(CNN_RUN, genres.clips)), genres.clips[GENRES, "train"], genres.ids
     mean, std = mean_and_std_of(frames, ids, "mel")
-    for number, centred in enumerate((1.0, 0.0)):
+    for number, subtract_mean in enumerate((1.0, 0.0)):
         weights, metadata = read_weights(folder / f"best-{number}.pt")
         buffers = [weights[f"backbone.front_end.{name}"].numpy() for name in ("mean", "deviation", "centred")]
-        for found, expected in zip(buffers, (mean, std, centred), strict=True):
+        for found, expected in zip(buffers, (mean, std, subtract_mean), strict=True):
             assert found == pytest.approx(expected, rel=1e-5)
         assert metadata["train_ids"] == ids and metadata["epoch"] == EPOCHS - 1
 
@@ -191,9 +185,9 @@ def check_genre_rows(rows, expected, targets, tolerance):
     """Rows of predictions.csv against {id: probabilities} in the test split's order."""
     assert [row["id"] for row in rows] == list(expected)
     for row in rows:
-        shares = expected[row["id"]]
-        assert [float(row[f"p({name})"]) for name in CLASSES] == pytest.approx(shares, abs=tolerance)
-        assert row["true"] == CLASSES[targets[row["id"]]] and row["predicted"] == CLASSES[int(np.argmax(shares))]
+        probabilities = expected[row["id"]]
+        assert [float(row[f"p({name})"]) for name in CLASSES] == pytest.approx(probabilities, abs=tolerance)
+        assert row["true"] == CLASSES[targets[row["id"]]] and row["predicted"] == CLASSES[int(np.argmax(probabilities))]
 
 
 def check_genre_scores(metrics, result, rows):
@@ -202,8 +196,8 @@ def check_genre_scores(metrics, result, rows):
     assert 0 < expected[0] < 1
     assert (metrics["accuracy"], metrics["macro"]["f1"]) == pytest.approx(expected)
     assert metrics["confusion"] == sk.confusion_matrix(true, predicted, labels=CLASSES).tolist()
-    shares = [[float(row[f"p({name})"]) for name in CLASSES] for row in rows]
-    assert metrics["test_cross_entropy"] == pytest.approx(sk.log_loss(true, shares, labels=CLASSES), rel=1e-4)
+    probabilities = [[float(row[f"p({name})"]) for name in CLASSES] for row in rows]
+    assert metrics["test_cross_entropy"] == pytest.approx(sk.log_loss(true, probabilities, labels=CLASSES), rel=1e-4)
     assert (result["test_acc"], result["test_f1_macro"]) == tuple(f"{score:.4f}" for score in expected)
 
 
@@ -213,10 +207,10 @@ def test_networks_alone_are_the_mean_of_their_probabilities(run, genres):
 
 
 def test_networks_kernel_ridge_and_trees_together(run, genres):
-    """Their geometric mean; the clips that the last two are asked for are not cut."""
+    """Their geometric mean; kernel ridge and extra trees get the test clips uncut."""
     folder, ids, hidden = folder_of(run(CNN_RUN, genres.clips)), genres.ids, list(genres.hidden)
     numbers = [genres.numbers[i] for i in ids]
-    others = machine_probabilities(genres.clips[GENRES, "train"], ids, numbers, genres.clips[GENRES, "test"], hidden)
+    others = class_probabilities(genres.clips[GENRES, "train"], ids, numbers, genres.clips[GENRES, "test"], hidden)
     networks = by_networks(folder, genres)
     logs = {i: (np.log(networks[i]) + np.log(other)) / 2 for i, other in zip(hidden, others, strict=True)}
     expected = {i: np.exp(log_softmax(each)) for i, each in logs.items()}
@@ -234,7 +228,7 @@ def test_genre_results(run, genres):
 
 
 def test_lstm_with_other_choices(run, small):
-    """20 epochs of 1e-3 at the peak are the default; strong weight decay, one network alone."""
+    """20 epochs and a peak lr of 1e-3 are the default; strong weight decay, one network alone."""
     done = run(LSTM_RUN)
     folder, (clips, targets, ids, hidden) = folder_of(done), genres_of(small, small.frames)
     frames = clips[GENRES, "train"]
@@ -264,7 +258,7 @@ class Emotions(NamedTuple):
 
     clips: dict
     values: dict
-    known: list
+    train: list
     test: list
     every: list
 
@@ -273,9 +267,9 @@ class Emotions(NamedTuple):
 def emotions(small):
     values = small.emotions[EMOTIONS]
     test = emotion_split(list(values), SEED)[2]
-    known = [i for i in values if i not in test]
+    train = [i for i in values if i not in test]
     clips = {(EMOTIONS, split): clips for split, clips in long_clips(values, small.hidden).items()}
-    return Emotions(clips, values, known, test, list(values))
+    return Emotions(clips, values, train, test, list(values))
 
 
 def labels_of(emotions, ids):
@@ -320,8 +314,8 @@ def test_axes_networks_are_trained_in_the_units_of_each_axis(run, emotions):
     printed = losses(run(AXES_RUN, emotions.clips, submit=True))
     assert [len(each) for each in printed] == [2] * 4  # two networks for the test, two for the submission
     for position, each in enumerate(printed):
-        ids, number = (emotions.known, emotions.every)[position // 2], position % 2
-        loss, seed = emotion_loss(labels_of(emotions, ids), RANK), SEED + 1000 * number
+        ids, number = (emotions.train, emotions.every)[position // 2], position % 2
+        loss, seed = emotion_loss(labels_of(emotions, ids), CORRELATION), SEED + 1000 * number
         model = axes_network(emotions, ids, number)
         check_training(
             each, model, seed, emotions.clips[EMOTIONS, "train"], ids, emotions.values, loss, 2, features="mel", lr=2e-3
@@ -330,15 +324,15 @@ def test_axes_networks_are_trained_in_the_units_of_each_axis(run, emotions):
 
 def test_axes_of_the_networks_and_of_all_together(run, emotions):
     folder, frames = folder_of(run(AXES_RUN, emotions.clips, submit=True)), emotions.clips[EMOTIONS, "train"]
-    networks = mean_values(folder, "", emotions, emotions.known, frames, emotions.test)
+    networks = mean_values(folder, "", emotions, emotions.train, frames, emotions.test)
     assert rows_to_array(folder, emotions, BY_NETWORKS) == pytest.approx(networks, abs=1e-5)
-    others = machine_values(frames, emotions.known, labels_of(emotions, emotions.known).numpy(), frames, emotions.test)
-    expected = (1 - MACHINE) * networks + MACHINE * others
+    others = axis_values(frames, emotions.train, labels_of(emotions, emotions.train).numpy(), frames, emotions.test)
+    expected = (1 - OTHERS) * networks + OTHERS * others
     assert rows_to_array(folder, emotions, "predictions.csv") == pytest.approx(expected, abs=1e-5)
 
 
 def test_submission_of_the_networks(run, emotions):
-    """Fitted on every labelled clip, those that the test needed too."""
+    """Fitted on every labelled clip, the test clips included."""
     done = run(AXES_RUN, emotions.clips, submit=True)
     hidden, ids = emotions.clips[EMOTIONS, "test"], emotions.every
     expected = mean_values(folder_of(done), "submit", emotions, ids, hidden, list(hidden))
@@ -354,7 +348,7 @@ def test_submission_of_the_networks(run, emotions):
 def test_axes_results(run, emotions):
     done = run(AXES_RUN, emotions.clips, submit=True)
     folder, saved = folder_of(done), read_json(folder_of(done) / "metrics.json")
-    true, train = labels_of(emotions, emotions.test).numpy(), labels_of(emotions, emotions.known).numpy()
+    true, train_labels = labels_of(emotions, emotions.test).numpy(), labels_of(emotions, emotions.train).numpy()
     mse_lines = [numbers(line.partition("MSE")[2]) for line in done.lines if "MSE" in line and "test clips" in line]
     means = [numbers(line)[-1] for line in done.lines if line.startswith("The Mean Spearman")]
     for part, (members, name) in enumerate((("networks", BY_NETWORKS), ("all", "predictions.csv"))):
@@ -362,7 +356,7 @@ def test_axes_results(run, emotions):
         results = {row["axis"]: row["spearman"] for row in done.results if row["members"] == members}
         for k, axis in enumerate(AXES):
             rhos.append(spearmanr(true[:, k], predicted[:, k]).statistic)
-            errors = [np.mean((true[:, k] - guess) ** 2) for guess in (predicted[:, k], train[:, k].mean())]
+            errors = [np.mean((true[:, k] - guess) ** 2) for guess in (predicted[:, k], train_labels[:, k].mean())]
             metrics = saved["metrics"]["members"][members][axis]
             assert [metrics[key] for key in ("spearman", "mse", "mse_constant")] == pytest.approx(
                 [rhos[-1], *errors], rel=1e-4

@@ -243,7 +243,7 @@ NETWORKS = {
     "LSTM": lambda: LSTMBackbone(128, 16, num_layers=2),
     "bidirectional LSTM": lambda: LSTMBackbone(128, 16, num_layers=2, bidirectional=True, dropout=0.3),
     "CNN": CNNBackbone,
-    "tuned CNN": lambda: tuned_backbone("tuned-cnn", 128, 2, *SCALE, centred=0.5, dropout=0.3),
+    "tuned CNN": lambda: tuned_backbone("tuned-cnn", 128, 2, *SCALE, subtract_mean=0.5, dropout=0.3),
     "tuned LSTM": lambda: tuned_backbone("tuned-lstm", 128, 1, *SCALE, dropout=0.3),
 }
 

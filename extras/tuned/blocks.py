@@ -1,9 +1,9 @@
-"""Block-level features of a mel spectrogram: what its short pieces have in common, as patterns over bands and time.
+"""Block-level features of a mel spectrogram: typical patterns over mel bands and time in short blocks of a clip.
 
 After K. Seyerlehner, G. Widmer and T. Pohle, "Fusing block-level features for music similarity estimation" (DAFx 2010):
-overlapping blocks of frames are cut from a clip, each gives a pattern, and a percentile over the blocks stands for the
-clip. The families are theirs; the sizes fit the lab's files: bands in fours, blocks of at most 6 s, of a block's sorted
-columns every third or so.
+overlapping blocks of frames are cut from a clip, each gives a pattern, and the clip's features are a percentile over
+the blocks. The families of patterns are theirs. The sizes are chosen for the lab's clips: mel bands averaged in fours,
+blocks of at most 6 s, and about every third of a block's sorted frames.
 """
 
 from itertools import pairwise
@@ -14,16 +14,15 @@ from common.features import HOP_LENGTH, SAMPLE_RATE
 
 BANDS = 32
 CONTRAST_BANDS = 16
-RATES = np.geomspace(
-    0.47, 20, 14
-)  # Hz, edges of the bins that count how fast a band's level moves: from bars to roughness
+# Hz, edges of the bins of modulation frequency, how fast a band's level changes: from musical bars to roughness
+MODULATION_EDGES = np.geomspace(0.47, 20, 14)
 
 
 def block_features(mel):
-    """{family: vector} of a mel spectrogram (T, 128) in dB; a clip shorter than a block is repeated until it fills one."""
+    """{family: vector} of a mel spectrogram (T, 128) in dB; a clip shorter than a block is repeated to fill it."""
     levels = mel.reshape(len(mel), BANDS, -1).mean(axis=2)
     rises = np.maximum(levels[3:] - levels[:-3], 0) if len(levels) > 3 else np.zeros_like(levels)
-    onsets = np.sort(blocks(rises, 25, 5), axis=1)[:, 11::3]  # the larger half: most frames hold no onset
+    onsets = np.sort(blocks(rises, 25, 5), axis=1)[:, 11::3]  # the larger half: most frames have no onset
     groups = mel.reshape(len(mel), CONTRAST_BANDS, -1)
     contrasts = blocks(groups.max(axis=2) - groups.min(axis=2), 40, 20)
     patterns = {
@@ -45,15 +44,15 @@ def blocks(x, size, hop):
 
 
 def fluctuations(x):
-    """Blocks (n, size, F) -> (n, 13, F): the log of each band's mean power of modulation between two RATES."""
+    """Blocks (n, size, F) -> (n, 13, F): log of each band's mean modulation power between two MODULATION_EDGES."""
     power = np.abs(np.fft.rfft(x - x.mean(axis=1, keepdims=True), axis=1)) ** 2 / x.shape[1]
-    rates = np.fft.rfftfreq(x.shape[1], HOP_LENGTH / SAMPLE_RATE)
-    within = [(rates >= slow) & (rates < fast) for slow, fast in pairwise(RATES)]
+    hertz = np.fft.rfftfreq(x.shape[1], HOP_LENGTH / SAMPLE_RATE)
+    within = [(hertz >= slow) & (hertz < fast) for slow, fast in pairwise(MODULATION_EDGES)]
     return np.log(np.stack([power[:, each].mean(axis=1) for each in within], axis=1) + 1e-2)
 
 
 def correlations(x):
-    """Blocks (n, size, F) -> (n, F (F - 1) / 2): how alike each two bands move."""
+    """Blocks (n, size, F) -> (n, F (F - 1) / 2): correlation over time of each pair of bands."""
     x = x - x.mean(axis=1, keepdims=True)
     x = x / (np.sqrt((x**2).sum(axis=1, keepdims=True)) + 1e-6)
     pairs = np.triu_indices(x.shape[2], 1)

@@ -1,6 +1,4 @@
-"""The tuned recipe's networks: standardised input, fewer frames, and statistics over the whole clip in place of one
-last state.
-"""
+"""Networks of the tuned recipe: standardised input, fewer frames, and an LSTM pooled over the whole clip."""
 
 import torch
 from torch import nn
@@ -10,49 +8,48 @@ from extras.speed.fast_lstm import bidirectional_lstm
 
 
 class FrontEnd(nn.Module):
-    """Rows brought to mean 0 and deviation 1, and frames averaged in groups: (B, T, F), lengths (B,) -> (B, T // every,
-    F), lengths.
+    """Standardises each feature, subtracts a clip's own mean, and averages frames in groups.
 
-    mean, deviation: (F,) of the training clips' frames; every: frames in a group; centred: share of each clip's own
-    mean over time that is taken from its rows. A fixed filter, such as an album's mastering, adds a constant to a row
-    in dB: with 1 the network cannot hear it (S. Furui, "Cepstral analysis technique for automatic speaker
-    verification", 1981). Frames at or beyond a clip's length become 0, the
-    mean: padding is neither loud nor silent. A clip shorter than a group counts as one.
+    x (B, T, F), lengths (B,) -> (B, T // every, F), lengths in groups.
+
+    Args:
+        mean, std: (F,), over all frames of the training clips.
+        every: frames in a group. A clip shorter than a group counts as one group.
+        subtract_mean: per-clip mean subtraction: this fraction, 0 to 1, of a mel band's mean over the clip is
+            subtracted. A fixed filter, such as an album's mastering, adds a constant to a band in dB; with 1 it changes
+            no output (S. Furui, "Cepstral analysis technique for automatic speaker verification", 1981).
+    Frames at or beyond a clip's length become 0, the mean, so that padding is neither loud nor silent.
     """
 
-    def __init__(self, mean, deviation, every=1, centred=0.0):
+    def __init__(self, mean, std, every=1, subtract_mean=0.0):
         super().__init__()
         self.register_buffer("mean", mean)
-        self.register_buffer("deviation", deviation)
-        self.register_buffer("centred", torch.tensor(float(centred)))
+        self.register_buffer("deviation", std)  # this name and the next are those of saved checkpoints
+        self.register_buffer("centred", torch.tensor(float(subtract_mean)))
         self.every = every
 
     def forward(self, x, lengths):
         frames = max(1, x.shape[1] // self.every) * self.every
         x = nn.functional.pad((x - self.mean) / self.deviation, (0, 0, 0, max(0, frames - x.shape[1])))[:, :frames]
-        groups = (lengths // self.every).clamp(min=1)  # whole ones: the frames behind them are left out
-        real = (torch.arange(frames, device=x.device) < torch.minimum(lengths, groups * self.every)[:, None])[
-            :, :, None
-        ]
+        groups = (lengths // self.every).clamp(min=1)  # whole groups; the frames behind them are dropped
+        used = torch.minimum(lengths, groups * self.every)
+        real = (torch.arange(frames, device=x.device) < used[:, None])[:, :, None]
         own = (x * real).sum(dim=1, keepdim=True) / real.sum(dim=1, keepdim=True)
         x = (x - self.centred * own) * real
         return x.unflatten(1, (-1, self.every)).mean(dim=2), groups  # (B, T, F) -> (B, T / every, F)
 
 
-def over_time(x, lengths):
-    """Mean and deviation over each clip's real frames: x (B, C, T, F), zeros behind a clip's end, lengths (B,) -> (B, 2
-    C F).
-    """
+def mean_and_std_over_time(x, lengths):
+    """Mean and std over each clip's real frames: x (B, C, T, F), zeros behind a clip's end -> (B, 2 C F)."""
     real = (torch.arange(x.shape[2], device=x.device) < lengths[:, None])[:, None, :, None]
     count = lengths[:, None, None].to(x.dtype)
     mean = x.sum(dim=2) / count
     variance = ((x - mean[:, :, None]) * real).square().sum(dim=2) / count
-    return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1).flatten(1)  # a root's slope at 0 is infinite
+    return torch.cat([mean, (variance + 1e-5).sqrt()], dim=1).flatten(1)  # the gradient of a root is infinite at 0
 
 
 class TunedCNN(nn.Module):
-    """The write-up's four stages on standardised rows; its classifier meets the same means over time, some of them
-    hidden in training.
+    """The write-up's CNN on standardised input, with dropout on its features.
 
     x (B, T, n_mels) dB, lengths (B,) -> (B, feature_size). More padding changes no result in evaluation.
     """
@@ -68,12 +65,12 @@ class TunedCNN(nn.Module):
 
 
 class TunedLSTM(nn.Module):
-    """Stages as the CNN's, and an LSTM in both directions over what they leave of the frames, read by mean and
-    deviation of its states.
+    """The CNN's stages, a bidirectional LSTM over their frames, and mean and std of its states over time.
 
-    The stages find what sounds, the LSTM in which order (K. Choi et al., "Convolutional recurrent neural networks for
-    music classification", 2017). As many of the four stages as the rows allow: chroma has twelve. x (B, T, width),
-    lengths (B,) -> (B, feature_size). More padding changes no result in evaluation.
+    A convolutional recurrent network: the stages detect sounds, the LSTM models their order (K. Choi et al.,
+    "Convolutional recurrent neural networks for music classification", 2017). It has as many of the four stages as the
+    width allows: three for 12 chroma bins. x (B, T, width), lengths (B,) -> (B, feature_size). More padding changes no
+    result in evaluation.
     """
 
     def __init__(self, front_end, width, dropout, rnn_size=64):
@@ -88,21 +85,20 @@ class TunedLSTM(nn.Module):
         x, lengths = self.stages.frames(*self.front_end(x, lengths))  # (B, C, T', F')
         states = bidirectional_lstm(self.lstm, x.transpose(1, 2).flatten(2), lengths)
         real = (torch.arange(states.shape[1], device=x.device) < lengths[:, None])[:, :, None]
-        return self.finish(over_time((states * real).transpose(1, 2)[..., None], lengths))
+        return self.finish(mean_and_std_over_time((states * real).transpose(1, 2)[..., None], lengths))
 
 
 KINDS = ("tuned-cnn", "tuned-lstm")
 
 
-def tuned_backbone(kind, width, every, mean=None, deviation=None, centred=0.0, dropout=0.0):
-    """The network of this kind, one of KINDS, on `width` features; every, mean, deviation and centred as FrontEnd has
-    them.
+def tuned_backbone(kind, width, every, mean=None, std=None, subtract_mean=0.0, dropout=0.0):
+    """A backbone of this kind, one of KINDS, on `width` features; every, mean, std and subtract_mean: see FrontEnd.
 
-    Without mean and deviation they are 0 and 1 until a checkpoint's take their place, and that of centred.
+    A checkpoint's weights hold mean, std and subtract_mean too: without them a network can be built and then loaded.
     """
     mean = torch.zeros(width) if mean is None else mean
-    deviation = torch.ones(width) if deviation is None else deviation
+    std = torch.ones(width) if std is None else std
     networks = {"tuned-cnn": TunedCNN, "tuned-lstm": TunedLSTM}
     if kind in networks:
-        return networks[kind](FrontEnd(mean, deviation, every, centred), width, dropout)
+        return networks[kind](FrontEnd(mean, std, every, subtract_mean), width, dropout)
     raise ValueError(f"one of {', '.join(KINDS)} was expected, not {kind}")
