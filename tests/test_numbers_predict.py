@@ -1,4 +1,4 @@
-"""predict.py: genres, emotions and the region that decided, computed again from weights and a song's windows."""
+"""predict.py: genres, emotions and the region that decided, recomputed from weights and a song's windows."""
 
 import hashlib
 import json
@@ -15,12 +15,12 @@ from small_data import AXES, CLASSES, GENRES, TILT, clip
 from warm import warm_script
 
 RATE, HOP = 22050, 512
-SECONDS, LENGTH, FRAMES = 1.5, 65, 260  # of a window, and frames of a window and of the song
+SECONDS, LENGTH, FRAMES = 1.5, 65, 260  # length of a window, its frames, frames of the song
 DEMO_SECONDS, DEMO_LENGTH = 2.0, 87  # of the demo network's clips
 PARTS = (10, 8)  # a region is a tenth of the window by an eighth of the bands
 REGION = re.compile(r"([\d.]+) to ([\d.]+) s, (\d+) to (\d+) Hz")
 DROP = re.compile(r"log-probability .*?([\d.]+)$")
-SEEN, DEMO = re.compile("trained with"), re.compile("DEMO")
+TRAIN, DEMO = re.compile("trained with"), re.compile("DEMO")
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def runs(shared_folder, small):
 
 @pytest.fixture(scope="session")
 def song():
-    """(140, FRAMES): three parts, of three genres' colours and three levels."""
+    """(140, FRAMES): three parts with the spectra of three genres, at three levels."""
     rng = np.random.default_rng(11)
     parts = [clip(rng, 87, TILT[name]) for name in ("Jazz", "Ρεμπέτικο", "Rock")]
     for part, level in zip(parts, (-9, 0, -4), strict=True):
@@ -44,14 +44,14 @@ def songs(song, small, tmp_path_factory):
     folder = tmp_path_factory.mktemp("songs")
     np.save(folder / "long.npy", song)
     np.save(folder / "short.npy", song[:, :40])
-    (seen, *_), (unseen, *_) = small.genres[GENRES, "train"], small.genres[GENRES, "test"]
-    for split, ident in (("train", seen), ("test", unseen)):
+    (train_clip, *_), (test_clip, *_) = small.genres[GENRES, "train"], small.genres[GENRES, "test"]
+    for split, ident in (("train", train_clip), ("test", test_clip)):
         np.save(folder / f"{ident}.fused.full.npy", small.frames[GENRES, split][ident])
     return [
         folder / "long.npy",
         folder / "short.npy",
-        folder / f"{seen}.fused.full.npy",
-        folder / f"{unseen}.fused.full.npy",
+        folder / f"{train_clip}.fused.full.npy",
+        folder / f"{test_clip}.fused.full.npy",
     ]
 
 
@@ -63,7 +63,7 @@ def network(path):
 
 
 def window_starts(frames, length):
-    """Evenly over the song, about half a window apart, the first at its begin and the last at its end."""
+    """Evenly over the song, about half a window apart, the first at its start and the last at its end."""
     count = 1 + max(0, round(2 * (frames - length) / length))
     return [round(k * (frames - length) / (count - 1)) for k in range(count)] if count > 1 else [0]
 
@@ -76,16 +76,16 @@ def windows(frames, length):
 
 
 @torch.no_grad()
-def said(model, clips):
-    """(n, outputs) float64 of clips (n, T, 128)."""
+def outputs_of(model, clips):
+    """(n, outputs) float64 for clips (n, T, 128)."""
     parts = np.array_split(np.asarray(clips), math.ceil(len(clips) / 32))
     return torch.cat(
         [model(torch.from_numpy(each), torch.tensor([each.shape[1]] * len(each))) for each in parts]
     ).double()
 
 
-def chances(path, clips):
-    return said(network(path), clips).softmax(1).numpy()
+def probabilities(path, clips):
+    return outputs_of(network(path), clips).softmax(1).numpy()
 
 
 def check_genres(answer, expected):
@@ -97,21 +97,22 @@ def check_genres(answer, expected):
 def test_means_over_all_windows_and_notes(runs, songs, tmp_path):
     flags = ["--out", runs, "--window", SECONDS]
     answers = json.loads(warm_script("predict.py", *songs, *flags, "--json", root=tmp_path / "x").out)
-    assert [len(answer["notes"]) for answer in answers] == [0, 0, 1, 0] and SEEN.search(answers[2]["notes"][0])
+    assert [len(answer["notes"]) for answer in answers] == [0, 0, 1, 0] and TRAIN.search(answers[2]["notes"][0])
     genres, emotions = runs / "step7_cnn" / "mel_seed0" / "best.pt", runs / "step10_multitask" / "cnn_seed0" / "best.pt"
     for path, answer in zip(songs, answers, strict=True):
         frames = np.load(path)
         clips = windows(frames, LENGTH)
-        by_window, values = chances(genres, clips), said(network(emotions), clips).numpy()
+        by_window, values = probabilities(genres, clips), outputs_of(network(emotions), clips).numpy()
         check_genres(answer, by_window.mean(axis=0))
         assert [answer["emotions"][axis] for axis in AXES] == pytest.approx(values.mean(axis=0), abs=2e-4)
         assert answer["windows"] == len(clips) and answer["seconds"] == round(frames.shape[1] * HOP / RATE, 1)
         assert answer["file"] == str(path) and answer["networks"] == [str(genres), str(emotions)]
-        if path == songs[0]:  # whose windows differ
+        if path == songs[0]:  # its windows differ
             assert len(clips) == 7 and np.ptp(by_window, axis=0).max() > 0.05 and np.ptp(values, axis=0).min() > 0.005
     printed = warm_script("predict.py", songs[0], *flags, root=tmp_path / "x").lines
-    told = {words[0]: float(words[1]) for line in printed if (words := line.split()) and words[0] in (*CLASSES, *AXES)}
-    assert told == pytest.approx({**answers[0]["genres"], **answers[0]["emotions"]}, abs=6e-4)
+    words = [line.split() for line in printed]
+    values = {line[0]: float(line[1]) for line in words if line and line[0] in (*CLASSES, *AXES)}
+    assert values == pytest.approx({**answers[0]["genres"], **answers[0]["emotions"]}, abs=6e-4)
     (head,) = [line for line in printed if str(songs[0]) in line]
     assert numbers(head.removeprefix(str(songs[0]))) == [answers[0]["seconds"], answers[0]["windows"]]
 
@@ -123,17 +124,17 @@ def spans(size, parts):
 
 
 def drops(model, window, target):
-    """[(frames, bands, drop of the class's log-probability)]: hidden, each band takes its mean over the window."""
-    places = [(time, bands) for time in spans(len(window), PARTS[0]) for bands in spans(window.shape[1], PARTS[1])]
-    clips, level = np.repeat(window[None], 1 + len(places), axis=0), window.mean(axis=0)
-    for covered, ((start, stop), (low, high)) in zip(clips[1:], places, strict=True):
+    """[(frames, bands, drop of the class's log-probability)]: a hidden band takes its mean over the window."""
+    regions = [(time, bands) for time in spans(len(window), PARTS[0]) for bands in spans(window.shape[1], PARTS[1])]
+    clips, level = np.repeat(window[None], 1 + len(regions), axis=0), window.mean(axis=0)
+    for covered, ((start, stop), (low, high)) in zip(clips[1:], regions, strict=True):
         covered[start:stop, low:high] = level[low:high]
-    whole, *left = said(model, clips).log_softmax(1)[:, target].tolist()
-    return [(*place, whole - each) for place, each in zip(places, left, strict=True)]
+    whole, *left = outputs_of(model, clips).log_softmax(1)[:, target].tolist()
+    return [(*region, whole - each) for region, each in zip(regions, left, strict=True)]
 
 
 def mean_map(found, shape):
-    """At each place the mean of the drops of all regions that cover it."""
+    """For each frame and band the mean of the drops of all regions that cover it."""
     total, count = np.zeros(shape), np.zeros(shape)
     for (start, stop), (low, high), drop in found:
         total[start:stop, low:high] += drop
@@ -142,7 +143,7 @@ def mean_map(found, shape):
 
 
 def hertz(band):
-    """Slaney's mel scale, whose 130 points from 0 to half the rate are evenly spaced; band 0 lies at the second."""
+    """Centre of a mel band on Slaney's scale: 130 points evenly spaced from 0 to half the rate, band 0 the second."""
     top = 15 + 27 * math.log(RATE / 2 / 1000) / math.log(6.4)
     mel = (band + 1) / 129 * top
     return mel * 200 / 3 if mel < 15 else 1000 * 6.4 ** ((mel - 15) / 27)
@@ -159,7 +160,7 @@ def write_demo_checkpoint(path, target):
 
 
 def test_several_networks_and_the_region_that_decided(runs, songs, song, tmp_path):
-    """Networks for one question are averaged; the region lies in the window where the likeliest genre is likeliest."""
+    """Networks for one task are averaged; the region is in the window where the predicted genre is likeliest."""
     step7, step9 = runs / "step7_cnn" / "mel_seed0" / "best.pt", runs / "step9_transfer" / "genres_seed0" / "best.pt"
     step8, step10 = (
         runs / "step8_regression" / f"cnn_{AXIS}_seed0" / "best.pt",
@@ -171,12 +172,12 @@ def test_several_networks_and_the_region_that_decided(runs, songs, song, tmp_pat
     done = watched_script("predict.py", songs[0], *flags, images=tmp_path / "drawn.npz", root=tmp_path / "x")
     (answer,) = json.loads(done.out)
     assert any(DEMO.search(note) for note in answer["notes"])
-    clips = windows(song, DEMO_LENGTH)  # of the first network's clips
-    both = (chances(step7, clips) + chances(step9, clips)) / 2
+    clips = windows(song, DEMO_LENGTH)  # as long as the first network's clips
+    both = (probabilities(step7, clips) + probabilities(step9, clips)) / 2
     check_genres(answer, both.mean(axis=0))
-    usual = windows(song, FRAMES)  # networks that are not of demo music take the usual 30 s, so here the whole song
-    values = said(network(step10), usual).numpy()[0]
-    energy = (values[AXES.index(AXIS)] + said(network(step8), usual).numpy()[0, 0]) / 2
+    usual = windows(song, FRAMES)  # networks not trained on demo music take 30 s, here the whole song
+    values = outputs_of(network(step10), usual).numpy()[0]
+    energy = (values[AXES.index(AXIS)] + outputs_of(network(step8), usual).numpy()[0, 0]) / 2
     expected = {**dict(zip(AXES, values, strict=True)), AXIS: energy}
     assert answer["emotions"] == pytest.approx(expected, abs=2e-4)
 
@@ -215,8 +216,8 @@ def test_a_sound_in_three_parts(runs, tmp_path):
     power = librosa.feature.melspectrogram(y=sound, sr=RATE, n_fft=2048, hop_length=HOP, n_mels=128)
     frames = 10 * np.log10(np.maximum(power, 1e-10))
     clips = windows(frames, LENGTH)
-    by_window = chances(runs / "step7_cnn" / "mel_seed0" / "best.pt", clips)
-    values = said(network(runs / "step10_multitask" / "cnn_seed0" / "best.pt"), clips).numpy()
+    by_window = probabilities(runs / "step7_cnn" / "mel_seed0" / "best.pt", clips)
+    values = outputs_of(network(runs / "step10_multitask" / "cnn_seed0" / "best.pt"), clips).numpy()
     assert answer["seconds"] == round(frames.shape[1] * HOP / RATE, 1) == 6.0 and answer["windows"] == len(clips) == 7
     assert np.ptp(by_window, axis=0).max() > 0.05
     check_genres(answer, by_window.mean(axis=0))

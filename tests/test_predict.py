@@ -1,4 +1,4 @@
-"""predict.py: which network answers, what its answer is made of, and that a picture and JSON come out."""
+"""predict.py: which networks it takes, how predictions are averaged, its figure and its JSON."""
 
 import json
 import os
@@ -16,11 +16,11 @@ from common.features import N_MELS
 from common.files import save_checkpoint
 from common.models import Classifier, CNNBackbone, LSTMBackbone, MultitaskRegressor, Regressor
 from extras.songs.networks import (
-    ask,
     build_model,
     frames_in,
     newest_checkpoints,
     open_trained,
+    predict_windows,
     read_architecture,
     window_of,
     window_starts,
@@ -34,7 +34,7 @@ SMALL_CNN = ["cnn", "mel", [2, 3, 4, 5], 3]
 
 
 def write_checkpoint(path, architecture=SMALL_CNN, classes=CLASSES, demo=None, seed=0, **more):
-    """A network with random weights, as a step leaves it behind."""
+    """A network with random weights, as a step saves it."""
     torch.manual_seed(seed)
     model = build_model(architecture, classes)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def write_checkpoint(path, architecture=SMALL_CNN, classes=CLASSES, demo=None, s
 
 @pytest.fixture
 def song(tmp_path):
-    """A song of 400 frames as features in the lab's form; its path."""
+    """Path of a song of 400 frames, features in the lab's format."""
     path = tmp_path / "777.fused.full.npy"
     np.save(path, random_clip(np.random.default_rng(5), 400))
     return path
@@ -70,7 +70,7 @@ def runs(tmp_path):
     return tmp_path / "runs"
 
 
-def test_the_answer_is_the_mean_over_windows_of_the_training_length(song, runs, capsys):
+def test_the_prediction_is_the_mean_over_windows_of_the_training_length(song, runs, capsys):
     (answer,) = predict.main([str(song), "--out", str(runs)])
     frames = np.load(song).T.astype(np.float32)
     length = frames_in(3.0)
@@ -78,12 +78,12 @@ def test_the_answer_is_the_mean_over_windows_of_the_training_length(song, runs, 
     assert length == 130 and starts[0] == 0 and starts[-1] == 400 - 130 and len(starts) == 5 == answer["windows"]
     network = open_trained(runs / "step7_cnn/mel_seed0/best.pt")
     with torch.inference_mode():
-        chances = []
+        probabilities = []
         for start in starts:
             window = frames[start : start + length, :N_MELS]
             x = torch.from_numpy(np.maximum(window - window.max(), -80))[None]
-            chances.append(network.model(x, torch.tensor([length])).softmax(dim=1)[0].numpy())
-    assert [answer["genres"][name] for name in CLASSES] == pytest.approx(np.mean(chances, axis=0), abs=1e-4)
+            probabilities.append(network.model(x, torch.tensor([length])).softmax(dim=1)[0].numpy())
+    assert [answer["genres"][name] for name in CLASSES] == pytest.approx(np.mean(probabilities, axis=0), abs=1e-4)
     assert answer["genre"] == max(answer["genres"], key=answer["genres"].get) == next(iter(answer["genres"]))
     assert list(answer["emotions"]) == AXES and answer["seconds"] == 9.3
     printed = capsys.readouterr().out
@@ -99,11 +99,11 @@ def test_windows_cover_a_song_evenly_and_are_clips_of_their_own():
     assert window[:, :N_MELS].max() == 0 and window.min() >= -80 and (frames == kept).all()
     assert (window[:, N_MELS:] == frames[20:50, N_MELS:]).all()
     louder = frames.copy()
-    louder[:, :N_MELS] += 5  # dB of full scale instead of dB below the maximum
+    louder[:, :N_MELS] += 5  # dB re full scale instead of re the maximum
     assert window_of(louder, 20, 30) == pytest.approx(window, abs=1e-4)
 
 
-def test_several_checkpoints_are_averaged_and_unlike_ones_refused(song, tmp_path):
+def test_several_checkpoints_are_averaged_if_their_genres_agree(song, tmp_path):
     paths = [write_checkpoint(tmp_path / f"{seed}.pt", seed=seed) for seed in (1, 2)]
     alone = [predict.main([str(song), "--checkpoint", str(path)])[0]["genres"] for path in paths]
     (both,) = predict.main(["--checkpoint", *map(str, paths), "--", str(song)])
@@ -114,7 +114,7 @@ def test_several_checkpoints_are_averaged_and_unlike_ones_refused(song, tmp_path
         predict.main([str(song), "--checkpoint", str(paths[0]), str(other)])
 
 
-def test_json_alone_stands_on_stdout_and_a_broken_song_leaves_the_others(song, runs, tmp_path):
+def test_stdout_is_json_alone_and_a_broken_song_does_not_stop_the_others(song, runs, tmp_path):
     broken = tmp_path / "broken.npy"
     broken.write_bytes(b"nothing")
     command = [sys.executable, str(REPOSITORY / "predict.py"), str(broken), str(song), "--json", "--out", str(runs)]
@@ -125,19 +125,18 @@ def test_json_alone_stands_on_stdout_and_a_broken_song_leaves_the_others(song, r
     assert second["notes"] == [predict.DEMO_NOTE]
 
 
-def test_a_clip_that_was_trained_with_is_said_to_be_one(song, tmp_path):
-    seen = song.rename(tmp_path / "12.fused.full.npy")
-    (answer,) = predict.main([str(seen), "--checkpoint", str(write_checkpoint(tmp_path / "a.pt"))])
-    assert answer["notes"] == [predict.SEEN_NOTE]
+def test_a_training_clip_gets_a_note(song, tmp_path):
+    train_clip = song.rename(tmp_path / "12.fused.full.npy")
+    (answer,) = predict.main([str(train_clip), "--checkpoint", str(write_checkpoint(tmp_path / "a.pt"))])
+    assert answer["notes"] == [predict.TRAIN_NOTE]
 
 
-def test_the_picture(song, runs, tmp_path):
+def test_the_figure(song, runs, tmp_path):
     target = tmp_path / "song.png"
     (answer,) = predict.main([str(song), "--out", str(runs), "--figure", str(target)])
     assert target.read_bytes().startswith(b"\x89PNG") and target.stat().st_size > 30_000
-    assert (answer["genre"] in answer["decided"] and "Hz" in answer["decided"]) or "no single region" in answer[
-        "decided"
-    ]
+    decided = answer["decided"]
+    assert (answer["genre"] in decided and "Hz" in decided) or "no single region" in decided
     lstm = write_checkpoint(tmp_path / "lstm.pt", ["lstm", "chroma", 4, 1, True])
     with pytest.raises(LabError, match="--figure: a network for genres on mel"):
         predict.main([str(song), "--checkpoint", str(lstm), "--figure", str(target)])
@@ -150,12 +149,12 @@ def test_the_newest_full_run_is_taken(tmp_path):
     for age, path in enumerate(paths):
         os.utime(path.parent / "metrics.json", (1000 + age, 1000 + age))
     (paths[3].parent / "metrics.json").write_text('{"mode": "quick"}')
-    members = [
+    ensemble = [
         write_checkpoint(tmp_path / f"step10_multitask/x/best-{k}.pt", ["cnn", "mel", "multitask"], AXES)
         for k in (0, 1)
     ]
     (tmp_path / "step10_multitask/x/state.pt").write_bytes(b"of a training run")
-    assert newest_checkpoints(tmp_path) == [paths[1], *members]
+    assert newest_checkpoints(tmp_path) == [paths[1], *ensemble]
     tuned = [
         write_checkpoint(tmp_path / f"compete/genres_cnn_seed0/best-{k}.pt", ["tuned-cnn", "mel", 3]) for k in (0, 1)
     ]
@@ -178,7 +177,7 @@ def test_the_newest_full_run_is_taken(tmp_path):
         (["lstm", "chroma", 128, 2, True], CLASSES, Classifier(LSTMBackbone(12, 128, 2, True), 3)),
     ],
 )
-def test_the_facts_of_every_step_give_its_network(architecture, classes, expected):
+def test_the_architecture_of_every_step_gives_its_network(architecture, classes, expected):
     found = read_architecture(architecture)
     assert (found.head == "genre") == (classes == CLASSES) and not found.beat
     assert {name: value.shape for name, value in build_model(architecture, classes).state_dict().items()} == {
@@ -193,27 +192,29 @@ def test_a_network_on_beats_is_refused(architecture, tmp_path):
         open_trained(path)
 
 
-def test_a_song_shorter_than_the_poolings_is_answered(tmp_path):
+def test_a_song_shorter_than_the_poolings_is_predicted(tmp_path):
     network = open_trained(write_checkpoint(tmp_path / "a.pt"))
-    assert ask(network, random_clip(np.random.default_rng(0), 1).T.astype(np.float32), [0], 1).sum() == pytest.approx(1)
+    assert predict_windows(
+        network, random_clip(np.random.default_rng(0), 1).T.astype(np.float32), [0], 1
+    ).sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["a.npy", "b.npy", "--figure", "x.png"], "a single SONG"),
         ([], "SONG"),
         (["a.npy", "--window", "0.1"], "at least 0.35 s"),
     ],
 )
-def test_flags_that_do_not_fit(flags, said, capsys):
+def test_flags_that_do_not_fit(flags, message, capsys):
     with pytest.raises(SystemExit) as ended:
         predict.main(flags)
-    assert ended.value.code == 2 and said in capsys.readouterr().err
+    assert ended.value.code == 2 and message in capsys.readouterr().err
 
 
 @pytest.mark.xdist_group("librosa")
-def test_audio_is_asked_about_as_a_whole(runs, tmp_path):
+def test_audio_is_read_as_a_whole(runs, tmp_path):
     soundfile = pytest.importorskip("soundfile", reason="needs requirements-audio.txt")
     pytest.importorskip("librosa", reason="needs requirements-audio.txt")
     path = tmp_path / "τραγούδι.wav"

@@ -1,4 +1,4 @@
-"""Trained networks to ask: which checkpoints a folder of runs offers, and the model that a checkpoint's metadata describe."""
+"""Trained networks: the checkpoints in a folder of runs, and the model that a checkpoint's metadata describes."""
 
 import json
 from functools import partial
@@ -19,38 +19,39 @@ from common.run import METRICS
 from extras.speed.accelerate import accelerate
 from extras.tuned.networks import KINDS, tuned_backbone
 
-ASKED_RUNS = (("step7_cnn/*", "compete/genres_*"), ("step10_multitask/*", "compete/emotions_*"))  # for genres, for axes
-USUAL_SECONDS = 30.0  # of the lab's clips
-QUIETEST = -80.0  # dB, where the course's extractor cuts off
+GENRE_RUNS = ("step7_cnn/*", "compete/genres_*")
+AXES_RUNS = ("step10_multitask/*", "compete/emotions_*")
+LAB_SECONDS = 30.0  # length of the lab's clips
+FLOOR = -80.0  # dB re clip maximum, the lowest value of the lab's mel spectrograms
 BATCH_SIZE = 8
-LARGEST, MOST_LAYERS, MOST_STAGES, MOST_AVERAGED = 2**16, 100, 7, 1000  # of the networks that a checkpoint can describe
+# limits on the architecture that a checkpoint may describe
+LARGEST, MOST_LAYERS, MOST_STAGES, MOST_AVERAGED = 2**16, 100, 7, 1000
 
 
 class Trained(NamedTuple):
-    """A network in evaluation and its checkpoint's metadata; `tells` is "genre" or "axes", whose names are
-    metadata["classes"].
-    """
+    """A network in eval mode and its checkpoint's metadata; task: "genre" or "axes", named by metadata["classes"]."""
 
     path: Path
     model: nn.Module
     metadata: dict
-    tells: str
+    task: str
 
     @property
     def columns(self):
-        """The columns of a clip (T, 140) that it reads."""
+        """The columns of a clip (T, 140) that are its input."""
         return COLUMNS[read_architecture(self.metadata["architecture"]).columns]
 
     @property
     def clip_seconds(self):
-        """The length of the clips that it was trained on: the demo music's own, else the lab's."""
-        return (self.metadata.get("demo") or {}).get("seconds", USUAL_SECONDS)
+        """Length of the clips that it was trained on: the demo music's own, else the lab's."""
+        return (self.metadata.get("demo") or {}).get("seconds", LAB_SECONDS)
 
 
 class Architecture(NamedTuple):
-    """What a checkpoint says of its network. kind: "cnn", "lstm" or one of the tuned KINDS; columns: see COLUMNS; beat:
-    on beat-synced frames; options: the backbone's further arguments; head: "genre", "regressor" (one axis) or
-    "multitask".
+    """The architecture of a checkpoint's network.
+
+    kind: "cnn", "lstm" or one of the tuned KINDS. columns: see COLUMNS. beat: on beat-synced frames. options: further
+    arguments of the backbone. head: "genre", "regressor" (one axis) or "multitask".
     """
 
     kind: str
@@ -61,8 +62,10 @@ class Architecture(NamedTuple):
 
 
 def read_architecture(architecture):
-    """An Architecture from what a step saves of it: [kind, features, True or False for beat-synced, options..., head],
-    the last for axes alone, the third by step 8 alone. LabError where it describes none of the project's networks.
+    """The Architecture that a step has saved as [kind, features, beat-synced, options..., head].
+
+    `head` is saved for axes only, `beat-synced`, true or false, by step 8 only. LabError where it describes none of the
+    project's networks.
     """
     kind, features, *options = architecture
     head = options.pop() if options and options[-1] in ("regressor", "multitask") else "genre"
@@ -80,7 +83,7 @@ def read_architecture(architecture):
 
 
 def are_options(kind, options):
-    """Whether these are further arguments of the backbone of this kind: as many as it has or, from the left, fewer."""
+    """Whether these can be further arguments, all or the first few, of the backbone of this kind."""
 
     def is_size(value, most=LARGEST):
         return type(value) is int and 1 <= value <= most
@@ -105,7 +108,7 @@ def are_options(kind, options):
 
 
 def build_model(architecture, classes):
-    """The network with fresh weights that the metadata of a checkpoint describe; LabError where they describe none."""
+    """The network of a saved architecture with new weights; LabError where there is no such network."""
     kind, columns, _, options, head = read_architecture(architecture)
     width = COLUMNS[columns].stop - COLUMNS[columns].start
     kinds: dict = {
@@ -116,15 +119,17 @@ def build_model(architecture, classes):
     backbone = kinds[kind](width, *options)
     if backbone.feature_size < 1:
         found = shown(json.dumps(architecture, ensure_ascii=False))
-        raise LabError(f"stages that leave at least one of {width} rows were expected, but its architecture is {found}")
+        expected = f"fewer poolings of {width} features were expected"
+        raise LabError(f"{expected}, but its architecture is {found}")
     if head == "genre":
         return Classifier(backbone, len(classes))
     return Regressor(backbone) if head == "regressor" else MultitaskRegressor(backbone, len(classes))
 
 
 def load_network(path):
-    """(network with a checkpoint's weights, its metadata, its Architecture); LabError, naming the file, where it is no
-    trained network.
+    """(network with a checkpoint's weights, its metadata, its Architecture).
+
+    LabError, naming the file, where it is not the checkpoint of a trained network.
     """
     weights, metadata = read_network(path)
     try:
@@ -133,7 +138,7 @@ def load_network(path):
             raise LabError(f"one axis was expected for one value, but it has {', '.join(metadata['classes'])}")
         if architecture.head != "genre" and not set(metadata["classes"]) <= set(AXES):
             raise LabError(f"axes among {', '.join(AXES)} were expected, but it has {', '.join(metadata['classes'])}")
-        with torch.device("meta"):  # where sizes take no memory, until the weights prove them
+        with torch.device("meta"):  # takes no memory; the weights have to prove the sizes first
             wanted = build_model(metadata["architecture"], metadata["classes"]).state_dict()
     except LabError as error:
         raise LabError(f"{path}: {error}") from error
@@ -144,26 +149,24 @@ def load_network(path):
 
 
 def check_outputs(path, outputs):
-    """LabError, naming the checkpoint, where its network gives no numbers."""
+    """LabError, naming the checkpoint, where outputs of its network are not finite."""
     if not np.isfinite(np.asarray(outputs)).all():
         raise LabError(f"{path}: a network with finite outputs was expected, its weights make them overflow")
 
 
 def open_trained(path):
-    """A checkpoint as Trained, to be asked about songs; LabError, naming it, where it is none or on beat-synced
-    features.
-    """
+    """A checkpoint as Trained; LabError, naming it, where it is none or its input is beat-synced."""
     model, metadata, architecture = load_network(path)
     if architecture.beat:
-        raise LabError(
-            f"{path}: a network on mel, chroma or fused frames was expected, this one is on beat-synced ones"
-        )
+        expected = "a network on mel, chroma or fused frames was expected"
+        raise LabError(f"{path}: {expected}, this one is on beat-synced ones")
     return Trained(Path(path), accelerate(model.eval()), metadata, "genre" if architecture.head == "genre" else "axes")
 
 
 def find_genre_cnn(given, root, data, seed):
-    """(path of step 7's checkpoint: the given one, else its newest full run on these data below `root`, of this seed if
-    there is one, ""), or (None, the sentence why there is none).
+    """(path of a checkpoint of step 7, ""), or (None, a sentence on why there is none).
+
+    given: this path, else the newest full run on these data below `root`, of this seed if there is one.
     """
     if not data.genres().is_dir():
         return None, f"{data.path} has no {data.genres().name}, so there is no clip to look at."
@@ -173,26 +176,25 @@ def find_genre_cnn(given, root, data, seed):
     runs = [each for each in runs if each["seed"] == seed] or runs
     if not runs:
         return None, f"{root} holds no finished full run of step7_cnn.py on these data: step7_cnn.py has to run first."
-    return max(
-        (Path(each["folder"]) for each in runs), key=lambda folder: (folder / METRICS).stat().st_mtime
-    ) / "best.pt", ""
+    folders = [Path(each["folder"]) for each in runs]
+    return max(folders, key=lambda folder: (folder / METRICS).stat().st_mtime) / "best.pt", ""
 
 
 def newest_checkpoints(root):
-    """The checkpoints, several of an ensemble, of the newest finished full runs for genres and for axes under `root`;
-    LabError without any.
+    """The checkpoints of the newest finished full runs for genres and for axes below `root`, all of an ensemble.
+
+    LabError where there is no such run.
     """
     found = []
-    for patterns in ASKED_RUNS:
+    for patterns in (GENRE_RUNS, AXES_RUNS):
         runs = [path for pattern in patterns for path in Path(root).glob(f"{pattern}/{METRICS}")]
         runs = [path for path in runs if ".old-" not in path.parent.name and mode_of(path) == "full"]
         if runs:
             newest = max(runs, key=lambda path: path.stat().st_mtime)
             found += sorted(path for path in newest.parent.glob("best*.pt") if "submit" not in path.name)
     if not found:
-        raise LabError(
-            f"--out {root}: a finished run of step7_cnn.py or step10_multitask.py was expected, nothing has been trained yet"
-        )
+        expected = "a finished run of step7_cnn.py or step10_multitask.py was expected"
+        raise LabError(f"--out {root}: {expected}, nothing has been trained yet")
     return found
 
 
@@ -204,38 +206,32 @@ def mode_of(path):
 
 
 def window_starts(n_frames, length):
-    """Where windows of `length` frames begin, evenly over a song, about half a window apart; one alone where the song
-    is no longer.
-    """
+    """First frames of windows of `length` frames, evenly over a song, about half a window apart; at least one."""
     steps = max(0, round(2 * (n_frames - length) / length))
     return np.linspace(0, max(0, n_frames - length), steps + 1).round().astype(int).tolist()
 
 
 def window_of(frames, start, length):
-    """One window of a song (T, 140) as the extractor gives a clip: mel in dB below the window's own maximum, 80 at
-    most.
-    """
+    """One window of a song (T, 140), like a clip of the lab: mel in dB re the window's own maximum, at least FLOOR."""
     window = frames[start : start + length].copy()
     mel = window[:, :N_MELS]
-    np.maximum(mel - mel.max(), QUIETEST, out=mel)
+    np.maximum(mel - mel.max(), FLOOR, out=mel)
     return window
 
 
 @torch.inference_mode()
-def ask(trained, frames, starts, length):
-    """What a network says to each window of a song: frames (T, 140) -> (n, C) probabilities of genres, or (n, axes)
-    values.
-    """
+def predict_windows(trained, frames, starts, length):
+    """A network's prediction for each window of a song (T, 140): probabilities of genres (n, C), or values (n, axes)."""
     outputs = []
     for begin in range(0, len(starts), BATCH_SIZE):
         windows = [window_of(frames, start, length)[:, trained.columns] for start in starts[begin : begin + BATCH_SIZE]]
         x = torch.from_numpy(np.stack(windows))  # (B, T, F)
         outputs.append(trained.model(x, torch.full((len(x),), x.shape[1])))
-    said = torch.cat(outputs).double()
-    check_outputs(trained.path, said)
-    return (said.softmax(dim=1) if trained.tells == "genre" else said.reshape(len(starts), -1)).numpy()
+    joined = torch.cat(outputs).double()
+    check_outputs(trained.path, joined)
+    return (joined.softmax(dim=1) if trained.task == "genre" else joined.reshape(len(starts), -1)).numpy()
 
 
 def frames_in(seconds):
-    """The frames of a clip of so many seconds."""
+    """Number of frames of a clip of so many seconds."""
     return 1 + int(seconds * SAMPLE_RATE / HOP_LENGTH)

@@ -120,7 +120,7 @@ FAULTS = [
     Fault(
         "predict",
         "region explained in the least likely window",
-        "predict.py:draw",
+        "predict.py:draw_song",
         "argmax()",
         "argmin()",
         "test_numbers_predict.py",
@@ -128,9 +128,9 @@ FAULTS = [
     Fault(
         "predict",
         "genres of the first window alone",
-        "answered",
-        "chances.mean(axis=0)",
-        "chances[0]",
+        "predict_song",
+        "probabilities.mean(axis=0)",
+        "probabilities[0]",
         "test_numbers_predict.py",
     ),
     Fault(
@@ -160,7 +160,7 @@ FAULTS = [
     Fault(
         "predict",
         "first network alone",
-        "asked",
+        "mean_outputs",
         "for network in networks]",
         "for network in networks[:1]]",
         "test_numbers_predict.py",
@@ -168,7 +168,7 @@ FAULTS = [
     Fault(
         "predict",
         "region's time from the window's begin",
-        "predict.py:draw",
+        "predict.py:draw_song",
         "slice(start + region.frames.start, start + region.frames.stop)",
         "slice(region.frames.start, region.frames.stop)",
         "test_numbers_predict.py",
@@ -182,7 +182,9 @@ FAULTS = [
         "test_numbers_predict.py",
     ),
     Fault("predict", "amplitude decibels", "song_frames", "10 * np.log10", "20 * np.log10", "test_numbers_predict.py"),
-    Fault("predict", "seen note from the classes", "answered", '"train_ids"', '"classes"', "test_numbers_predict.py"),
+    Fault(
+        "predict", "train note from the classes", "predict_song", '"train_ids"', '"classes"', "test_numbers_predict.py"
+    ),
     Fault(
         "data",
         "clips read in sorted order",
