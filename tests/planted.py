@@ -31,7 +31,7 @@ LEFT = shutil.ignore_patterns(
 class Fault(NamedTuple):
     """A text in a definition, and what takes its place: a wrong number that looks right.
 
-    place: "row_scale", "BestEpoch.update" or a constant's name, wherever it is defined; "step7_cnn.py:train_and_test"
+    place: "feature_mean_and_std", "BestEpoch.update" or a constant's name, wherever it is defined; "step7_cnn.py:train_and_test"
     in one file.
     find: stands exactly once in the definition. tests: files below tests/, or tests in them, separated by blanks, that
     have to notice.

@@ -1,6 +1,4 @@
-"""accelerate changes nothing but seconds: whatever a student edits in a network counts, before it and after it, and
-hooks fire.
-"""
+"""accelerate changes speed alone: edits of a network count, made before it or after it, and hooks are called."""
 
 import copy
 import subprocess
@@ -113,15 +111,15 @@ EDITS = {
     "average pooling": put(2, lambda: nn.AvgPool2d(2)),
     "overlapping pooling": put(2, lambda: nn.MaxPool2d(3, 2, 1)),
     "pooling over time alone": put(2, lambda: nn.MaxPool2d((2, 2), (2, 2), (1, 0))),
-    "pooling upwards": setting(2, "ceil_mode", True),
+    "pooling with ceil_mode": setting(2, "ceil_mode", True),
     "no pooling": put(2, nn.Identity),
-    "pooling of one's own": put(2, lambda: LeakyMax(2)),
+    "a subclass of max pooling": put(2, lambda: LeakyMax(2)),
     "GELU": put(3, nn.GELU),
     "leaky ReLU": put(3, lambda: nn.LeakyReLU(0.2)),
     "ReLU in place": setting(3, "inplace", True),
     "an appended dropout": lambda model: stage_of(model).append(nn.Dropout2d(0.5)),
     "an inserted module": lambda model: stage_of(model).insert(1, nn.Tanh()),
-    "a module less": lambda model: stage_of(model).pop(3),
+    "a removed module": lambda model: stage_of(model).pop(3),
     "dilation": setting(0, "dilation", (2, 2)),
     "circular padding": put(0, conv(padding_mode="circular")),
     "reflected padding in stage 1": put(0, lambda: nn.Conv2d(1, CHANNELS[0], 3, padding=1, padding_mode="reflect"), 0),
@@ -133,7 +131,7 @@ EDITS = {
     "too little padding": put(0, conv(padding=0)),
     "padding by name": setting(0, "padding", "same"),
     "groups": put(0, conv(groups=2)),
-    "a convolution of one's own": put(0, lambda: SquaredConv(CHANNELS[0], CHANNELS[1], 3, padding=1)),
+    "a subclass of the convolution": put(0, lambda: SquaredConv(CHANNELS[0], CHANNELS[1], 3, padding=1)),
     "group norm": put(1, lambda: nn.GroupNorm(2, CHANNELS[1])),
     "no norm": put(1, nn.Identity),
     "instance norm": put(1, lambda: nn.InstanceNorm2d(CHANNELS[1], affine=True)),
@@ -170,7 +168,7 @@ EDITS = {
 
 
 def outcome(model, training, x):
-    """Everything that a pass leaves behind: output, gradients of weights and input, buffers."""
+    """All results of a pass: output, gradients of weights and input, buffers."""
     model.train(training)
     torch.manual_seed(3)
     x = x.clone().requires_grad_()
@@ -184,7 +182,7 @@ def outcome(model, training, x):
 
 
 def summary(model, x):
-    """What the stages leave, of whatever size an edit makes it; of an LSTM its summary."""
+    """Output of the stages, whose size an edit may change; of an LSTM its summary."""
     return model(x, LENGTHS) if isinstance(model, LSTMBackbone) else model.backbone.frames(x, LENGTHS)[0]
 
 
@@ -243,36 +241,36 @@ def test_the_fast_path_is_taken_where_nothing_is_edited(monkeypatch):
     assert used[4:] == ["bidirectional_summary"]
     EDITS["GELU"](model)
     model.train()(batch(), LENGTHS)
-    assert used[5:] == ["conv_pool_stage"]  # the stage that is as it was
+    assert used[5:] == ["conv_pool_stage"]  # the stage that was not edited
 
 
-def note(seen, what, *_):
-    seen.append(what)
+def note(calls, what, *_):
+    calls.append(what)
 
 
 def test_hooks_are_called_as_often_as_without():
     counts = []
     for model in (cnn(), accelerate(cnn())):
-        seen = []
+        calls = []
         for name, module in model.named_modules():
-            module.register_forward_pre_hook(partial(note, seen, ("before", name)))
-            module.register_forward_hook(partial(note, seen, ("after", name)))
-            module.register_full_backward_hook(partial(note, seen, ("gradient", name)))
+            module.register_forward_pre_hook(partial(note, calls, ("before", name)))
+            module.register_forward_hook(partial(note, calls, ("after", name)))
+            module.register_full_backward_hook(partial(note, calls, ("gradient", name)))
         outcome(model, True, batch())
-        counts.append(sorted(seen))
+        counts.append(sorted(calls))
     assert counts[0] == counts[1] and len(counts[0]) > 20
 
 
 def test_a_hook_for_all_modules_is_called():
     counts = []
     for model in (cnn(), accelerate(cnn())):
-        seen = []
-        handle = nn.modules.module.register_module_forward_hook(partial(note, seen, "module"))
+        calls = []
+        handle = nn.modules.module.register_module_forward_hook(partial(note, calls, "module"))
         try:
             model(batch(), LENGTHS)
         finally:
             handle.remove()
-        counts.append(seen)
+        counts.append(calls)
     assert counts[0] == counts[1]
 
 
@@ -309,7 +307,7 @@ def test_class_attributes_weights_and_copies_stay():
     EDITS["GELU"](copied)
     EDITS["GELU"](plain)
     assert_same(outcome(copied, True, batch()), outcome(plain, True, batch()))
-    assert_same(outcome(fast, True, batch())[0], outcome(cnn(), True, batch())[0])  # the original has kept its ReLU
+    assert_same(outcome(fast, True, batch())[0], outcome(cnn(), True, batch())[0])  # the original still has its ReLU
 
 
 LSTM_EDITS = {
@@ -333,7 +331,7 @@ LSTM_EDITS = {
 
 
 class CellFree(nn.GRU):
-    """A GRU that gives its state twice, as an LSTM gives state and cell."""
+    """A GRU that returns its state twice, where an LSTM returns state and cell."""
 
     def forward(self, x):
         out, hidden = super().forward(x)
@@ -369,20 +367,20 @@ def test_lengths_that_do_not_fit_are_pytorchs_error():
     not HUGE_PAGES.exists() or "[never]" in HUGE_PAGES.read_text(), reason="this system has no huge pages"
 )
 @pytest.mark.parametrize("step", ["step5_lstm", "step7_cnn", "compete"])
-def test_large_tensors_of_a_step_lie_in_huge_pages(step):
-    """PyTorch reads the variable at the first tensor of all, so that none may be made while a step is imported."""
+def test_large_tensors_of_a_step_are_in_huge_pages(step):
+    """PyTorch reads the variable when it makes its first tensor, so importing a step must not make one."""
     code = (
         f"import {step}, torch\nfrom common.training import use_huge_pages\nuse_huge_pages()\n"
         "large = torch.ones(50_000_000)\n"
         "print([line.split()[1] for line in open('/proc/self/smaps_rollup') if line.startswith('AnonHuge')][0])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    assert int(done.stdout) > 10_000  # kB; all of 200 MB where memory is not in pieces
+    assert int(done.stdout) > 10_000  # kB; 200 MB where memory is not fragmented
 
 
 def test_no_random_number_is_taken():
-    """Else dropout would draw other masks than without it, in the first pass of a process alone."""
-    speed.usual_attributes.cache_clear()
+    """Otherwise dropout would draw other masks in the first pass of a process."""
+    speed.default_attributes.cache_clear()
     model = accelerate(cnn())
     torch.manual_seed(0)
     before = torch.get_rng_state()

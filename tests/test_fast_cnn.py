@@ -31,7 +31,7 @@ def both(inputs, kernel_size=3, dtype=torch.float64, seed=0):
 
 
 def decibels(*shape, dtype=torch.float64):
-    """Something like a mel spectrogram: far from 0, with a stretch of zeros (padding) and one at a floor."""
+    """Like a mel spectrogram: far from 0, partly zeros (padding), partly at the floor of -80 dB."""
     x = torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=dtype) * 15 - 50
     x[0, :, shape[2] // 2 :] = 0
     x[-1, :, :, : shape[3] // 3] = -80
@@ -42,9 +42,8 @@ def decibels(*shape, dtype=torch.float64):
     "shape", [(5, 1, 12, 8), (2, 1, 13, 8), (3, 1, 4, 9), (1, 1, 2, 2), (4, 3, 12, 8), (3, 3, 13, 7)]
 )
 @pytest.mark.parametrize("kernel_size", [3, 5])
-@pytest.mark.parametrize(
-    "piece", [1, 1500, 10**6]
-)  # clips one by one, by twos or threes and a smaller rest, all together
+# clips one by one, in twos or threes and a smaller rest, all together
+@pytest.mark.parametrize("piece", [1, 1500, 10**6])
 def test_output_gradients_and_running_statistics_are_the_plain_forms(shape, kernel_size, piece, monkeypatch):
     monkeypatch.setattr(fast_cnn, "PIECE", piece)
     monkeypatch.setattr(fast_cnn, "WINDOWS", 10)  # so that there are several parts, and a smaller one at the end
@@ -80,7 +79,7 @@ def test_single_precision_is_the_plain_forms_to_rounding():
     torch.testing.assert_close(fast.float()(x).double(), exact, rtol=1e-4, atol=1e-4)
 
 
-def test_the_first_stage_goes_its_own_way_and_the_others_theirs(monkeypatch):
+def test_the_first_stage_has_a_form_of_its_own(monkeypatch):
     used = []
     nothing = torch.zeros(1), torch.zeros(6), torch.zeros(6)
     for stage in (FirstStage, Stage):
@@ -92,7 +91,7 @@ def test_the_first_stage_goes_its_own_way_and_the_others_theirs(monkeypatch):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_results_do_not_depend_on_threads_and_their_number_is_left_alone(threads):
+def test_results_do_not_depend_on_threads_and_their_number_is_restored(threads):
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
@@ -106,12 +105,12 @@ def test_results_do_not_depend_on_threads_and_their_number_is_left_alone(threads
     )
 
 
-def test_an_error_in_one_clip_ends_the_stage():
+def test_an_error_in_one_clip_is_raised():
     with pytest.raises(ZeroDivisionError):
         over_pieces(lambda clip: 1 / int(clip), 1, torch.arange(-2, 3))
 
 
-def test_pieces_come_in_order_with_what_belongs_to_them():
+def test_pieces_are_in_order_with_their_items():
     found = over_pieces(lambda clips, name: (clips.tolist(), name), 2, torch.arange(5), ["a", "b", "c"])
     assert found == [([0, 1], "a"), ([2, 3], "b"), ([4], "c")]
     assert [clips_in_piece(torch.zeros(1, 1, frames, 128), 16) for frames in (2, 431, 1292)] == [244, 1, 1]

@@ -288,7 +288,7 @@ def test_multitask_losses_on_the_device(step, small):
     for device in ("cpu", "gpu"):
         torch.manual_seed(0)
         model = MultitaskRegressor(LSTMBackbone(128, 8)).to(device)
-        loader, loss = make_loader(labelled, 8), partial(error_and_correlation_loss, scale=scale, share=0.5)
+        loader, loss = make_loader(labelled, 8), partial(error_and_correlation_loss, scale=scale, weight=0.5)
         last = torch.optim.Adam(model.parameters()) if step is train_epoch else None
         done = step(model, loader, loss, *[last] * (last is not None), device)
         found.append(done if last else done.loss)

@@ -1,9 +1,9 @@
 """Speed as one statement that can be deleted: `model = accelerate(model, device)`.
 
-The model stays the one that it was: same class, same modules, same state_dict. On a CPU those parts that this file
-knows get a forward of their own, which looks at its modules at every call: where all of them are of the exact types and
-options known here, it does their work in another order (fast_cnn.py, fast_lstm.py); in every other case, also when
-something is changed later, PyTorch runs the modules as they stand. On a GPU nothing is changed.
+The model keeps its class, its modules and its state_dict. On a CPU its CNN stages and bidirectional LSTMs get a forward
+of their own, which checks the modules at every call. If all of them have exactly the types and options that this file
+supports, it computes the same function in another order (fast_cnn.py, fast_lstm.py). In every other case, also when a
+module is changed later, PyTorch runs the modules itself. On a GPU nothing is changed.
 """
 
 from functools import cache
@@ -22,21 +22,19 @@ HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backwa
 
 
 @cache
-def usual_attributes():
-    """{type: (its forward, the names of its attributes)} of the modules known here, where nobody has changed them: an
-    attribute more, such as a forward of one's own, is nothing that is known here.
+def default_attributes():
+    """{type: (its forward, the names of its attributes)} of unchanged modules of the supported types.
 
-    Made at the first call: a tensor that an import makes would come before common.training.use_huge_pages.
+    A module with another attribute, such as a forward of its own, has been changed. Computed at the first call, not at
+    import: no tensor may be made before common.training.use_huge_pages.
     """
-    with torch.random.fork_rng(devices=[]):  # their weights are drawn, which no dropout mask of the network may feel
+    with torch.random.fork_rng(devices=[]):  # their weights are random, but must not change the masks of dropout
         modules = (nn.Sequential(), nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1), nn.MaxPool2d(2), nn.ReLU(), nn.LSTM(1, 1))
     return {type(module): (type(module).forward, frozenset(vars(module))) for module in modules}
 
 
 def accelerate(model, device="cpu"):
-    """The model itself, its CNN stages and bidirectional LSTMs faster on a CPU where they are as common/models.py makes
-    them.
-    """
+    """The model itself; on a CPU its CNN stages and bidirectional LSTMs of common/models.py run faster."""
     if torch.device(device).type != "cpu":
         return model
     for module in model.modules():
@@ -55,7 +53,7 @@ class FastStage:
 
     def __call__(self, x):
         stage = self.stage
-        if type(stage) is nn.Sequential and is_known_stage(stage, x):
+        if type(stage) is nn.Sequential and is_supported_stage(stage, x):
             conv, norm = stage[0], stage[1]
             if norm.training:
                 return conv_pool_stage(x, conv, norm)
@@ -72,13 +70,13 @@ class FastSummary:
 
     def __call__(self, x, lengths):
         backbone = self.backbone
-        if type(backbone) is LSTMBackbone and is_known_lstm(backbone, x, lengths):
+        if type(backbone) is LSTMBackbone and is_supported_lstm(backbone, x, lengths):
             return bidirectional_summary(backbone.lstm, x, lengths)
         return type(backbone).forward(backbone, x, lengths)
 
 
-def is_known_stage(stage, x):
-    """Whether a stage is four modules with the options that fast_cnn.py knows, and x an input that it can take."""
+def is_supported_stage(stage, x):
+    """Whether fast_cnn.py supports the types and options of the stage's four modules, and the input x."""
     children = list(stage)
     if tuple(map(type, children)) != STAGE or not all(map(is_unchanged, children)) or not is_plain_call(x, stage):
         return False
@@ -104,16 +102,14 @@ def is_known_stage(stage, x):
     )
 
 
-def is_known_lstm(backbone, x, lengths):
-    """Whether the padded form takes the place of the packed one: two directions, a bias, no projection, lengths within
-    1..T.
-    """
+def is_supported_lstm(backbone, x, lengths):
+    """Whether fast_lstm.py supports it: two directions, biases, no projection, lengths of 1 to T frames."""
     lstm = backbone.lstm
     return (
         type(lstm) is nn.LSTM
         and is_unchanged(lstm)
         and (lstm.bidirectional, lstm.batch_first, lstm.bias, lstm.proj_size) == (True, True, True, 0)
-        and not (lstm.training and lstm.dropout)  # packed and padded forms draw other random numbers
+        and not (lstm.training and lstm.dropout)  # on packed sequences dropout draws other random numbers
         and is_plain_call(x, lstm)
         and x.dim() == 3
         and x.shape[2] == lstm.input_size
@@ -124,8 +120,8 @@ def is_known_lstm(backbone, x, lengths):
 
 
 def is_unchanged(module):
-    """Whether a module runs PyTorch's own forward and has no hook and no attribute that such a module does not have."""
-    forward, attributes = usual_attributes()[type(module)]
+    """Whether a module has PyTorch's own forward, no hook and no additional attribute."""
+    forward, attributes = default_attributes()[type(module)]
     return (
         type(module).forward is forward
         and vars(module).keys() <= attributes
@@ -134,9 +130,7 @@ def is_unchanged(module):
 
 
 def is_plain_call(x, module):
-    """Whether x and the module's tensors are ordinary CPU tensors of one floating type, and nothing watches or changes
-    the call.
-    """
+    """Whether all tensors are ordinary CPU tensors of one dtype, and no hook, mode or transform applies to the call."""
     tensors = [x, *(tensor for tensor in (*module.parameters(), *module.buffers()) if tensor.is_floating_point())]
     return (
         all(type(tensor) in (torch.Tensor, nn.Parameter) and tensor.device.type == "cpu" for tensor in tensors)

@@ -1,20 +1,16 @@
-"""The CNN's stage on a CPU: convolution, batch norm, 2x2 max pooling and ReLU as one step, piece by piece.
+"""The CNN's stage on a CPU: convolution, batch norm, 2x2 max pooling and ReLU in one step, clip by clip.
 
-The function and its gradients are those of Conv2d, BatchNorm2d, MaxPool2d and ReLU one after the other
-(tests/test_fast_cnn.py holds them to it); the order of the work differs, since memory and not arithmetic makes the
-plain form slow:
+The function and its gradients are those of Conv2d, BatchNorm2d, MaxPool2d and ReLU one after the other, as
+tests/test_fast_cnn.py checks. Only the order of the work differs, since memory access makes the plain form slow:
 
-- A clip's convolution (of short clips, that of several) is pooled, and on the way back scattered and differentiated,
-while the
-  processor's cache still holds it.
-- Pooling comes before the normalisation and touches a quarter of the values afterwards. Where a filter's batch-norm
-weight is negative
-  its sign goes into the filter, so that pooling by the maximum commutes with what follows.
-- The first stage reads one channel: four filters of 4x4 at stride 2 give the four values that a pooling window looks
-at, by a matrix
-  product on patches; mean and variance of all its outputs follow from the patches' second moments and need no pass over
-  the outputs.
-- Threads share out the pieces, not each operation, and so wait for each other once a stage.
+- The convolution of a clip (or of several short ones) is pooled, and in the backward pass differentiated, while it is
+  still in the processor's cache.
+- Pooling comes before the normalisation, so that only a quarter of the values is normalised. Where a filter's
+  batch-norm weight is negative, its sign is moved into the filter, so that max pooling commutes with what follows.
+- The first stage has one input channel: four filters of 4x4 at stride 2 give the four values of a pooling window, by a
+  matrix product on patches. Mean and variance of all outputs follow from the patches' second moments, without a pass
+  over the outputs.
+- Each thread works on whole pieces, so that threads wait for each other once a stage, not at every operation.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -23,19 +19,17 @@ import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-WINDOWS = (
-    4096  # pooling windows of the first stage that are worked on together: their values under 16 filters are 256 KB
-)
-PIECE = 1_000_000  # outputs of a convolution that are worked on together at least: 4 MB, what a core's cache holds
+WINDOWS = 4096  # pooling windows of the first stage in one piece: with 16 filters their values take 256 KB
+PIECE = 1_000_000  # outputs of a convolution in one piece, about: 4 MB, which fits a core's cache
 
 
 def conv_pool_stage(x, conv, norm):
-    """One stage in training: x (B, C, T, F) -> (B, C', T // 2, F // 2), and batch norm's running statistics moved as
-    nn.BatchNorm2d does.
+    """One stage in training: x (B, C, T, F) -> (B, C', T // 2, F // 2).
 
-    conv: Conv2d of odd kernel size, padded to keep the size; norm: its BatchNorm2d.
+    conv: Conv2d of odd kernel size, padded to keep the size; norm: its BatchNorm2d, whose running statistics are
+    updated as by PyTorch.
     """
-    in_pairs = x.shape[2] % 2 == x.shape[3] % 2 == 0  # else batch norm counts outputs that no pooling window holds
+    in_pairs = x.shape[2] % 2 == x.shape[3] % 2 == 0  # otherwise batch norm counts outputs outside of all windows
     stage = FirstStage if one_channel(x, conv) and in_pairs and not x.requires_grad else Stage
     out, mean, variance = stage.apply(x, conv.weight, conv.bias, norm.weight, norm.bias, norm.eps)
     count = len(x) * x.shape[2] * x.shape[3]
@@ -66,18 +60,14 @@ def one_channel(x, conv):
 
 
 def clips_in_piece(x, channels):
-    """How many clips of x (B, C, T, F) are worked on together: one, or as many short ones as make an operation worth
-    its call.
-    """
+    """Number of clips of x (B, C, T, F) in one piece: one, or several short ones with about PIECE outputs."""
     return max(1, round(PIECE / (channels * x.shape[2] * x.shape[3])))
 
 
 def over_pieces(function, size, *batches):
-    """[function(`size` clips of each batch)] in the clips' order; pieces shared out over PyTorch's threads, each
-    operation on one thread.
+    """[function(`size` clips of each batch)] in the clips' order, each piece on one of PyTorch's threads.
 
-    So no thread waits for another between operations, and the results do not depend on the number of threads.
-    batches: tensors (B, ...), or lists that hold something for each piece already.
+    The results do not depend on the number of threads. batches: tensors (B, ...), or lists with an item for each piece.
     """
     threads = torch.get_num_threads()
     pieces = zip(*(batch.split(size) if torch.is_tensor(batch) else batch for batch in batches), strict=True)
@@ -96,7 +86,7 @@ def over_pieces(function, size, *batches):
 
 
 def keep_above(gradient, x):
-    """The gradient where x > 0, else 0: ReLU's own backward, the fastest mask there is on a CPU."""
+    """The gradient where x > 0, else 0: ReLU's own backward, the fastest mask on a CPU."""
     return torch.ops.aten.threshold_backward(gradient, x, 0.0)
 
 
@@ -105,7 +95,7 @@ def channels_last(x):
 
 
 def sign_of(gamma):
-    """-1 where a batch-norm weight is negative, else 1, as (C, 1, 1, 1)."""
+    """-1 where a batch-norm weight is negative, else 1: (C,) -> (C, 1, 1, 1)."""
     return torch.where(gamma < 0, -1, 1).to(gamma.dtype)[:, None, None, None]
 
 
@@ -115,29 +105,29 @@ def per_channel(values, like):
 
 
 def max_pool(y):
-    """Max pooling 2x2 of (B, C, T, F): by halves, which is faster than max_pool2d and keeps no indices."""
+    """2x2 max pooling of (B, C, T, F): first over time, then over bands; faster than max_pool2d, without indices."""
     frames, bands = y.shape[2] // 2 * 2, y.shape[3] // 2 * 2
-    rows = torch.maximum(y[:, :, 0:frames:2], y[:, :, 1:frames:2])
-    return torch.maximum(rows[..., 0:bands:2], rows[..., 1:bands:2])
+    halved = torch.maximum(y[:, :, 0:frames:2], y[:, :, 1:frames:2])
+    return torch.maximum(halved[..., 0:bands:2], halved[..., 1:bands:2])
 
 
 def add_unpooled(gradient, y, into):
     """Adds the gradient (B, C, T // 2, F // 2) of max_pool(y) to `into` (B, C, T, F), at each window's maximum."""
     frames, bands = y.shape[2] // 2 * 2, y.shape[3] // 2 * 2
     upper, lower = y[:, :, 0:frames:2], y[:, :, 1:frames:2]
-    rows = torch.maximum(upper, lower)
-    right = keep_above(gradient, rows[..., 1:bands:2] - rows[..., 0:bands:2])
-    if bands < rows.shape[3]:
-        rows.zero_()
-    rows[..., 1:bands:2] = right
-    torch.sub(gradient, right, out=rows[..., 0:bands:2])  # from here on the gradient of the rows' maxima
-    below = keep_above(rows, lower - upper)
+    halved = torch.maximum(upper, lower)
+    right = keep_above(gradient, halved[..., 1:bands:2] - halved[..., 0:bands:2])
+    if bands < halved.shape[3]:
+        halved.zero_()
+    halved[..., 1:bands:2] = right
+    torch.sub(gradient, right, out=halved[..., 0:bands:2])  # from here on `halved` is its own gradient
+    below = keep_above(halved, lower - upper)
     into[:, :, 1:frames:2] += below
-    into[:, :, 0:frames:2] += rows.sub_(below)
+    into[:, :, 0:frames:2] += halved.sub_(below)
 
 
 def normalise(pooled, gamma, beta, mean, inverse):
-    """ReLU of the pooled values' batch norm, gamma without its sign; inverse: 1 / deviation."""
+    """ReLU of the pooled values' batch norm, gamma without its sign; inverse: 1 / standard deviation."""
     scale = gamma.abs() * inverse
     return torch.addcmul(per_channel(beta - scale * mean, pooled), pooled, per_channel(scale, pooled)).relu_()
 
@@ -148,9 +138,7 @@ def gradient_sums(clips):
 
 
 class Stage(torch.autograd.Function):
-    """Convolution, batch norm in training, pooling and ReLU; returns the output and the batch's mean and variance
-    (biased), float64.
-    """
+    """Convolution, batch norm in training, pooling and ReLU; returns output, batch mean and biased variance, float64."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, gamma, beta, eps):
@@ -163,11 +151,10 @@ class Stage(torch.autograd.Function):
         size = clips_in_piece(x, len(gamma))
         outputs, smaller, *moments = zip(*over_pieces(one, size, x), strict=True)
         means, variances = (torch.stack(each).double() for each in moments)
-        share = torch.tensor([len(y) for y in outputs], dtype=torch.float64) / len(
-            x
-        )  # the clips have one size, padding included
-        mean = share @ means
-        variance = share @ (variances + (means - mean) ** 2)
+        # fraction of the clips in each piece; all clips have the same size, padding included
+        weights = torch.tensor([len(y) for y in outputs], dtype=torch.float64) / len(x)
+        mean = weights @ means
+        variance = weights @ (variances + (means - mean) ** 2)
         inverse = (variance + eps).rsqrt()
         pooled = torch.cat(smaller)
         out = normalise(pooled, gamma, beta, mean, inverse)
@@ -215,11 +202,10 @@ class Stage(torch.autograd.Function):
 
 
 def batch_norm_backward(gamma, mean, inverse, dbeta, with_pooled, count):
-    """What batch norm's gradient is made of: dy = scale x unpooled gradient + constant + slope x y, all (C,) in
-    float64; and dgamma.
+    """The terms of batch norm's gradient, dy = scale x unpooled gradient + constant + slope x y, and dgamma.
 
-    Ioffe and Szegedy 2015, section 3; only pooled places carry a gradient, so that the sums run over these alone.
-    count: values of y.
+    All (C,) in float64; Ioffe and Szegedy 2015, section 3. Only the maxima of pooling windows have a gradient, so that
+    the sums are over these. count: number of values of y for each channel.
     """
     dgamma = (with_pooled - mean * dbeta) * inverse
     scale = gamma.abs().double() * inverse
@@ -228,14 +214,12 @@ def batch_norm_backward(gamma, mean, inverse, dbeta, with_pooled, count):
 
 
 def window_patches(clip):
-    """(B, 1, T, F) -> (B x T // 2 x F // 2, 16): the 4x4 values, zeros around the image, that the outputs of a pooling
-    window see.
-    """
+    """Receptive fields of the pooling windows, 4x4 values, zero-padded: (B, 1, T, F) -> (B x T // 2 x F // 2, 16)."""
     return functional.pad(clip[:, 0], (1, 1, 1, 1)).unfold(1, 4, 2).unfold(2, 4, 2).reshape(-1, 16)
 
 
 def window_filters(weight):
-    """Filters (C, 1, 3, 3) -> (4, 16, C): each as four filters of 4x4, one for each place in a pooling window."""
+    """Filters (C, 1, 3, 3) -> (4, 16, C): each as four filters of 4x4, one for each position in a window."""
     filters = weight.new_zeros(2, 2, len(weight), 4, 4)
     for row in (0, 1):
         for column in (0, 1):
@@ -245,20 +229,20 @@ def window_filters(weight):
 
 def window_gradient(gradient):
     """The gradient of window_filters: (4, 16, C) -> (C, 1, 3, 3)."""
-    places = gradient.transpose(1, 2).reshape(2, 2, -1, 4, 4)
-    parts = [places[row, column, :, row : row + 3, column : column + 3] for row in (0, 1) for column in (0, 1)]
+    positions = gradient.transpose(1, 2).reshape(2, 2, -1, 4, 4)
+    parts = [positions[row, column, :, row : row + 3, column : column + 3] for row in (0, 1) for column in (0, 1)]
     return torch.stack(parts).sum(dim=0)[:, None]
 
 
-def window_values(seen, filters):
+def window_values(patches, filters):
     """The four values of every pooling window, each (n, C)."""
-    return [seen @ place for place in filters]
+    return [patches @ each for each in filters]
 
 
-def pooled_windows(seen, filters):
+def pooled_windows(patches, filters):
     """The largest value of every pooling window, (n, C)."""
     pooled = []
-    for part in seen.split(WINDOWS):
+    for part in patches.split(WINDOWS):
         a, b, c, d = window_values(part, filters)
         pooled.append(torch.maximum(torch.maximum(a, b), torch.maximum(c, d)))
     return torch.cat(pooled)
@@ -275,22 +259,22 @@ class FirstStage(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, weight, bias, gamma, beta, eps):
         filters = window_filters(weight * sign_of(gamma))
-        centre = x.mean()  # decibels lie far from 0: their second moments would lose digits
+        centre = x.mean()  # decibels are far from 0: their second moments would lose digits
 
         def one(clip):
-            seen = window_patches(clip)
-            pooled = as_image(pooled_windows(seen, filters), clip)
-            seen -= centre
-            return pooled, seen.sum(dim=0), seen.T @ seen
+            patches = window_patches(clip)
+            pooled = as_image(pooled_windows(patches, filters), clip)
+            patches -= centre
+            return pooled, patches.sum(dim=0), patches.T @ patches
 
         smaller, *moments = zip(*over_pieces(one, clips_in_piece(x, len(gamma)), x), strict=True)
         pooled = torch.cat(smaller)
         count = len(x) * pooled[0, 0].numel()
         first, second = (torch.stack(each).double().sum(dim=0) / count for each in moments)
         exact = filters.double()
-        centred = torch.einsum("i,pic->c", first, exact) / 4
-        variance = torch.einsum("pic,ij,pjc->c", exact, second, exact) / 4 - centred**2
-        mean = centred + centre.double() * exact[0].sum(dim=0)
+        shifted = torch.einsum("i,pic->c", first, exact) / 4  # the mean for an input without its centre
+        variance = torch.einsum("pic,ij,pjc->c", exact, second, exact) / 4 - shifted**2
+        mean = shifted + centre.double() * exact[0].sum(dim=0)
         inverse = (variance.clamp(min=0) + eps).rsqrt()
         out = normalise(pooled, gamma, beta, mean, inverse)
         ctx.save_for_backward(x, filters, gamma, mean, inverse, pooled, out, first, second, centre)
@@ -307,21 +291,21 @@ class FirstStage(torch.autograd.Function):
             with_pooled = (gradient * pooled.permute(0, 2, 3, 1).reshape(gradient.shape)).sum(dim=0)
             total = gradient.sum(dim=0)
             parts = zip(window_patches(clip).split(WINDOWS), gradient.split(WINDOWS), strict=True)
-            return total, with_pooled, sum(to_filters(seen, each) for seen, each in parts)
+            return total, with_pooled, sum(to_filters(patches, each) for patches, each in parts)
 
-        def to_filters(seen, gradient):
-            a, b, c, d = window_values(seen, filters)
+        def to_filters(patches, gradient):
+            a, b, c, d = window_values(patches, filters)
             lower = keep_above(gradient, torch.maximum(c, d).sub_(torch.maximum(a, b)))
             upper = gradient.sub_(lower)
             at_b, at_d = keep_above(upper, b.sub_(a)), keep_above(lower, d.sub_(c))
-            return torch.stack([seen.T @ each for each in (upper.sub_(at_b), at_b, lower.sub_(at_d), at_d)])
+            return torch.stack([patches.T @ each for each in (upper.sub_(at_b), at_b, lower.sub_(at_d), at_d)])
 
         size = clips_in_piece(x, len(gamma))
         *sums, products = zip(*over_pieces(one, size, x, gradient, out, pooled), strict=True)
         dbeta, with_pooled = gradient_sums(list(zip(*sums, strict=True)))
         count = len(x) * pooled[0, 0].numel()
         scale, constant, slope, dgamma = batch_norm_backward(gamma, mean, inverse, dbeta, with_pooled, 4 * count)
-        # the part of dy that is linear in y, y itself being patches @ filters, meets the patches in their moments
+        # with y = patches @ filters, the part of dy that is linear in y needs the moments of the patches alone
         centre = centre.double()
         second = second + centre * (first[:, None] + first) + centre**2
         linear = count * ((first + centre)[:, None] * constant + second @ filters.double() * slope)

@@ -1,7 +1,7 @@
 """A bidirectional LSTM on a CPU without packing: one fused call for each direction of each layer.
 
-Packing walks the clips frame by frame; padded, a direction is one call, many times faster. The values are those of the
-packed form.
+On packed sequences PyTorch computes frame by frame; on padded ones a direction is one call, many times faster. The
+values are the same.
 """
 
 import torch
@@ -9,8 +9,9 @@ from torch import nn
 
 
 def bidirectional_summary(lstm, x, lengths):
-    """LSTMBackbone's summary, x (B, T, F), lengths (B,) -> (B, 2 x rnn_size): the state at the last frame and,
-    backwards, at the first.
+    """LSTMBackbone's output: x (B, T, F), lengths (B,) -> (B, 2 x rnn_size).
+
+    The forward state at the clip's last frame and the backward state at its first.
     """
     states = bidirectional_lstm(lstm, x, lengths)
     last = states[torch.arange(len(states)), lengths - 1, : lstm.hidden_size]
@@ -18,16 +19,14 @@ def bidirectional_summary(lstm, x, lengths):
 
 
 def reverse_within_length(sequence, lengths):
-    """Each clip backwards within its own length, (B, T, F) -> (B, T, F); what lies behind its end becomes a copy of its
-    first frame.
-    """
+    """Each clip reversed within its own length, (B, T, F) -> (B, T, F); its first frame is repeated as padding."""
     steps = torch.arange(sequence.shape[1], device=sequence.device)
     backwards = (lengths[:, None] - 1 - steps).clamp(min=0)
     return sequence.gather(1, backwards[:, :, None].expand_as(sequence))
 
 
 def bidirectional_lstm(lstm, x, lengths):
-    """What a bidirectional nn.LSTM gives on packed sequences, from padded ones: (B, T, F) -> (B, T, 2 x rnn_size)."""
+    """Output of a bidirectional nn.LSTM as on packed sequences, from padded ones: (B, T, F) -> (B, T, 2 x rnn_size)."""
     weights = lstm.all_weights  # layer 0 forward, layer 0 backward, layer 1 forward, ...
     for layer in range(lstm.num_layers):
         forward = single_lstm(x, weights[2 * layer])
@@ -39,8 +38,6 @@ def bidirectional_lstm(lstm, x, lengths):
 
 
 def single_lstm(x, weights):
-    """One layer in one direction from a zero state: (B, T, F) -> (B, T, rnn_size); weights as nn.LSTM.all_weights lists
-    them.
-    """
+    """One layer in one direction from a zero state: (B, T, F) -> (B, T, rnn_size); weights from nn.LSTM.all_weights."""
     state = x.new_zeros(1, len(x), weights[1].shape[1])
     return torch.lstm(x, (state, state), weights, True, 1, 0.0, False, False, True)[0]

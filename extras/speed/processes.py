@@ -1,11 +1,10 @@
-"""Several processes training one model: `torchrun --nproc_per_node=2 step7_cnn.py`, one process for each GPU, or on
-CPUs.
+"""Data-parallel training in several processes: `torchrun --nproc_per_node=2 step7_cnn.py`, on GPUs or CPUs.
 
-Every process runs the whole step. Each trains on an equal share of every batch, as PyTorch's DistributedSampler makes
-shares; gradients, losses and batch norm's statistics are averaged, so that all processes have the same network, and
-each of them evaluates the whole split. The first process alone prints and writes; the others write where nobody looks.
-Two statements in a step, `join_processes(args)` and `train_loader, loss_function = share_out(...)`; without torchrun
-they change nothing.
+Every process runs the whole step. Each trains on an equal part of every batch, chosen as by PyTorch's
+DistributedSampler. Gradients, losses and batch norm's statistics are averaged, so that all processes have the same
+network, and each evaluates the whole split. Only the first process prints and keeps its files; the others write to
+temporary folders. Two statements in a step, `join_processes(args)` and `train_loader, loss_function = share_out(...)`;
+without torchrun they change nothing.
 """
 
 import atexit
@@ -20,9 +19,7 @@ from torch import distributed
 
 
 def join_processes(args):
-    """Under torchrun, with more than one process: meets the others, takes a GPU of its own, and silences all but the
-    first process.
-    """
+    """Under torchrun with more than one process: joins the group, takes a GPU, silences all but the first process."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return
     if args.device == "cuda":
@@ -40,15 +37,15 @@ def join_processes(args):
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, for as long as the process lives
         os.environ["TQDM_DISABLE"] = "1"
         sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # so that tqdm draws no bars; errors are shown
-    distributed.barrier()  # the first process writes only when the others have read what they go on from
+    distributed.barrier()  # the first process writes only after the others have read the saved state that they resume
 
 
 def share_out(model, loader, loss_function):
-    """(loader, loss function) of this process; both as they were given where it is alone.
+    """(loader, loss function) of this process; unchanged if it is the only one.
 
-    The loader yields this process's share of every batch; the loss that the function returns is the mean over the
-    processes, and so are the model's gradients, by a hook, and at the end of a pass its floating buffers. On GPUs batch
-    norm counts all shares.
+    The loader yields this process's part of every batch. The loss is the mean over the processes, and so are the
+    model's gradients, by a hook, and at the end of a pass its floating-point buffers. On GPUs batch norm is computed
+    over the whole batch.
     """
     if not distributed.is_initialized():
         return loader, loss_function
@@ -62,9 +59,7 @@ def share_out(model, loader, loss_function):
 
 
 class SharedLoader:
-    """A DataLoader's batches, of each this process's share; everything else, such as batch_sampler, is the
-    DataLoader's.
-    """
+    """This process's part of a DataLoader's batches; its other attributes, such as batch_sampler, are unchanged."""
 
     def __init__(self, loader, model):
         self.unshared, self.model = loader, model
@@ -77,8 +72,8 @@ class SharedLoader:
 
     def __iter__(self):
         for batch in self.unshared:
-            rows = share(len(batch[1]), distributed.get_rank(), distributed.get_world_size())
-            yield tuple(tensor[rows] for tensor in batch)
+            indices = share(len(batch[1]), distributed.get_rank(), distributed.get_world_size())
+            yield tuple(tensor[indices] for tensor in batch)
         for buffer in self.model.buffers():
             if buffer.is_floating_point():
                 average(buffer)
@@ -95,9 +90,7 @@ class SharedLoss:
 
 
 class SharedMean(torch.autograd.Function):
-    """The mean of a value over the processes; its gradient is this process's own, since the gradients are averaged by
-    themselves.
-    """
+    """The mean of a value over the processes; its gradient is this process's own, since a hook averages gradients."""
 
     @staticmethod
     def forward(ctx, value):
@@ -109,11 +102,9 @@ class SharedMean(torch.autograd.Function):
 
 
 def share(size, rank, processes):
-    """The indices in a batch of `size` clips that one process takes: equally many each, the first clips twice where
-    they do not fit.
-    """
-    rows = torch.arange(-(-size // processes) * processes) % size
-    return rows[rank::processes]
+    """Indices of one process in a batch of `size` clips: equally many each; the first clips twice if needed."""
+    indices = torch.arange(-(-size // processes) * processes) % size
+    return indices[rank::processes]
 
 
 def average_gradient(parameter):
