@@ -1,4 +1,5 @@
-"""Single files: what goes from a source and what is refused, the files of all steps as text, and the command.
+"""Single files: what is removed from a source, what is refused, the text of all steps' files, and the command.
+
 tests/soak runs them all.
 """
 
@@ -49,11 +50,11 @@ def singles():
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_a_single_file_is_short_and_has_nothing_of_the_project(singles, name):
+def test_a_single_file_is_short_and_independent_of_the_project(singles, name):
     text = singles[name]
     tree = ast.parse(text)
     assert len(text.splitlines()) <= LONGEST.get(name, LONGEST_ELSE)
-    assert [word for word in LEFT_OUT if word in text.replace("models without a network, known", "")] == []
+    assert [word for word in LEFT_OUT if word in text] == []
     names = [each for node in tree.body for each in bundle.names_bound(node)]
     assert len(set(names)) == len(names) and "main" in names
     head = ast.get_docstring(tree)
@@ -81,7 +82,7 @@ def test_a_statement_goes_with_what_it_mentions_and_no_other():
     assert (
         cut("""
         def f(args, run):
-            known, kept = 1, 2
+            used, kept = 1, 2
 
             # why it is there
             if args.resume:
@@ -90,15 +91,15 @@ def test_a_statement_goes_with_what_it_mentions_and_no_other():
             text = "a"
             text += gone(text)
             if run:
-                gone(known)
-            length = len(known)
+                gone(used)
+            length = len(used)
             if getattr(args, "resume", None):
                 print(length)
             other = run.update()
             print(gone, other)
             return kept
         """)
-        == "def f(args, run):\n    known, kept = 1, 2\n\n    other = run.update()\n    return kept"
+        == "def f(args, run):\n    used, kept = 1, 2\n\n    other = run.update()\n    return kept"
     )
 
 
@@ -112,7 +113,7 @@ def test_arguments_and_wrappers_go_alone():
     )
 
 
-def test_a_comment_goes_with_the_last_statement_that_it_stands_above():
+def test_a_comment_goes_with_the_last_statement_below_it():
     assert cut("# of both\na = gone\nb = 1\n\n# of one\nc = gone\n\nd = 2") == "# of both\nb = 1\n\n\nd = 2"
 
 
@@ -139,7 +140,7 @@ def test_what_cannot_go_whole_is_refused_by_statement(source):
 
 
 def small_project(monkeypatch, tmp_path, **sources):
-    """A project with a step and the given modules of common/ alone."""
+    """A project of only a step and these modules of common/."""
     (tmp_path / "common").mkdir()
     for name, source in sources.items():
         folder = tmp_path if name in STEPS else tmp_path / "common"
@@ -153,7 +154,7 @@ STEP = '"""A step.\n\nMore."""\nfrom common.a import f\n\nX = 1\n\n\ndef main(ar
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ("from common.b import g\n\n\ndef f(x):\n    y = g(x)\n    return y\n", r"^common/a\.py: 'return y' uses y, but what gives it "),
+        ("from common.b import g\n\n\ndef f(x):\n    y = g(x)\n    return y\n", r"^common/a\.py: 'return y' uses y, but its definition "),
         ("X = 2\n\n\ndef f(x):\n    return X\n", r"^step7_cnn\.py: another name than X was expected, common/a\.py has it$"),
         ("def f(args):\n    return args.flag\n", r"^'return args\.flag' uses args\.flag, whose flag is left out$"),
     ],
@@ -202,7 +203,7 @@ def test_names_make_a_module_to_import(tmp_path, data):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.split() == ["18", "18", "False"], done.stderr
     assert len(path.read_text(encoding="utf-8").splitlines()) < 450
-    for name, why in (("Nothing", "common/ has none"), ("cached", "common/cache.py is no part of single files")):
+    for name, why in (("Nothing", "common/ has none"), ("cached", "common/cache.py is left out of single files")):
         with pytest.raises(LabError, match=rf"^--names {name}: a definition of common/ was expected, {why}$"):
             single_names([name])
 
@@ -223,15 +224,15 @@ def test_a_file_is_written_again_but_none_that_was_edited(tmp_path, capsys):
         target.write_text(other, encoding="utf-8")
         with pytest.raises(
             LabError,
-            match=rf"^-o {target}: a file that this program wrote and nobody has edited, or none, was expected",
+            match=rf"^-o {target}: a new path, or an unedited file by this program, was expected",
         ):
             main(["step7_cnn.py", "-o", str(target)])
         assert target.read_text(encoding="utf-8") == other
-    with pytest.raises(LabError, match=r"^-o .*no/one\.py: a file in a folder that is there was expected$"):
+    with pytest.raises(LabError, match=r"^-o .*no/one\.py: a path in an existing folder was expected$"):
         main(["step7_cnn.py", "-o", str(tmp_path / "no" / "one.py")])
 
 
-def test_it_says_what_it_expects(capsys):
+def test_errors_name_what_was_expected(capsys):
     with pytest.raises(LabError, match=r"^step0_data\.py: one of the step scripts was expected: step1_visualize\.py, "):
         main(["step0_data.py", "-o", "one.py"])
     for flags in ([], ["-o", "x.py"], ["step7_cnn.py", "--names", "x", "-o", "y"]):
@@ -243,7 +244,7 @@ def test_it_says_what_it_expects(capsys):
     assert capsys.readouterr().err.startswith("error: -o FILE was expected")
 
 
-def test_its_own_place_is_where_it_looks_for_data(singles, tmp_path):
+def test_it_looks_for_data_in_its_own_folder(singles, tmp_path):
     (tmp_path / "single.py").write_text(singles["step7_cnn"], encoding="utf-8")
     done = warm_script(tmp_path / "single.py", root=tmp_path, cwd=tmp_path, expect=1)
     where = f"there is none in {tmp_path / 'data'} or in Kaggle's input"
@@ -263,7 +264,7 @@ def test_its_own_place_is_where_it_looks_for_data(singles, tmp_path):
     ],
 )
 def test_bad_flags_are_refused_as_by_the_step(singles, tmp_path, flags):
-    file = tmp_path / "step7_cnn.py"  # under the step's own name, which the sentences mention
+    file = tmp_path / "step7_cnn.py"  # under the step's own name, which is in the messages
     file.write_text(singles["step7_cnn"], encoding="utf-8")
     done, single = (
         warm_script(script, *flags, root=tmp_path, cwd=tmp_path, expect=None) for script in ("step7_cnn.py", file)
@@ -272,7 +273,7 @@ def test_bad_flags_are_refused_as_by_the_step(singles, tmp_path, flags):
 
 
 @pytest.mark.parametrize("module", ["common.bundle", "extras.single_file.bundle"])
-def test_the_commands_of_earlier_versions_say_what_takes_their_place(module):
+def test_the_commands_of_earlier_versions_name_the_new_command(module):
     command = [sys.executable, "-m", module, "step7_cnn.py", "-o", "x.py"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1

@@ -1,5 +1,7 @@
-"""The single file of each step, run alone in an empty folder, against the step itself: losses, best epoch,
-clips, scores and weights; with two seeds, as a dry run, and on label files and folders that are not as the lab's."""
+"""The single file of each step, run alone in an empty folder, against the step itself.
+
+Losses, best epoch, clips, scores and weights; with two seeds, as a dry run, and on unusual label files and folders.
+"""
 
 import json
 import re
@@ -55,7 +57,7 @@ GROWN = {"train_loss": 0.12, "val_loss": 0.3}  # and Adam and batch norm make mo
 
 
 def single_file(step, folder, *flags, expect=0, made=None):
-    """Makes the single file of a step in an otherwise empty folder, or takes one that is made, and runs it there."""
+    """Makes the single file of a step in an empty folder, or copies one that was made, and runs it there."""
     folder.mkdir(parents=True)
     file = folder / step.replace(".py", "_single.py")
     if made:
@@ -68,7 +70,7 @@ def single_file(step, folder, *flags, expect=0, made=None):
 
 
 def the_step(step, folder, *flags, expect=0):
-    """Runs the step itself, with nothing kept between runs and without models that a single file has not."""
+    """Runs the step itself, without a cache and without the baselines, which single files do not have."""
     folder.mkdir(parents=True)
     given = ["--no-cache", "--no-baselines", "--out", folder / "runs"]
     return warm_script(step, *flags, *given, root=folder / "runs", cwd=folder, expect=expect)
@@ -91,7 +93,7 @@ def both(shared_folder, small):
 
 
 def runs_of(done):
-    """{"<step>/<variant>": folder} of the runs that a command has left."""
+    """{"<step>/<variant>": folder} of the runs of a command."""
     return {str(path.parent.relative_to(done.root)): path.parent for path in sorted(done.root.rglob("metrics.json"))}
 
 
@@ -146,7 +148,7 @@ def test_the_result_lines_are_the_steps(both, step):
         for key, text in theirs.items():
             if (
                 key not in ("spearman", "scratch") or ours.get("model") == "lstm"
-            ):  # of a CNN, pairs of clips may change places
+            ):  # of a CNN, pairs of clips may change their order
                 assert ours[key] == text, key
 
 
@@ -239,16 +241,16 @@ def test_a_frozen_backbone_is_the_genre_networks(both, small, tmp_path):
     } == set()
 
 
-def test_the_ensembles_correlations_are_those_of_its_members_mean(both, small):
-    single, members = both("step10_multitask.py")[1], []
+def test_the_ensembles_correlations_are_those_of_its_mean(both, small):
+    single, networks = both("step10_multitask.py")[1], []
     (folder,) = runs_of(single).values()
-    for member in range(2):
+    for number in range(2):
         model = Headed(CNN(), 3)
-        model.load_state_dict(read_weights(folder / f"best-{member}.pt")[0])
-        members.append(outputs(model, small.frames[EMOTIONS, "train"], emotion_test_ids(small, False, 3)))
+        model.load_state_dict(read_weights(folder / f"best-{number}.pt")[0])
+        networks.append(outputs(model, small.frames[EMOTIONS, "train"], emotion_test_ids(small, False, 3)))
     for number, (axis, row) in enumerate(zip(AXES, single.results, strict=False)):
-        true = [small.emotions[EMOTIONS][ident][number] for ident in members[0]]
-        rho = spearmanr(true, [np.mean([each[ident][number] for each in members]) for ident in members[0]]).statistic
+        true = [small.emotions[EMOTIONS][ident][number] for ident in networks[0]]
+        rho = spearmanr(true, [np.mean([each[ident][number] for each in networks]) for ident in networks[0]]).statistic
         assert float(row["spearman"]) == pytest.approx(rho, abs=6e-5) and row["axis"] == axis
 
 
@@ -277,11 +279,11 @@ def looked_at(step, folder, *flags):
     return warm_script(step, *flags, "--no-cache", "--out", folder / "runs", root=folder / "runs", cwd=folder)
 
 
-# Data that are not as the lab's: what the step reads or refuses, its single file reads or refuses alike
+# Unusual data: the single file reads and refuses what the step reads and refuses
 
 
 def headless(data):
-    """Label files without their first line."""
+    """Label files without their header line."""
     for path in (data / f"{GENRES}_beat").glob("*_labels.txt"):
         path.write_bytes(path.read_bytes().split(b"\n", 1)[1])
 
@@ -293,7 +295,7 @@ def an_id_twice(data):
 
 
 def two_files_of_an_id(data):
-    """Beside every third clip a file of the same id, later in the alphabet, which holds another clip."""
+    """For every third clip a second file of the same id, later in the alphabet, with another clip."""
     files = sorted((data / f"{GENRES}_beat" / "train").glob("*.npy"))
     for path, other in zip(files[::3], files[1::3], strict=False):
         shutil.copy(other, path.with_name(path.name.replace("fused.full", "fused.old")))

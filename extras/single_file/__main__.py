@@ -1,11 +1,10 @@
-"""One file for coursework: a step, and just the definitions of common/ that it uses, with no import from the project.
+"""Writes one file for coursework: a step with the definitions of common/ that it uses, independent of the project.
 
     python -m extras.single_file step7_cnn.py -o step7_single.py
     python -m extras.single_file --names SpectrogramDataset torch_train_val_split -o dataset.py
 
-The statements stand there as in the project. What is left out are whole statements: those that mention extras/, or a
-module of common/ that says IN_SINGLE_FILE = False. The numbers are the step's, but for rounding in a CNN, since
-extras/speed is left out.
+Statements are copied unchanged. Those that use extras/, or a module of common/ with IN_SINGLE_FILE = False, are left
+out whole. The file gives the numbers of the step, up to rounding for a CNN, since extras/speed is left out.
 """
 
 import hashlib
@@ -22,17 +21,16 @@ SCRIPTS = ", ".join(f"{step}.py" for step in STEPS)
 def main(argv=None):
     parser = OneSentenceParser(prog="python -m extras.single_file", description=__doc__)
     parser.add_argument("step", nargs="?", help=f"a step script: {SCRIPTS}")
-    parser.add_argument(
-        "--names", nargs="+", metavar="NAME", help="definitions of common/ instead of a step, for a file to import"
-    )
-    parser.add_argument("-o", "--output", type=file_path, metavar="FILE", help="the single file to write")
+    names_help = "definitions of common/ instead of a step, as a module to import"
+    parser.add_argument("--names", nargs="+", metavar="NAME", help=names_help)
+    parser.add_argument("-o", "--output", type=file_path, metavar="FILE", help="path of the single file")
     args = parser.parse_args(argv)
     if bool(args.step) == bool(args.names):
         parser.error(f"a step script ({SCRIPTS}) or --names NAME ... was expected, and -o FILE")
     if not args.output:
-        parser.error("-o FILE was expected, the single file to write")
+        parser.error("-o FILE was expected, the path of the single file")
     target = Path(args.output)
-    check_submit_path(target)
+    check_output_path(target)
     if args.names:
         source, text = f"{', '.join(args.names)}"[:50], single_names(list(dict.fromkeys(args.names)))
     else:
@@ -44,20 +42,17 @@ def main(argv=None):
     print(f"{target}: {len(text.splitlines()) + 1} lines")
 
 
-def check_submit_path(path):
-    """LabError, naming the file, where another file is there, where it was edited since, or where its folder is not
-    there.
-    """
+def check_output_path(path):
+    """LabError, naming the path, where another or an edited file would be overwritten, or where there is no folder."""
     if path.exists() and not is_ours(path):
-        raise LabError(
-            f"-o {path}: a file that this program wrote and nobody has edited, or none, was expected there; nothing was written"
-        )
+        expected = "a new path, or an unedited file by this program, was expected"
+        raise LabError(f"-o {path}: {expected}; nothing was written")
     if not path.absolute().parent.is_dir():
-        raise LabError(f"-o {path}: a file in a folder that is there was expected")
+        raise LabError(f"-o {path}: a path in an existing folder was expected")
 
 
 def write(path, text, source):
-    """Writes the file below a line with its hash; LabError, naming it, where the disk refuses."""
+    """Writes the file with a first line that has its hash; LabError, naming it, where it cannot be written."""
     try:
         write_atomically(path, f"{heading(text, source)}\n{text}")
     except LabError as error:
@@ -73,7 +68,7 @@ def digest(text):
 
 
 def is_ours(path):
-    """Whether a file is as this program wrote it."""
+    """Whether a file was written by this program and not edited since."""
     try:
         first, _, text = path.read_text(encoding="utf-8").partition("\n")
     except (OSError, ValueError):

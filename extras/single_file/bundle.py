@@ -1,6 +1,4 @@
-"""A step, or some definitions of common/, in one file with all that they use: collected from the syntax trees, trimmed,
-put in order.
-"""
+"""Collects a step, or some definitions of common/, and all that they use, and puts their sources into one file."""
 
 import ast
 import builtins
@@ -24,13 +22,11 @@ from extras.single_file.trim import (
 )
 
 STEPS = ("step1_visualize", "step5_lstm", "step7_cnn", "step8_regression", "step9_transfer", "step10_multitask")
-MARK = "IN_SINGLE_FILE"  # a module of common/ with this constant, False, is no part of a single file
+MARK = "IN_SINGLE_FILE"  # a module of common/ that sets this constant to False is left out of single files
 
 
 class Definition(NamedTuple):
-    """A statement of a module, with the comments above it: the names that it binds, its module's name, its line, its
-    source.
-    """
+    """A statement of a module and the comments above it: names that it defines, module, first line, source."""
 
     names: tuple
     module: str
@@ -39,16 +35,15 @@ class Definition(NamedTuple):
 
 
 class Module:
-    """A source file: `definitions`, {name: Definition}; `imports`, {name bound here: (module or None, name there, alias
-    or None)}.
+    """A source file and its definitions.
 
-    body: the source behind the imports; question: the first paragraph of its docstring; left_out: whether it declares
-    itself so.
+    definitions: {name: Definition}. imports: {name here: (module or None, name there, alias or None)}. body: the source
+    behind the imports. question: the first paragraph of its docstring. left_out: whether it sets MARK to False.
     """
 
     def __init__(self, name, path):
         self.name, text = name, path.read_text(encoding="utf-8")
-        tree, rows = parsed(text), text.splitlines()
+        tree, lines = parsed(text), text.splitlines()
         self.question = (ast.get_docstring(tree) or "").split("\n\n")[0]
         self.imports, self.definitions, self.left_out = {}, {}, False
         for node in tree.body:
@@ -58,18 +53,18 @@ class Module:
                 imports_end = node.end_lineno
                 continue
             first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))]) - 1
-            while first and rows[first - 1].startswith("#"):
+            while first and lines[first - 1].startswith("#"):
                 first -= 1
             names = names_bound(node)
             self.left_out |= names == (MARK,) and getattr(node.value, "value", None) is False
-            found = Definition(names, name, node.lineno, "\n".join(rows[first : node.end_lineno]))
+            found = Definition(names, name, node.lineno, "\n".join(lines[first : node.end_lineno]))
             self.definitions.update(dict.fromkeys(names, found))
-        self.body = "\n".join(rows[imports_end:]) if self.imports else ""
+        self.body = "\n".join(lines[imports_end:]) if self.imports else ""
         self.text = text
 
 
 class Project:
-    """The modules of common/ by name, and what a single file leaves out of them: `flags`, those of the command line."""
+    """The modules of common/ by name; flags, methods: command-line flags and methods that single files leave out."""
 
     def __init__(self):
         paths = sorted((REPOSITORY / "common").glob("*.py"))
@@ -83,13 +78,13 @@ class Project:
         self.methods = frozenset(name for names in found for name in names)
 
     def left_out(self, imported):
-        """Whether an import (module, name, alias) is of something that a single file does not have."""
+        """Whether an import (module, name, alias) is of a module that single files leave out."""
         home = imported[0] or imported[1]
         common = home.removeprefix("common.")
         return home.split(".")[0] == "extras" or (home.startswith("common.") and self.modules[common].left_out)
 
     def hollow_methods(self, module):
-        """The names of the methods of which nothing would be left."""
+        """Names of the methods that would be empty without what is left out."""
         names = self.absent(module)[0]
         for node in ast.walk(parsed(module.text)):
             for method in node.body if isinstance(node, ast.ClassDef) else []:
@@ -98,7 +93,7 @@ class Project:
                     yield from names_bound(method)
 
     def absent(self, module):
-        """What is left out, as trimmed takes it: names of a module, flags, methods."""
+        """What is left out of a module, as arguments of trimmed: names, flags, methods."""
         names = frozenset(name for name, imported in module.imports.items() if self.left_out(imported))
         return names, self.flags, self.methods
 
@@ -111,7 +106,7 @@ def names_bound(node):
 
 
 def flags_in(text):
-    """The attributes of args that the add_argument calls of a source make."""
+    """Names of the attributes of args that a source adds by add_argument."""
     found = set()
     for call in ast.walk(parsed(text)):
         if isinstance(call, ast.Call) and getattr(call.func, "attr", None) == "add_argument" and call.args:
@@ -122,7 +117,7 @@ def flags_in(text):
 
 
 def single_step(step, name):
-    """The text of a step's single file, say of "step7_cnn"; name: what that file is called."""
+    """The text of a step's single file, for example of "step7_cnn"; name: the file's own name."""
     project, script = Project(), Module(step, REPOSITORY / f"{step}.py")
     file = SingleFile(project, script)
     return file.text([script.question, "", f"    python {name} --data DIR", ""])
@@ -135,7 +130,7 @@ def single_names(names):
     for name in names:
         homes = [module for module in project.modules.values() if name in module.definitions]
         if len(homes) != 1 or homes[0].left_out:
-            why = f"common/{homes[0].name}.py is no part of single files" if homes else "common/ has none"
+            why = f"common/{homes[0].name}.py is left out of single files" if homes else "common/ has none"
             raise LabError(f"--names {name}: a definition of common/ was expected, {why}")
         file.need(homes[0], name, "--names")
     file.collect()
@@ -143,17 +138,17 @@ def single_names(names):
 
 
 class NotThereError(Exception):
-    """A name that a single file uses and does not have; why, as the end of a sentence."""
+    """A name that a single file uses but does not have. The message, the end of a sentence, tells why."""
 
 
 class SingleFile:
-    """What one file will hold: `needed`, {name: Definition}, and `imports` of others than the project."""
+    """The parts of one file: needed, {name: Definition}, and imports, those from outside of the project."""
 
     def __init__(self, project, script=None):
         self.project, self.needed, self.imports, self.waiting, self.body = project, {}, {}, [], ""
         self.script = script
         self.calls, before = set(), None
-        while script and self.calls != before:  # a method that goes may have been the only one that calls another
+        while script and self.calls != before:  # a method that is left out may be the only caller of another
             before, self.needed, self.imports = self.calls, {}, {}
             body = trimmed(script.body, *project.absent(script), frozenset(self.calls), f"{script.name}.py")
             self.body = with_short_docstrings(body)
@@ -161,15 +156,14 @@ class SingleFile:
             self.collect()
 
     def need(self, module, name, asker):
-        """Looks a name up that a module uses, and takes its definition and its imports in."""
+        """Adds the definition or the import of a name that a module uses."""
         if name in module.definitions and module is not self.script:
             found = module.definitions[name]
-            there = self.needed.get(name)
-            if there and there.module != found.module:
-                raise LabError(
-                    f"common/{found.module}.py: the name {name} was expected there alone, {there.module}.py has it too"
-                )
-            if not there:
+            other = self.needed.get(name)
+            if other and other.module != found.module:
+                expected = f"common/{found.module}.py: the name {name} was expected here only"
+                raise LabError(f"{expected}, but common/{other.module}.py defines it too")
+            if not other:
                 where = f"common/{module.name}.py"
                 calls = frozenset(self.calls if "class " in found.source else ())
                 source = trimmed(found.source, *self.project.absent(module), calls, where)
@@ -181,13 +175,15 @@ class SingleFile:
         elif name in module.imports:
             imported = home, there, _ = module.imports[name]
             if self.project.left_out(imported):
-                raise NotThereError("which is left out of single files: it is expected in statements that can go whole")
+                raise NotThereError(
+                    "which is left out of single files: a statement that can be left out whole was expected"
+                )
             if (home or "").startswith("common."):
                 self.need(self.project.modules[home.removeprefix("common.")], there, asker)
             elif self.imports.setdefault(name, imported) != imported:
                 raise LabError(f"{asker}: the import {name} was expected to be the same in all files")
         elif name not in module.definitions and not hasattr(builtins, name) and name != "__file__":
-            raise NotThereError("but what gives it a value is left out of single files")
+            raise NotThereError("but its definition is left out of single files")
 
     def look_up(self, module, source, where):
         for name in sorted(global_names(source)):
@@ -195,9 +191,8 @@ class SingleFile:
                 self.need(module, name, where)
             except NotThereError as error:
                 node = next(each for each in ast.walk(parsed(source)) if isinstance(each, ast.Name) and each.id == name)
-                raise LabError(
-                    f"{where}: {shown(source.splitlines()[node.lineno - 1].strip())} uses {name}, {error}"
-                ) from error
+                statement = shown(source.splitlines()[node.lineno - 1].strip())
+                raise LabError(f"{where}: {statement} uses {name}, {error}") from error
 
     def collect(self):
         while self.waiting:
@@ -208,14 +203,13 @@ class SingleFile:
         return [*{found.source: None for found in self.needed.values()}, self.body]
 
     def text(self, head):
-        """The whole text below these lines of its docstring."""
+        """The whole file; head: the first lines of its docstring."""
         self.drop_parameters()
         self.check_flags()
         if self.script:
             for name in self.needed.keys() & self.script.definitions.keys():
-                raise LabError(
-                    f"{self.script.name}.py: another name than {name} was expected, common/{self.needed[name].module}.py has it"
-                )
+                home = f"common/{self.needed[name].module}.py"
+                raise LabError(f"{self.script.name}.py: another name than {name} was expected, {home} has it")
         text = "\n".join([*self.in_order(), self.body.strip("\n"), ""])
         used = global_names(text) | names_read(parsed(text))
         imports = [imported for name, imported in self.imports.items() if name.split(".")[0] in used]
@@ -227,7 +221,7 @@ class SingleFile:
         return "\n".join([*head, *import_lines(imports), text.rstrip("\n"), ""])
 
     def in_order(self):
-        """The definitions' sources, those of a module together in its own order, after the modules that it imports."""
+        """The definitions' sources, module by module, each after the modules that it imports."""
         modules, visited = self.project.modules, []
 
         def visit(name):
@@ -242,16 +236,15 @@ class SingleFile:
         lines, last = [], None
         groups = {found: None for found in self.needed.values()}
         for found in sorted(groups, key=lambda found: (visited.index(found.module), found.line)):
-            together = (
-                last and last.module == found.module
-            )  # one blank line between its definitions, none between constants
+            # one blank line between the definitions of a module, none between its constants
+            together = last and last.module == found.module
             constants = together and is_constant(last.source) and is_constant(found.source)
             lines += [*([] if constants else [""] if together else ["", ""]), found.source]
             last = found
         return [*lines, "", ""]
 
     def drop_parameters(self):
-        """Takes parameters out that a function does not read any more, and what calls give for them by name."""
+        """Removes parameters that a function does not use any more, and the keyword arguments for them."""
         for name, found in list(self.needed.items()):
             node = parsed(found.source).body[0]
             if isinstance(node, ast.FunctionDef):
@@ -267,20 +260,17 @@ class SingleFile:
                             self.needed[other] = each._replace(source=without_keyword(each.source, name, arg.arg))
 
     def check_flags(self):
-        """LabError where args has no such attribute in the file."""
+        """LabError where the file uses an attribute of args whose flag is left out."""
         text = "\n".join(self.sources())
         there = flags_in(text) | set(re.findall(r"\bargs\.(\w+) = ", text))
         for part in ast.walk(parsed(text)):
             if isinstance(part, ast.Attribute) and getattr(part.value, "id", None) == "args" and part.attr not in there:
-                raise LabError(
-                    f"{shown(text.splitlines()[part.lineno - 1].strip())} uses args.{part.attr}, whose flag is left out"
-                )
+                statement = shown(text.splitlines()[part.lineno - 1].strip())
+                raise LabError(f"{statement} uses args.{part.attr}, whose flag is left out")
 
 
 def without_unused_methods(source, calls):
-    """The source of a class without those methods that nothing calls, where no class outside of the project could call
-    them.
-    """
+    """The source of a class without the methods that nothing calls; only of classes that no library could call."""
     node = parsed(source).body[0]
     if not isinstance(node, ast.ClassDef) or any(
         getattr(base, "id", "") not in ("Exception", "NamedTuple") for base in node.bases
@@ -292,13 +282,13 @@ def without_unused_methods(source, calls):
 
 
 def without_parameter(source, name):
-    """A function's source without the parameter of that name, which has a default."""
+    """A function's source without the parameter of this name, which has a default value."""
     node = parsed(source).body[0]
-    rows = source.splitlines()
-    first = next(k for k, row in enumerate(rows) if row.startswith("def "))
+    lines = source.splitlines()
+    first = next(k for k, line in enumerate(lines) if line.startswith("def "))
     last = node.body[0].lineno - 1
-    head = "\n".join(rows[first:last])
-    return "\n".join([*rows[:first], re.sub(rf",\s*{name}=[^,()]+(?=[,)])", "", head, count=1), *rows[last:]])
+    head = re.sub(rf",\s*{name}=[^,()]+(?=[,)])", "", "\n".join(lines[first:last]), count=1)
+    return "\n".join([*lines[:first], head, *lines[last:]])
 
 
 @functools.cache
@@ -311,7 +301,7 @@ def calls_of(source, name):
 
 
 def without_keyword(source, function, name):
-    """A source whose calls of a function do not give this argument."""
+    """A source without this keyword argument in the calls of a function."""
     for call in calls_of(source, function):
         for keyword in call.keywords:
             if keyword.arg == name:
@@ -321,7 +311,7 @@ def without_keyword(source, function, name):
 
 
 def called(sources):
-    """The names of methods and attributes that sources use."""
+    """Names of all methods and attributes that sources use."""
     return set().union(*map(attributes_in, sources))
 
 
@@ -332,7 +322,7 @@ def attributes_in(source):
 
 @functools.cache
 def global_names(source):
-    """The names that a source reads and does not bind itself, or binds at its top."""
+    """Names that a source reads as globals: not local to a function, whether it defines them at its top or not."""
     found, waiting = set(), [symtable.symtable(source, "source", "exec")]
     while waiting:
         table = waiting.pop()
@@ -349,7 +339,7 @@ def is_constant(source):
 
 
 def import_lines(imports):
-    """Import statements, the standard library's first, each module's names in one."""
+    """Import statements, the standard library's first, one for each module."""
     plain, names = set(), {}
     for module, name, alias in imports:
         text = name + f" as {alias}" * bool(alias)
@@ -376,5 +366,5 @@ def is_standard(module):
     return re.split(r"[. ]", module)[0] in sys.stdlib_module_names
 
 
-if __name__ == "__main__":  # as in earlier versions
-    sys.exit("error: python -m extras.single_file STEP -o FILE takes the place of this command")
+if __name__ == "__main__":  # the command of earlier versions
+    sys.exit("error: python -m extras.single_file STEP -o FILE replaces this command")

@@ -1,9 +1,8 @@
-"""What goes from a definition in a single file: whole statements that mention what is left out, read off the syntax
-tree.
+"""Removes from a source, by its syntax tree, the statements that use what a single file leaves out.
 
-A keyword argument that mentions it goes alone, an `if` goes with its test or with all of its body, and an assignment
-where nothing reads its names any more. What cannot go whole, such as the head of a loop, is a LabError: the source has
-to say it in statements.
+Only whole statements are removed. Of a call, a keyword argument may go alone; an `if` goes with its test or with its
+whole body; an assignment goes when nothing reads its names any more. Where this is not possible, as in the head of a
+loop, LabError: the source has to be written in statements that can be removed.
 """
 
 import ast
@@ -20,17 +19,16 @@ BLOCKS = ("body", "orelse", "handlers", "finalbody", "type_params")
 
 @functools.cache
 def parsed(source):
-    """The syntax tree of a source, which nobody changes."""
+    """The syntax tree of a source; not to be changed, since it is cached."""
     return ast.parse(source)
 
 
 @functools.cache
 def trimmed(source, names, flags, methods, calls, where):
-    """The source without what mentions `names`, `methods` or, as attributes of args, `flags`; LabError where it cannot
-    go whole.
+    """The source without the statements that use `names`, `methods` or, as attributes of args, `flags`.
 
-    calls: the names of all methods that something calls; a method that mentions what is left out goes where none does.
-    where: what the error names, "common/run.py".
+    calls: names of all methods that are called; a method that uses what is left out is removed if it is not called.
+    where: for messages, "common/run.py". LabError where a statement cannot be removed whole.
     """
     before = reads_by_function(parsed(source))
     while True:
@@ -39,27 +37,21 @@ def trimmed(source, names, flags, methods, calls, where):
             start, end = pass_.spans[0]
             source = source[:start] + source[end:]
         elif pass_.lines:
-            rows = [row[4 * (k in pass_.shift) :] for k, row in enumerate(source.splitlines(), start=1)]
-            source = without_lines("\n".join(rows), pass_.lines)
+            lines = [line[4 * (k in pass_.shift) :] for k, line in enumerate(source.splitlines(), start=1)]
+            source = without_lines("\n".join(lines), pass_.lines)
         else:
             return source
 
 
 class Pass:
-    """One look at a source: `lines`, the line numbers that go, and `spans`, [(first, last) position] of arguments that
-    go alone.
+    """One pass over a source, which collects what to remove.
+
+    lines: numbers of the lines to remove; spans: [(start, end)] of arguments to remove; shift: lines to unindent.
     """
 
     def __init__(self, source, names, flags, methods, calls, where, before):
-        self.rows, self.names, self.flags, self.methods, self.calls, self.where = (
-            source.splitlines(),
-            names,
-            flags,
-            methods,
-            calls,
-            where,
-        )
-        self.source = source
+        self.source, self.names, self.flags, self.methods = source, names, flags, methods
+        self.calls, self.where = calls, where
         self.lines, self.spans, self.shift, self.methods_that_go = set(), [], set(), set()
         tree = parsed(source)
         self.block(tree.body, may_end=True)
@@ -69,7 +61,7 @@ class Pass:
                 self.take(node for node in ast.walk(function) if is_unused(node, reads, before.get(name, set())))
 
     def block(self, body, may_end=False):
-        """Notes what goes of a list of statements; whether all of it does, which is for the caller to note."""
+        """Collects what to remove of a list of statements; True where it is all, which the caller has to collect."""
         going = [node for node in body if not is_docstring(node) and self.goes(node)]
         whole = bool(going) and len(going) == sum(not is_docstring(node) for node in body)
         if not whole or may_end:
@@ -82,7 +74,7 @@ class Pass:
         return whole
 
     def goes(self, node):
-        """Whether a statement goes whole; notes what goes of its parts otherwise."""
+        """Whether a statement is removed whole; otherwise collects what to remove of its parts."""
         if isinstance(node, ast.If):
             return self.branch_goes(node)
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
@@ -136,9 +128,7 @@ class Pass:
         return whole
 
     def mentioned_elsewhere(self, node):
-        """Whether a statement without a body, or a part of a head, mentions it elsewhere than in keyword arguments,
-        which are noted.
-        """
+        """Whether a simple statement or a part of a head mentions it outside of keyword arguments; collects these."""
         keywords = [innermost_keyword(node, mention) for mention in self.mentions(node)]
         if all(keywords):
             self.spans += [
@@ -167,52 +157,51 @@ class Pass:
             self.lines.update(lines_of(node))
 
     def fail(self, node, what):
-        line = shown(self.rows[node.lineno - 1].strip())
-        raise LabError(
-            f"{self.where}: a statement that can be left out whole was expected, but of {line} {what} mentions what is left out"
-        )
+        line = shown(self.source.splitlines()[node.lineno - 1].strip())
+        expected = f"{self.where}: a statement that can be left out whole was expected"
+        raise LabError(f"{expected}, but of {line} {what} mentions what is left out")
 
 
 def without_lines(source, numbers):
-    """Source without these lines, without the comments that stand for them alone, and without double blank lines in
-    blocks.
-    """
-    rows = source.splitlines()
+    """Source without these lines, without comments on them alone, and without double blank lines in blocks."""
+    lines = source.splitlines()
     for number in sorted(numbers, reverse=True):
-        following = next((k for k in range(number + 1, len(rows) + 1) if k not in numbers), len(rows) + 1)
-        text = rows[following - 1] if following <= len(rows) else ""
+        following = next((k for k in range(number + 1, len(lines) + 1) if k not in numbers), len(lines) + 1)
+        text = lines[following - 1] if following <= len(lines) else ""
         above = number - 1
         if above in numbers or (
-            indent(text) >= indent(rows[number - 1]) and text.strip() and not text.strip().startswith("#")
+            indent(text) >= indent(lines[number - 1]) and text.strip() and not text.strip().startswith("#")
         ):
             continue
-        while above and rows[above - 1].strip().startswith("#") and indent(rows[above - 1]) == indent(rows[number - 1]):
+        while (
+            above and lines[above - 1].strip().startswith("#") and indent(lines[above - 1]) == indent(lines[number - 1])
+        ):
             numbers = numbers | {above}
             above -= 1
-    kept = "\n".join(row for number, row in enumerate(rows, start=1) if number not in numbers)
+    kept = "\n".join(line for number, line in enumerate(lines, start=1) if number not in numbers)
     kept = re.sub(r"\n\n\n+(?= )", "\n\n", kept)
     return re.sub(r"\n\n\n\n+", "\n\n\n", kept).strip("\n")
 
 
-def indent(row):
-    return len(row) - len(row.lstrip())
+def indent(line):
+    return len(line) - len(line.lstrip())
 
 
 def lines_of(node):
-    """The numbers of a statement's lines, those of its decorators included."""
+    """Numbers of a statement's lines, including its decorators."""
     first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", []))])
     return range(first, node.end_lineno + 1)
 
 
 def item_span(source, items, item):
-    """(start, end) in a source of an item of a list, with the comma before it, or behind it where it is the first."""
-    rows = source.splitlines(keepends=True)
+    """(start, end) in a source of an item of a list, with the comma before it, or after it for the first item."""
+    lines = source.splitlines(keepends=True)
     starts = [0]
-    for row in rows:
-        starts.append(starts[-1] + len(row))
+    for line in lines:
+        starts.append(starts[-1] + len(line))
 
     def position(line, column):  # columns count bytes
-        return starts[line - 1] + len(rows[line - 1].encode()[:column].decode())
+        return starts[line - 1] + len(lines[line - 1].encode()[:column].decode())
 
     nodes = [getattr(each, "context_expr", each) for each in items]
     ends = [getattr(each, "optional_vars", None) or node for each, node in zip(items, nodes, strict=True)]
@@ -235,7 +224,7 @@ def flat(fields):
 
 
 def functions(tree):
-    """[(name with those around it, node)] of all functions."""
+    """[(qualified name, node)] of all functions."""
     found, waiting = [], [("", node) for node in tree.body]
     while waiting:
         above, node = waiting.pop()
@@ -255,7 +244,7 @@ def names_read(node):
 
 
 def own_names(function):
-    """What a function binds itself: its parameters and variables."""
+    """Names of a function's parameters and local variables."""
     stored = {
         part.id for part in ast.walk(function) if isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load)
     }
@@ -263,7 +252,7 @@ def own_names(function):
 
 
 def is_unused(node, reads, before):
-    """Whether an assignment is to names that were read before the trimming and are not any more, and does nothing else."""
+    """Whether an assignment only sets names that were read before the trimming and are not any more."""
     if not isinstance(node, ast.Assign) or not is_pure(node.value):
         return False
     targets = flat([target.elts if isinstance(target, ast.Tuple) else target for target in node.targets])
@@ -271,7 +260,7 @@ def is_unused(node, reads, before):
 
 
 def is_pure(node):
-    """Whether an expression surely does nothing but give a value."""
+    """Whether an expression certainly has no side effect."""
     calls = [part for part in ast.walk(node) if isinstance(part, ast.Call)]
     return all(
         getattr(call.func, "id", None) in PURE or isinstance(getattr(call.func, "value", None), ast.Constant)
@@ -284,7 +273,7 @@ def is_docstring(node):
 
 
 def innermost_keyword(statement, mention):
-    """(call, keyword) of the innermost keyword argument that a mention stands in; None where it stands in none."""
+    """(call, keyword) of the innermost keyword argument that contains a mention; None where none does."""
     found = None
     for call in ast.walk(statement):  # outer calls come first
         for keyword in getattr(call, "keywords", []):
@@ -294,8 +283,8 @@ def innermost_keyword(statement, mention):
 
 
 def with_short_docstrings(source):
-    """Source whose docstrings end with their first paragraph."""
-    rows = source.splitlines()
+    """Source with the first paragraph of each docstring only."""
+    lines = source.splitlines()
     nodes = [
         node
         for node in ast.walk(parsed(source))
@@ -303,10 +292,10 @@ def with_short_docstrings(source):
     ]
     for node in sorted(nodes, key=lambda node: -node.lineno):
         string = node.body[0]
-        block = rows[string.lineno - 1 : string.end_lineno]
+        block = lines[string.lineno - 1 : string.end_lineno]
         if "" in block:
-            rows[string.lineno - 1 : string.end_lineno] = [
+            lines[string.lineno - 1 : string.end_lineno] = [
                 *block[: block.index("") - 1],
                 block[block.index("") - 1] + '"""',
             ]
-    return "\n".join(rows)
+    return "\n".join(lines)
