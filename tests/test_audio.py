@@ -296,7 +296,7 @@ def test_names_that_are_long_or_no_text(tmp_path):
         import_audio(tmp_path / "music", data)
 
 
-def test_no_artist_is_on_both_sides_and_a_song_more_moves_few():
+def test_no_artist_is_in_both_splits_and_a_song_more_moves_few():
     rng = np.random.default_rng(0)
     songs = [
         Song(f"{k}.mp3", str(k), "Rock" if k % 3 else "Jazz", None, f"Artist {rng.integers(40)}") for k in range(200)

@@ -17,7 +17,7 @@ from warm import warm_script
 MAKE_SINGLE_FILE = ("-m extras.single_file", "{step}", "-o", "{file}")
 CLIPS = re.compile(r"^(?:clips|classes|parameters|left out) *: (.*)$", re.MULTILINE)
 BEST_EPOCH = re.compile(r"^best epoch : (\d+) of 0 to (\d+)", re.MULTILINE)
-SEEN = re.compile(r"ids the genre CNN has seen: (\d+)$", re.MULTILINE)
+SEEN = re.compile(r"ids the genre CNN was trained with: (\d+)$", re.MULTILINE)
 CASES = {  # flags with which the best epoch is neither the first nor the last
     "step5_lstm.py": (
         "--features",
