@@ -112,6 +112,8 @@ def test_the_verdict_of_one_batch(rate, verdict, capsys):
         model, make_loader(Doubles(), 5), nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=rate), steps=40
     )
     assert found["overfit"] == verdict
+    share = found["loss"] / 4 if math.isfinite(found["loss"] or math.nan) else math.inf  # 4: the loss of the first step
+    assert verdict == ("learns" if share < 1 / 30 else "slow" if share <= 0.8 else "stuck" if share < 2 else "diverges")
     assert f"verdict : {verdict}" in capsys.readouterr().out
 
 
