@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm import warm_script
 
 import step5_lstm
 import step7_cnn
@@ -130,9 +131,9 @@ def test_impossible_arguments_are_refused_in_one_sentence(arguments, said, capsy
 
 
 def test_a_users_error_is_one_line_without_traceback(tmp_path):
-    done = run("step7_cnn.py", "--data", tmp_path / "absent")
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith("error: --data") and done.stderr.count("\n") == 1
+    done = warm_script("step7_cnn.py", "--data", tmp_path / "absent", root=tmp_path / "runs", expect=1)
+    assert done.out == ""
+    assert done.err.startswith("error: --data") and done.err.count("\n") == 1
 
 
 def test_a_run_that_fails_at_once_leaves_the_earlier_one_in_place(flags, tiny_data, tmp_path):

@@ -112,6 +112,8 @@ def test_the_sanity_check_on_one_batch(rate, answer, capsys):
         model, make_loader(Doubles(), 5), nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=rate), steps=40
     )
     assert found["overfit"] == answer
+    left = found["loss"] / 4 if math.isfinite(found["loss"] or math.nan) else math.inf  # 4: the loss of the first step
+    assert answer == ("learns" if left < 1 / 30 else "slow" if left <= 0.8 else "stuck" if left < 2 else "diverges")
     assert f"sanity check: {answer}" in capsys.readouterr().out
 
 
