@@ -1,7 +1,7 @@
 # Set-up, the main job and the checks. PYTHON names the interpreter to build the virtual environment with (3.10 or newer).
 PYTHON ?= python3
 BIN := .venv/bin
-# threads that wait for a busy core by spinning make everything slower on a shared machine
+# threads that spin while they wait slow everything down on a shared computer
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo all test lint soak readme clean
@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 demo: .venv/installed
 	$(BIN)/python step7_cnn.py --epochs 25
 
-## every step, and the page that lays them beside the write-up, runs/report.html; fewer epochs than its own in steps 5 to 10
+## every step, and the page that compares them with the write-up, runs/report.html; steps 5 to 10 with fewer epochs than the write-up
 all: .venv/installed
 	$(BIN)/python step0_data.py
 	$(BIN)/python step1_visualize.py
@@ -32,8 +32,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
-## what the tests hold in small doses, in full: kills, full disks, races, damaged files, planted faults, 11,000 mutated inputs, single
-## files, the notebook
+## slow tests: kills, full disks, races, damaged files, planted faults, 11,000 mutated inputs, single files, the notebook
 soak: export PYTHONPATH = .
 soak: .venv/installed-dev
 	$(BIN)/python tests/soak_runs.py
@@ -43,7 +42,7 @@ soak: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-notebook.txt -c constraints.txt
 	$(BIN)/python -m pytest tests/soak
 
-## README's figures anew from docs/figures.json
+## README's numbers, filled in from docs/figures.json
 readme: .venv/installed-dev
 	$(BIN)/python -m docs.fill_readme
 
@@ -55,7 +54,7 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
 	touch $@
 
-# librosa's numerics, before several processes would compile them at once: see compile_extractor
+# compiles librosa's numerics once, before several processes would do it at the same time: see compile_extractor
 .venv/compiled: .venv/installed-dev extras/own_data/extract.py
 	$(BIN)/python -c "from extras.own_data.audio import compile_extractor; compile_extractor()"
 	touch $@

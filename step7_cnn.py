@@ -1,11 +1,11 @@
-"""Step 7b: how well does a convolutional network of four stages recognise the genre from mel spectrograms seen as
-images?
+"""Step 7b: how well does a CNN of four stages recognise the genre from mel spectrograms as images?
 
     python step7_cnn.py --epochs 25
     python step7_cnn.py --data DIR --seed 1
 
-Needs no earlier step; compares itself with the best LSTM of step 5 where runs/ holds one of the same data. Writes
-runs/step7_cnn/<variant>/: log, figures, predictions, metrics and the best epoch's checkpoint. Minutes: see README.
+The CNN of the write-up, the report of 2020-21 that this repository makes reproducible. Needs no earlier step; compares
+itself with the best LSTM of step 5 on the same data, if there is one in runs/. About 6 minutes on the demo music with 2
+CPU cores. Writes runs/step7_cnn/<variant>/: log, pictures, predictions, metrics and the best epoch's checkpoint best.pt.
 """
 
 import torch
@@ -28,18 +28,18 @@ from extras.writeup.expected import print_expected
 
 STEP = "step7_cnn"
 
-# The write-up fixes the input, four stages of convolution, batch norm, ReLU and max pooling, 25 epochs, and a third for
-# validation.
+# The write-up fixes the input, four stages of convolution, batch norm, ReLU and max pooling, 25 epochs, and a third of
+# the training clips for validation.
 FEATURES = "mel"
 EPOCHS = 25
 VAL_SIZE = 0.33
-# It leaves the rest open. Chosen here, near what most solutions of the lab use:
-CHANNELS = (16, 32, 64, 128)  # filters of the stages, doubled wherever pooling has halved the image
+# It leaves the rest open. Chosen here, close to most solutions of the lab:
+CHANNELS = (16, 32, 64, 128)  # filters of the stages, doubled where pooling halves the image
 KERNEL_SIZE = 3  # the smallest filter that has a centre
 LEARNING_RATE = 1e-3  # Adam's own default; no weight decay
-# The last stage meets the classifier as each filter's mean over time in each of 8 frequency rows: 1024 numbers, however
-# long the clip. Validation accuracy picks the epoch, the loss decides between equals. Input in dB as it is, padded with
-# zeros.
+# The classifier gets the mean over time of each of the last stage's filters in each of 8 frequency bands: 1024 numbers,
+# however long the clip. Validation accuracy picks the epoch; of equal accuracies, the lower loss. Input in dB without
+# scaling, padded with zeros.
 
 
 def main(argv=None):
@@ -56,16 +56,15 @@ def train_and_test(args, data, seed):
     with start_run(args, STEP, "Step 7b: a CNN of four stages on mel spectrograms", data, seed, FEATURES) as run:
         # Data
         train_set, test_set = genre_splits(data.genres(), data.class_mapping, FEATURES, **reading_options(args))
-        train_loader, val_loader = torch_train_val_split(
-            train_set, args.batch_size, args.batch_size, VAL_SIZE, seed=seed
-        )
+        batch_sizes = args.batch_size, args.batch_size
+        train_loader, val_loader = torch_train_val_split(train_set, *batch_sizes, VAL_SIZE, seed=seed)
         test_loader = make_loader(test_set, args.batch_size)
         splits = train_loader.dataset, val_loader.dataset, test_set
         classes = train_set.label_transformer.classes_
 
         # Model
         filters = f"filters {CHANNELS} of {KERNEL_SIZE}x{KERNEL_SIZE}"
-        print(f"chosen here: {filters}, mean over time in each frequency row, one linear layer, Adam")
+        print(f"chosen here: {filters}, mean over time in each frequency band, one linear layer, Adam")
         torch.manual_seed(seed)
         model = Classifier(CNNBackbone(train_set.feat_dim, CHANNELS, KERNEL_SIZE), len(classes)).to(args.device)
         model = accelerate(model, args.device)
@@ -93,13 +92,12 @@ def train_and_test(args, data, seed):
                 run.save_best(best)
         best.restore(model)
 
-        # Test, once, with the best epoch's weights
+        # Test once, with the best epoch's weights
         test = evaluate(model, test_loader, loss_function, args.device)
         val = evaluate(model, val_loader, loss_function, args.device)
         report_training(run, "CNN", history, best, "cross entropy", references)
-        metrics = report_genres(
-            run, "CNN on mel spectrograms", splits, test, val, matrix=True, baselines=args.baselines
-        )
+        title = "CNN on mel spectrograms"
+        metrics = report_genres(run, title, splits, test, val, matrix=True, baselines=args.baselines)
         print_expected(run, splits, metrics)
         return run.finish({"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}, metrics, history)
 

@@ -135,8 +135,8 @@ def start_run(args, step, title, data, seed, *choices):
     given.pop(RESUME, None)
     arguments = {**given, "seed": seed, "data": str(data.path), "out": str(Path(args.out).resolve())}
     metadata = {"mode": args.mode, "seed": seed, **data.metadata()}
-    resume = getattr(args, "resume", None)
-    with open_run(Path(arguments["out"]) / step / variant, metadata, arguments, resume=resume) as run:
+    folder = Path(arguments["out"]) / step / variant
+    with open_run(folder, metadata, arguments, resume=getattr(args, "resume", None)) as run:
         print_header(title, data, run, args.shown)
         yield run
 

@@ -95,11 +95,11 @@ def rewrite(root, who, outcome, like=None, val_accuracy=None):
 
 
 def add_decoys(root, who):
-    """Copies of a run before it is rewritten, of another mode, recipe, data or seed: they must not be compared."""
+    """Copies of a run before it is rewritten, of another mode, format, data or seed: they must not be compared."""
     step, *choices = who
     for seed in SEEDS:
         source = root / folder_of(step, seed, *choices)
-        for name, value in {"mode": "quick", "recipe": "tuned", "data": "0123456789abcdef", "seed": 77}.items():
+        for name, value in {"mode": "quick", "format": None, "data": "0123456789abcdef", "seed": 77}.items():
             copy = shutil.copytree(
                 source, source.with_name(f"{source.name}_{name}"), ignore=shutil.ignore_patterns("*.pt")
             )

@@ -2,8 +2,11 @@
 
 import json
 import os
+import sys
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is there; on a busy machine threads wait for each other
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else every process of hundreds would compile the project anew
+sys.dont_write_bytecode = False
 
 import numpy as np
 import pytest

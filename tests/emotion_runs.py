@@ -43,7 +43,7 @@ RUNS = {  # script and flags
 LOSSES = re.compile(r"^epoch : (\d+) ,(training|validation) loss = (\S+)$", re.MULTILINE)
 COUNTS = re.compile(r"(\d+) to train on, (\d+) to validate with.*, (\d+) to test$", re.MULTILINE)
 PARAMETERS = re.compile(r"^parameters : (\d+)$", re.MULTILINE)
-CONSTANT = re.compile(r"(\w+) (\S+) for every clip has MSE (\S+) in validation, (\S+) in test")
+CONSTANT = re.compile(r"training mean of (\w+), (\S+): MSE (\S+) in validation, (\S+) in test")
 BEST = re.compile(r"^best epoch : (\d+) of 0 to (\d+), .*validation loss (\S+)$", re.MULTILINE)
 MSE = re.compile(r"(\w+)(?:, \w+)?: MSE (\S+) on (\d+) test clips, (\S+) for")
 NO_BETTER = re.compile(r"MSE.*\n.*no better than .* (\d\S+)\n.*Spearman.* for (\w+) is")

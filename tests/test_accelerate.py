@@ -366,11 +366,10 @@ def test_lengths_that_do_not_fit_are_pytorchs_error():
 @pytest.mark.skipif(
     not HUGE_PAGES.exists() or "[never]" in HUGE_PAGES.read_text(), reason="this system has no huge pages"
 )
-@pytest.mark.parametrize("step", ["step5_lstm", "step7_cnn", "compete"])
-def test_large_tensors_of_a_step_are_in_huge_pages(step):
+def test_large_tensors_of_a_step_are_in_huge_pages():
     """PyTorch reads the variable when it makes its first tensor, so importing a step must not make one."""
     code = (
-        f"import {step}, torch\nfrom common.training import use_huge_pages\nuse_huge_pages()\n"
+        "import step5_lstm, step7_cnn, compete, torch\nfrom common.training import use_huge_pages\nuse_huge_pages()\n"
         "large = torch.ones(50_000_000)\n"
         "print([line.split()[1] for line in open('/proc/self/smaps_rollup') if line.startswith('AnonHuge')][0])"
     )

@@ -47,7 +47,7 @@ def test_scores_are_computed_once_for_each_split(tiny_data, tmp_path, monkeypatc
     train, test = genre_splits(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
     first = kept_scores(tmp_path / "kept", "key", train, test, True)
     monkeypatch.setattr("common.baselines.baseline_scores", lambda *_: pytest.fail("computed again"))
-    assert kept_scores(tmp_path / "kept", "key", train, test, True) == first and set(first) == {"linear", "kernel"}
+    assert kept_scores(tmp_path / "kept", "key", train, test, True) == first and set(first) == {"linear", "svm"}
 
 
 def test_the_tiny_emotions_follow_brightness_and_the_linear_model_sees_it(tiny_data):
@@ -60,8 +60,8 @@ def test_the_tiny_emotions_follow_brightness_and_the_linear_model_sees_it(tiny_d
 def test_too_few_clips_and_a_single_class_leave_both_undefined(tmp_path):
     data = write_tiny_data(tmp_path / "few", train=4)
     train, test = genre_splits(data / "fma_genre_spectrograms", load_class_mapping(data), "mel")
-    assert baseline_scores(train, test, True) == {"linear": None, "kernel": None}  # 8 clips for five folds
+    assert baseline_scores(train, test, True) == {"linear": None, "svm": None}  # 8 clips for five folds
     data = write_tiny_data(tmp_path / "one")
     train, test = genre_splits(data / "fma_genre_spectrograms", load_class_mapping(data), "mel")
     train.labels[:] = 0
-    assert baseline_scores(train, test, True) == {"linear": None, "kernel": None}
+    assert baseline_scores(train, test, True) == {"linear": None, "svm": None}

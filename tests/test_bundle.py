@@ -195,13 +195,13 @@ def test_a_definition_has_the_comments_above_it(tmp_path):
 def test_names_make_a_module_to_import(tmp_path, data):
     path = tmp_path / "mine.py"
     main(["--names", "SpectrogramDataset", "torch_train_val_split", "-o", str(path)])
-    code = (
+    (tmp_path / "use.py").write_text(
         "from mine import SpectrogramDataset, torch_train_val_split\nimport sys\n"
         f"splits = torch_train_val_split(SpectrogramDataset({str(data / 'fma_genre_spectrograms')!r}, features='mel'), 4, 4, 0.5, seed=0)\n"
         "print(*(len(loader.dataset) for loader in splits), 'common' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.split() == ["18", "18", "False"], done.stderr
+    done = warm_script(tmp_path / "use.py", root=tmp_path / "runs", cwd=tmp_path)
+    assert done.out.split() == ["18", "18", "False"]
     assert len(path.read_text(encoding="utf-8").splitlines()) < 450
     for name, why in (("Nothing", "common/ has none"), ("cached", "common/cache.py is left out of single files")):
         with pytest.raises(LabError, match=rf"^--names {name}: a definition of common/ was expected, {why}$"):
@@ -274,7 +274,6 @@ def test_bad_flags_are_refused_as_by_the_step(singles, tmp_path, flags):
 
 @pytest.mark.parametrize("module", ["common.bundle", "extras.single_file.bundle"])
 def test_the_commands_of_earlier_versions_name_the_new_command(module):
-    command = [sys.executable, "-m", module, "step7_cnn.py", "-o", "x.py"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: python -m extras.single_file STEP -o FILE")
+    done = warm_script(f"-m {module}", "step7_cnn.py", "-o", "x.py", root=REPOSITORY, cwd=REPOSITORY, expect=1)
+    assert done.err.count("\n") == 1
+    assert done.err.startswith("error: python -m extras.single_file STEP -o FILE")

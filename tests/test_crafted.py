@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import random_clip, write_tiny_data
-from runs import run_script
+from warm import warm_script
 
 import evaluate
 import predict
@@ -268,6 +268,6 @@ def test_from_the_command_line(place, right, tmp_path):
     """As a user meets it: exit code 1, one sentence on stderr, no traceback, nothing written."""
     path = write(tmp_path / "crafted.pt", right, {**METADATA, "architecture": ["lstm", "mel", HUGE, HUGE]})
     flags = ["--data", place / "data", "--no-cache", "--out", tmp_path / "runs"]
-    done = run_script("evaluate.py", path, *flags, root=tmp_path / "runs", expect=1)
+    done = warm_script("evaluate.py", path, *flags, root=tmp_path / "runs", expect=1)
     assert done.err.count("\n") == 1 and done.err.startswith(f"error: {path}: ") and not done.out
     assert not (tmp_path / "runs").exists()

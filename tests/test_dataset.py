@@ -77,7 +77,7 @@ def test_without_a_table_every_genre_is_a_class(tiny_data):
     ]
 
 
-def test_the_test_side_follows_the_training_side(splits):
+def test_the_test_set_follows_the_training_set(splits):
     train, test = splits
     assert test.max_length == train.max_length and test.label_transformer is train.label_transformer
     assert not set(train.ids) & set(test.ids) and len(test) == 12
@@ -138,7 +138,7 @@ def test_the_split_is_fixed_by_its_seed_alone():
 
 
 @pytest.mark.parametrize("share", [0, 0.001, 1, float("nan")])
-def test_a_split_that_leaves_a_side_empty_is_refused(share):
+def test_a_split_that_leaves_one_empty_is_refused(share):
     with pytest.raises(LabError, match=str(share)):
         torch_train_val_split(TensorDataset(torch.arange(50)), 8, 8, share)
 
@@ -178,7 +178,7 @@ def test_a_split_of_a_split_still_knows_its_clips(splits):
     assert clip_labels(val.dataset).tolist() == [by_id[ident] for ident in parts[1]]
 
 
-def test_a_dry_run_takes_clips_from_all_over_the_side_and_makes_no_cache(tiny_data, tmp_path):
+def test_a_dry_run_takes_clips_from_all_over_the_split_and_makes_no_cache(tiny_data, tmp_path):
     dataset = SpectrogramDataset(
         tiny_data / "fma_genre_spectrograms",
         load_class_mapping(tiny_data),

@@ -158,17 +158,6 @@ def test_same_seed_same_bytes_however_many_processes(demo, tmp_path):
     assert digests(tmp_path / "two") == digests(demo)
 
 
-def test_workers_start_by_spawning_too(demo, tmp_path):
-    code = (
-        "import multiprocessing, sys; multiprocessing.set_start_method('spawn'); from extras.demo.folder import compose_demo; "
-        f"compose_demo(sys.argv[1], processes=2, **{SMALL})"
-    )
-    subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "data")], check=True, cwd=Path(__file__).parents[1], timeout=100
-    )
-    assert digests(tmp_path / "data") == digests(demo)
-
-
 def test_another_seed_is_other_music(monkeypatch, tmp_path):
     few(monkeypatch)
     demo_music.compose_demo(tmp_path / "data", **SMALL, processes=1)

@@ -234,7 +234,7 @@ def test_a_finding_needs_an_interval_without_zero(tmp_path):
         runs[name] = {0: {"folder": str(tmp_path / name)}}
     assert difference(runs["good"], runs["bad"], "energy").answer == "yes"
     assert difference(runs["bad"], runs["good"], "energy").answer == "no"
-    assert difference(runs["bad"], runs["also bad"], "energy").answer == "cannot tell"
+    assert difference(runs["bad"], runs["also bad"], "energy").answer == "not significant"
     assert difference(runs["good"], {1: runs["bad"][0]}, "energy") is None  # no seed in common
     there, back = (runs["good"], runs["bad"], "energy"), (runs["bad"], runs["good"], "energy")
     assert mean_difference([there, there]) == difference(*there)

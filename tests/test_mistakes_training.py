@@ -264,7 +264,7 @@ def test_14_overfit_check_on_a_new_batch_each_step_or_on_test_clips(data, tmp_pa
     tell_apart(check_side, emotion_slices, ("of the test slice", test_first))
 
 
-def test_32_figures_of_the_last_epoch_reported(data, tmp_path):
+def test_32_scores_of_the_last_epoch_reported(data, tmp_path):
     class NotRestored(BestEpoch):
         def restore(self, model):
             pass

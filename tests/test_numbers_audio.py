@@ -6,20 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from runs import REPOSITORY, shared_run
 from small_data import GENRES
-from warm import warm_script
+
+import step0_data
 
 RATE, HOP = 22050, 512
 SPLITS = ("train", "test")
 BEAT = "_beat"
-ONE_PROCESS = """
-import os, runpy, sys
-os.cpu_count = lambda: 1  # processes of their own would import librosa once more
-sys.argv = sys.argv[1:]
-sys.path.insert(0, os.path.dirname(sys.argv[0]))
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 def sound_in_three_parts(rng, seconds, level):
@@ -35,10 +28,11 @@ def sound_in_three_parts(rng, seconds, level):
     return np.concatenate(parts).astype(np.float32)
 
 
-def test_own_audio_becomes_features_of_its_middle(shared_folder):
+def test_own_audio_becomes_features_of_its_middle(tmp_path, monkeypatch):
     """Mel and chroma as librosa's at the course's parameters, full and as medians between beats; an artist in one
     split.
     """
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # processes of their own would import librosa once more
     librosa, soundfile = pytest.importorskip("librosa"), pytest.importorskip("soundfile")
     songs = {f"{genre}/{k}.wav": sound_in_three_parts(np.random.default_rng([k, level]), 12, level)
              for level, genre in enumerate(("Ροκ", "Jazz")) for k in range(10 * level, 10 * level + 2 + (level == 0))}  # fmt: skip
@@ -67,19 +61,11 @@ def test_own_audio_becomes_features_of_its_middle(shared_folder):
             "--test-share",
             0.4,
         ]
-        (folder / "alone.py").write_text(ONE_PROCESS, encoding="utf-8")
-        return warm_script(
-            str(folder / "alone.py"),
-            REPOSITORY / "step0_data.py",
-            *flags,
-            "--out",
-            folder / "runs",
-            root=folder / "runs",
-        )
+        return step0_data.main([*map(str, flags), "--out", str(folder / "runs")])
 
-    done = shared_run(shared_folder, "audio", make)
-    root = done.root.parent / "data"
-    assert done.results[0]["genre_clips"] == "5" and json.loads((root / "class_mapping.json").read_text()) == {
+    (result,) = make(tmp_path)
+    root = tmp_path / "data"
+    assert result["genre_clips"] == 5 and json.loads((root / "class_mapping.json").read_text()) == {
         "Jazz": "Jazz",
         "Ροκ": "Ροκ",
     }

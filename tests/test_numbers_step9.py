@@ -36,7 +36,7 @@ from torch import nn
 STEP = "step9_transfer"
 RATE, STARTS = 1e-3, ("transfer", "scratch")
 LEFT_OUT = re.compile(r"^left out +: (\d+) ", re.MULTILINE)
-SEEN = re.compile(r"whose ids the genre CNN has seen: (\d+)$", re.MULTILINE)
+SEEN = re.compile(r"whose ids the genre CNN was trained with: (\d+)$", re.MULTILINE)
 GENRE_COUNTS = re.compile(r": (\d+) to train on, (\d+) to validate with.*, (\d+) to test$", re.MULTILINE)
 GENRE_LINES = re.compile(r"^epoch : (\d+) ,training loss = (\S+)\nAccuracy in validation set = (\S+) %$", re.MULTILINE)
 SCRATCH = re.compile(r"^from scratch.*: (\S+)$", re.MULTILINE)

@@ -2,13 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from warm import warm_script
 
 import predict
 from common.errors import LabError
@@ -27,7 +25,6 @@ from extras.songs.networks import (
 )
 from tests.conftest import random_clip
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 CLASSES = ["Jazz", "Ρεμπέτικο", "Rock"]
 AXES = ["valence", "energy", "danceability"]
 SMALL_CNN = ["cnn", "mel", [2, 3, 4, 5], 3]
@@ -117,11 +114,10 @@ def test_several_checkpoints_are_averaged_if_their_genres_agree(song, tmp_path):
 def test_stdout_is_json_alone_and_a_broken_song_does_not_stop_the_others(song, runs, tmp_path):
     broken = tmp_path / "broken.npy"
     broken.write_bytes(b"nothing")
-    command = [sys.executable, str(REPOSITORY / "predict.py"), str(broken), str(song), "--json", "--out", str(runs)]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
-    first, second = json.loads(done.stdout)
-    assert done.returncode == 1 and "broken.npy" in first["error"] and second["genre"] in CLASSES
-    assert done.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
+    done = warm_script("predict.py", broken, song, "--json", "--out", runs, root=runs, expect=1)
+    first, second = json.loads(done.out)
+    assert "broken.npy" in first["error"] and second["genre"] in CLASSES
+    assert done.err.splitlines()[-1].startswith("error: ") and "Traceback" not in done.err
     assert second["notes"] == [predict.DEMO_NOTE]
 
 

@@ -1,24 +1,24 @@
-"""README's figures come from docs/figures.json, its commands are there, and its index names what exists."""
+"""README's numbers come from docs/figures.json, its commands are there, and its index names files that exist."""
 
 import re
 from pathlib import Path
 
-from docs.fill_readme import MARKED, README, figures, fill
+from docs.fill_readme import MARKED, README, fill, numbers
 
 TEXT = README.read_text(encoding="utf-8")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def test_every_marked_figure_is_the_measured_one():
+def test_every_marked_number_is_the_measured_one():
     assert fill(TEXT) == TEXT and len(MARKED.findall(TEXT)) > 10
 
 
-def test_every_measured_figure_is_used():
-    assert set(figures()) == {key for key, _ in MARKED.findall(TEXT)}
+def test_every_measured_number_is_used():
+    assert set(numbers()) == {key for key, _ in MARKED.findall(TEXT)}
 
 
-def test_no_figure_stands_unmarked():
-    theory = {"0.0900", "2.30"}  # what a uniform guess over ten classes loses
+def test_no_number_is_unmarked():
+    theory = {"0.0900", "2.30"}  # losses of a uniform guess over ten classes
     assert set(re.findall(r"\d*\.\d{2,}", MARKED.sub("", TEXT))) <= theory, "put it into docs/figures.json"
 
 

@@ -14,12 +14,12 @@ from small_data import AXES
 from warm import warm_script
 
 ONE_SEED = ("step8", "step9")  # commands
-ANSWERS = {"yes": 1, "no": -1, "cannot tell": 0}
+ANSWERS = {"yes": 1, "no": -1, "not significant": 0}
 COMPARED = re.compile(
-    r"^finding\s*: (?P<question>[^?]+\?) (?P<answer>yes|no|cannot tell), (?P<unit>accuracy|rank correlation) "
+    r"^comparison\s*: (?P<question>[^?]+\?) (?P<answer>yes|no|not significant), (?P<unit>accuracy|rank correlation) "
     r"(?P<mean>[-+]\d\.\d+) \(95 % interval (?P<low>[-+]\d\.\d+) to (?P<high>[-+]\d\.\d+)\)$"
 )
-NOTHING = re.compile(r"^finding\s*: (?P<question>[^?]+\?) cannot tell, there is nothing to compare with$")
+NOTHING = re.compile(r"^comparison\s*: (?P<question>[^?]+\?) no answer, there is nothing to compare with$")
 BY_LOSS = re.compile(
     r"^\s+by (?P<loss>[\w-]+): test accuracy ([\d.]+), cross entropy ([\d.]+), squared error of the softmax ([\d.]+) "
     r"\((\d) seeds?\)$"

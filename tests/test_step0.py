@@ -3,18 +3,15 @@
 import gzip
 import json
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from warm import warm_script
 
 import step0_data
 from common.errors import LabError
 from extras.own_data.survey import read_header
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 GENRES, EMOTIONS = "fma_genre_spectrograms", "multitask_dataset"
 WHOLE = {"genre_clips": 54, "multitask_clips": 30, "missing": 0, "unreadable": 0}
 
@@ -171,18 +168,10 @@ def test_demo_music_is_composed_and_said_to_be_that(tmp_path, capsys):
 
 def test_from_the_command_line(tiny_data, tmp_path):
     clip_path(tiny_data).unlink()
-    command = [
-        sys.executable,
-        str(REPOSITORY / "step0_data.py"),
-        "--data",
-        str(tiny_data),
-        "--headers",
-        "--out",
-        str(tmp_path / "runs"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
-    assert done.returncode == 1 and done.stdout.splitlines()[-1].endswith("missing=1 unreadable=0")
-    assert done.stderr.splitlines()[-1].startswith("error: ") and "Traceback" not in done.stderr
+    runs = tmp_path / "runs"
+    done = warm_script("step0_data.py", "--data", tiny_data, "--headers", "--out", runs, root=runs, expect=1)
+    assert done.lines[-1].endswith("missing=1 unreadable=0")
+    assert done.err.splitlines()[-1].startswith("error: ") and "Traceback" not in done.err
 
 
 def test_flags_of_the_demo_music_need_it(tiny_data, capsys):

@@ -343,7 +343,11 @@ def test_held_out_digits_reach_97_percent_and_part_2_waits_for_step_7(flags, tmp
 
 
 @pytest.fixture
-def trained(flags, tmp_path, undrawn):
+def trained(flags, tmp_path, undrawn, monkeypatch):
+    """A run of step 7; part 1, which has a test of its own, gets 320 digits."""
+    digits = small_digits(0)
+    digits = digits._replace(train_images=digits.train_images[:320], train_labels=digits.train_labels[:320])
+    monkeypatch.setattr(step7a_look_inside, "small_digits", lambda seed: digits)
     step7_cnn.main([*flags, "--epochs", "1", "--batch-size", "8"])
     return tmp_path / "runs" / "step7_cnn" / "mel_seed0" / "best.pt"
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from warm import warm_script
 
 import step5_lstm
 import step7_cnn
@@ -75,7 +76,7 @@ def test_all_four_lstms_and_the_comparison_with_the_cnn(flags, capsys):
     text = capsys.readouterr().out
     assert [row["features"] for row in rows] == ["mel", "beat", "chroma", "fused"]
     assert [line.split()[2] for line in text.splitlines()[-4:]] == [f"features={row['features']}" for row in rows]
-    assert text.count("finding    :") == 4
+    assert text.count("comparison :") == 4
     (again,) = step7_cnn.main([*flags, "--epochs", "1"])
     said = [
         line
@@ -98,7 +99,7 @@ def test_quick_and_overfit_batch_have_their_own_folders(flags, tmp_path, capsys)
     assert capsys.readouterr().out.splitlines()[-1].endswith(" mode=quick")
     (found,) = step7_cnn.main([*flags, "--overfit-batch"])
     text = capsys.readouterr().out
-    assert found["overfit"] == "learns" and "verdict : learns" in text
+    assert found["overfit"] == "learns" and "sanity check: learns" in text
     names = {path.name for path in (tmp_path / "runs" / "step7_cnn").iterdir() if path.is_dir()}
     assert names == {"mel_seed0_quick", "mel_seed0_overfit"}
 
@@ -130,9 +131,9 @@ def test_impossible_arguments_are_refused_in_one_sentence(arguments, said, capsy
 
 
 def test_a_users_error_is_one_line_without_traceback(tmp_path):
-    done = run("step7_cnn.py", "--data", tmp_path / "absent")
-    assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith("error: --data") and done.stderr.count("\n") == 1
+    done = warm_script("step7_cnn.py", "--data", tmp_path / "absent", root=tmp_path / "runs", expect=1)
+    assert done.out == ""
+    assert done.err.startswith("error: --data") and done.err.count("\n") == 1
 
 
 def test_a_run_that_fails_at_once_leaves_the_earlier_one_in_place(flags, tiny_data, tmp_path):
@@ -158,7 +159,7 @@ def test_a_test_side_that_repeats_the_training_side_is_called_out(flags, tiny_da
         (genres / "test" / path.name).write_bytes(path.read_bytes())
     (genres / "test_labels.txt").write_bytes((genres / "train_labels.txt").read_bytes())
     step7_cnn.main([*flags, "--quick"])
-    assert "WARNING: 24 of the 24 test clips have ids that stand on the training split too" in capsys.readouterr().out
+    assert "WARNING: 24 of the 24 test clips are training clips too (by id)" in capsys.readouterr().out
 
 
 def test_only_the_labs_own_test_side_is_beside_the_write_up(flags, tiny_data, capsys):

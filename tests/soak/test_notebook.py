@@ -1,6 +1,4 @@
-"""notebooks/lab.ipynb from the first cell to the last, without a browser, on a fifth of the demo music and for two
-epochs a network.
-"""
+"""notebooks/lab.ipynb runs without a browser, on a fifth of the demo music, with two epochs for each network."""
 
 import json
 import re
@@ -44,7 +42,7 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
     assert "Traceback" not in text and "error: " not in text
 
 
-def test_it_is_kept_without_outputs():
+def test_its_outputs_are_empty():
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
     assert len({cell["id"] for cell in cells}) == len(cells)

@@ -1,4 +1,6 @@
-"""torchrun with two processes on CPUs: the numbers of one process at the same batch, within noise, and one writer."""
+"""torchrun with two processes on CPUs: the numbers of one process at the same batch, within noise, and one writer; and
+demo music by workers that are spawned.
+"""
 
 import json
 import os
@@ -9,7 +11,9 @@ from pathlib import Path
 import pytest
 
 import step5_lstm
+from extras.demo.folder import compose_demo
 from tests.conftest import write_tiny_data
+from tests.test_demo import SMALL, digests
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -48,3 +52,13 @@ def test_two_processes_take_one_processs_steps_where_there_is_no_batch_norm(tiny
     ):
         assert two == pytest.approx({**one, "train_loss": two["train_loss"]}, rel=1e-4)
         assert two["train_loss"] == pytest.approx(one["train_loss"], rel=0.05)  # the last clip counts twice in its mean
+
+
+def test_workers_start_by_spawning_too(tmp_path):
+    code = (
+        "import multiprocessing, sys; multiprocessing.set_start_method('spawn'); from extras.demo.folder import compose_demo; "
+        f"compose_demo(sys.argv[1], processes=2, **{SMALL})"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "two")], check=True, cwd=REPOSITORY, timeout=100)
+    compose_demo(tmp_path / "one", **SMALL, processes=1)
+    assert digests(tmp_path / "two") == digests(tmp_path / "one")
