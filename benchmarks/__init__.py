@@ -1,1 +1,1 @@
-"""Side by split with the usual way: how fast, and in how much memory."""
+"""Speed and memory against a usual implementation, and accuracy of the recipes."""

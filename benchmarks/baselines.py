@@ -1,5 +1,4 @@
-"""The two models without a network on a data folder: scores and seconds, for the genres and for each axis of the seed's
-slices.
+"""Scores and seconds of the two models without a network, for the genres and for each axis of the emotions.
 
 python -m benchmarks.baselines
 python -m benchmarks.baselines --data DIR --seed 1
@@ -19,10 +18,10 @@ from extras.demo.folder import demo_folder
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", metavar="DIR", help="the lab's data folder (default: as in the steps)")
-    parser.add_argument("--seed", type=int, default=0, help="of the emotion slices (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the emotion splits (default: %(default)s)")
     args = parser.parse_args(argv)
     data = find_data(args.data, demo=demo_folder)
-    print(f"data: {data.path}; strengths by {FOLDS} folds among the known clips")
+    print(f"data: {data.path}; regularisation by {FOLDS} folds of the training clips")
     report("genres, accuracy", *genre_splits(data.genres(), data.class_mapping, "mel"), classify=True)
     for axis in AXES:
         labelled = SpectrogramDataset(data.emotions(), features="mel", axis=axis)
@@ -31,16 +30,14 @@ def main(argv=None):
 
 
 def report(title, train_set, test_set, classify):
-    """One line: each model's score on the unknown clips, the seconds that it took from the mapped clips on, and the
-    CPU's.
-    """
+    """Prints each model's score on the test clips, its seconds, reading of files not included, and CPU seconds."""
     parts = []
     for name in MODELS:
         start = time.perf_counter(), time.process_time()
         score = model_score(name, train_set, test_set, classify)
         wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
         parts.append(f"{name} {score:.4f} in {wall:.1f} s ({cpu:.1f} s of CPU)")
-    print(f"{title}, {len(train_set)} clips to fit, {len(test_set)} to test: {', '.join(parts)}", flush=True)
+    print(f"{title}, {len(train_set)} training clips, {len(test_set)} test clips: {', '.join(parts)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""How fast and how small, against the usual way, in one run: a table, benchmarks/speed.json, and the table of
-RESULTS.md.
+"""Speed and memory against a usual implementation: prints, and updates speed.json and the table of RESULTS.md.
 
     python -m benchmarks.speed                     # everything, about a quarter of an hour on 2 cores
     python -m benchmarks.speed --rows cnn_train ready --repeats 5
 
-Each side is a process of its own with the same number of threads; they take turns, so that a busy machine slows both
-alike. The ratio is the median of the turns' ratios, its spread their smallest and largest. The clips are noise in the
-lab's form: no speed depends on music, but one does on lengths, which are as unequal as the lab's: packed clips of one
-length would pass PyTorch's padded LSTM.
+Each version runs in a process of its own with the same number of threads. They take turns, so that other load on the
+computer slows both alike. The ratio is the median over the turns, with the smallest and the largest in brackets. The
+clips are noise in the lab's format: speed does not depend on music, but on lengths, which differ as much as the lab's
+(PyTorch is faster on packed clips of equal length).
 """
 
 import argparse
@@ -28,7 +27,7 @@ from common.run import versions
 
 HERE = Path(__file__).resolve().parent
 FULL, BEAT = (1285, 1292), (30, 90)  # shortest and longest, frames of full clips and of beat-synced ones
-# row: what, clips, frames, sides with what they are compared in, the reach
+# row: what, clips, frames, dtypes of the usual implementation, target
 ROWS = {
     "cnn_train": ("CNN 16-32-64-128, training epoch", 64, FULL, ("float64", "float32"), "5x, 3x"),
     "cnn_floor": ("the same, against matrix products of its arithmetic", 64, FULL, (), "at most 3"),
@@ -48,18 +47,17 @@ ROWS = {
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="which (default: all)")
-    parser.add_argument(
-        "--repeats", type=int, default=5, help="turns of each side after one to warm up (default: %(default)s)"
-    )
-    parser.add_argument("--threads", type=int, default=2, help="of each side (default: %(default)s)")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), help="rows to measure (default: all)")
+    repeats = "turns of each version after a warm-up (default: %(default)s)"
+    parser.add_argument("--repeats", type=int, default=5, help=repeats)
+    parser.add_argument("--threads", type=int, default=2, help="of each version (default: %(default)s)")
     args = parser.parse_args(argv)
     kept = HERE / "speed.json"
     results = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     with tempfile.TemporaryDirectory() as scratch:
         for row in args.rows:
             results[row] = measure_row(row, Path(scratch), args)
-            print(f"{ROWS[row][0]}: {results[row]['said']} (reach {ROWS[row][4]})", flush=True)
+            print(f"{ROWS[row][0]}: {results[row]['said']} (target {ROWS[row][4]})", flush=True)
     results["made"] = {
         "date": datetime.date.today().isoformat(),
         "processor": processor(),
@@ -77,12 +75,12 @@ def measure_row(row, scratch, args):
         return starting_time(args.repeats)
     if row.startswith("growth"):
         found = [
-            take_turns({"ours": [row, "ours", made(scratch, count, frames)]}, args)["ours"]
+            take_turns({"ours": [row, "ours", noise_folder(scratch, count, frames)]}, args)["ours"]
             for count in (500, 2000, 8000)
         ]
         values = [statistics.median(turns) for turns in found]
         return {"values": values, "said": ", ".join(f"{value:.2f}" for value in values)}
-    folder = made(scratch, clips, frames)
+    folder = noise_folder(scratch, clips, frames)
     if row in ("cnn_floor", "cnn_resident"):
         turns = take_turns({"ours": ["cnn_train", "ours", folder], "other": [row, "ours", folder]}, args)
         ratios = [ours / other for ours, other in zip(turns["ours"], turns["other"], strict=True)]
@@ -91,25 +89,25 @@ def measure_row(row, scratch, args):
             "turns": turns,
             "said": f"{spread(ratios)} times {statistics.median(turns['other']):.2f} s",
         }
-    turns = take_turns({side: [row, side, folder] for side in ("ours", *others)}, args)
-    told, ratios = [], {}
-    for side in others:
-        pairs = [other / max(ours, 1e-9) for ours, other in zip(turns["ours"], turns[side], strict=True)]
-        ratios[side] = summary(pairs)
+    turns = take_turns({version: [row, version, folder] for version in ("ours", *others)}, args)
+    texts, ratios = [], {}
+    for version in others:
+        pairs = [other / max(ours, 1e-9) for ours, other in zip(turns["ours"], turns[version], strict=True)]
+        ratios[version] = summary(pairs)
         unit = "MB" if row.startswith("memory") else "s"
-        told.append(f"{spread(pairs)}x ({side} {statistics.median(turns[side]):.2f} {unit})")
-    return {"ratios": ratios, "turns": turns, "said": f"{statistics.median(turns['ours']):.3g}; " + ", ".join(told)}
+        texts.append(f"{spread(pairs)}x ({version} {statistics.median(turns[version]):.2f} {unit})")
+    return {"ratios": ratios, "turns": turns, "said": f"{statistics.median(turns['ours']):.3g}; " + ", ".join(texts)}
 
 
-def take_turns(sides, args):
-    """{side: its measurements}, the sides one after the other, again and again; a first turn only warms up."""
+def take_turns(versions, args):
+    """{version: its measurements}, in turns; the first turn is a warm-up. versions: {name: contender's arguments}."""
     environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
     workers = {}
-    for name, words in sides.items():
-        command = [sys.executable, "-m", "benchmarks.sides", *map(str, words), str(args.threads)]
+    for name, words in versions.items():
+        command = [sys.executable, "-m", "benchmarks.contender", *map(str, words), str(args.threads)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         workers[name] = subprocess.Popen(command, **pipes, env=environment, cwd=HERE.parent)
-    turns: dict = {name: [] for name in sides}
+    turns: dict = {name: [] for name in versions}
     for _ in range(args.repeats + 1):
         for name, worker in workers.items():
             print("go", file=worker.stdin, flush=True)
@@ -119,8 +117,8 @@ def take_turns(sides, args):
     return {name: values[1:] for name, values in turns.items()}
 
 
-def made(scratch, clips, frames):
-    """A folder in the lab's form with so many clips of noise, made once: 64 files, and links to them under other ids."""
+def noise_folder(scratch, clips, frames):
+    """A folder in the lab's format with so many clips of noise, made once: 64 files, and links to them."""
     shortest, longest = frames
     folder = scratch / f"{clips}x{longest}"
     train = folder / "train"
@@ -143,7 +141,7 @@ def made(scratch, clips, frames):
 
 
 def starting_time(repeats):
-    """Seconds of processor time that --help takes above import torch."""
+    """CPU seconds of --help beyond those of import torch."""
     commands = {"torch": ["-c", "import torch"], "help": ["step7_cnn.py", "--help"]}
     turns: dict = {name: [] for name in commands}
     for _ in range(repeats + 1):
@@ -175,11 +173,11 @@ def processor():
 
 
 def write_table(results):
-    """The table between RESULTS.md's two marks."""
+    """Writes the table between the two marks of RESULTS.md."""
     path = HERE / "RESULTS.md"
-    lines = ["| what | measured | reach |", "|---|---|---|"]
+    lines = ["| what | measured | target |", "|---|---|---|"]
     lines += [
-        f"| {what} | {results[row]['said']} | {reach} |" for row, (what, *_, reach) in ROWS.items() if row in results
+        f"| {what} | {results[row]['said']} | {target} |" for row, (what, *_, target) in ROWS.items() if row in results
     ]
     made_on = ", ".join(f"{name} {value}" for name, value in results["made"].items())
     text = path.read_text(encoding="utf-8")

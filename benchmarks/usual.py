@@ -1,5 +1,6 @@
-"""The usual way, as public solutions of this lab do it: all files into a list, float64, padded at each access, NCHW,
-packed sequences.
+"""The usual implementation, as in public solutions of this lab, to compare speed and memory with.
+
+All files in a list, float64, padded at each access, NCHW, packed sequences.
 """
 
 import copy
@@ -13,9 +14,7 @@ from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
 
 
 class UsualDataset(Dataset):
-    """Every clip of a folder in memory as it comes from np.load, transposed; padded with zeros, in a copy, at each
-    access.
-    """
+    """Every clip of a folder in memory as np.load returns it, transposed; zero-padded in a copy at each access."""
 
     def __init__(self, folder, columns=slice(0, 128)):
         self.clips = [np.load(path)[columns].T for path in sorted(Path(folder).glob("*.npy"))]
@@ -36,7 +35,7 @@ def usual_loader(dataset, batch_size=32):
 
 
 class UsualCNN(nn.Module):
-    """Four stages of convolution, batch norm, ReLU and pooling, contiguous, and the mean over time of what is left."""
+    """Four stages of convolution, batch norm, ReLU and pooling, contiguous, then the mean over time."""
 
     def __init__(self, classes=10, channels=(16, 32, 64, 128)):
         super().__init__()
@@ -51,7 +50,7 @@ class UsualCNN(nn.Module):
 
 
 class UsualLSTM(nn.Module):
-    """Two layers of 128, read through packed sequences."""
+    """Two layers of 128 on packed sequences."""
 
     def __init__(self, bidirectional=False, classes=10):
         super().__init__()
@@ -68,7 +67,7 @@ class UsualLSTM(nn.Module):
 
 
 def usual_epoch(model, loader, optimizer, dtype):
-    """One pass of training; the loss is read at every step."""
+    """One training epoch; the loss is read at every step."""
     model.train()
     total = 0.0
     for x, y, lengths in loader:

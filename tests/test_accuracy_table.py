@@ -21,7 +21,7 @@ def write_run(folder, rows, name="predictions.csv", data="here"):
 
 
 def genre_rows(right, clips=100):
-    """A validation clip that must not count, and test clips of which this share is right."""
+    """A validation clip that must not count, and test clips of which this fraction is right."""
     rows = [
         {"id": f"t{k}", "split": "test", "true": "Rock", "predicted": "Rock" if k < right * clips else "Jazz"}
         for k in range(clips)
@@ -29,15 +29,15 @@ def genre_rows(right, clips=100):
     return [{"id": "v", "split": "val", "true": "Rock", "predicted": "Jazz"}, *rows]
 
 
-def table(capsys, *words):
-    accuracy.main([str(word) for word in words])
+def table(capsys, *flags):
+    accuracy.main([str(flag) for flag in flags])
     lines = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()]
     return {tuple(cells[:4]): cells[4:] for cells in lines[2:]}
 
 
-def test_means_deviations_and_paired_differences(tmp_path, capsys):
-    for variant, shares in (("mel", (0.5, 0.6)), ("genres_cnn", (0.7, 0.8, 0.9))):
-        for seed, right in enumerate(shares):
+def test_means_stds_and_paired_differences(tmp_path, capsys):
+    for variant, fractions in (("mel", (0.5, 0.6)), ("genres_cnn", (0.7, 0.8, 0.9))):
+        for seed, right in enumerate(fractions):
             write_run(tmp_path / "step7_cnn" / f"{variant}_seed{seed}", genre_rows(right))
     for seed in range(3):
         write_run(tmp_path / "step7_cnn" / f"genres_cnn_seed{seed}", genre_rows(0.6), "predictions_networks.csv")
@@ -48,9 +48,9 @@ def test_means_deviations_and_paired_differences(tmp_path, capsys):
         ("mel", "-"), ("genres_cnn", "all"), ("genres_cnn", "networks"),
     )}  # fmt: skip
     assert found["step7_cnn", "mel", "-", "accuracy"][:3] == ["2", "0.550", "0.071"]
-    seeds, mean, deviation, drawn, gap = found["step7_cnn", "genres_cnn", "all", "accuracy"]
-    low, high = map(float, drawn.split(" to "))
-    assert (seeds, mean, deviation) == ("3", "0.800", "0.100") and 0.6 < low < 0.8 < high < 0.96
+    seeds, mean, std, bounds, gap = found["step7_cnn", "genres_cnn", "all", "accuracy"]
+    low, high = map(float, bounds.split(" to "))
+    assert (seeds, mean, std) == ("3", "0.800", "0.100") and 0.6 < low < 0.8 < high < 0.96
     assert gap.startswith("+0.200, +0.1") and gap.endswith("(2 seeds)")
     assert found["step7_cnn", "genres_cnn", "networks", "accuracy"][4].startswith("+0.050, ")
 
@@ -64,14 +64,13 @@ def axis_rows(predicted, axes=AXES, clips=80):
     ]
 
 
-def test_the_mean_of_the_axes_is_drawn_as_one(tmp_path, capsys):
+def test_the_mean_of_the_axes_has_one_interval(tmp_path, capsys):
     write_run(tmp_path / "step10_multitask" / "cnn_seed0", axis_rows(lambda k, rng: k + 50 * rng.normal()))
     found = {key[3]: cells for key, cells in table(capsys, tmp_path).items()}
     assert float(found["mean"][1]) == pytest.approx(np.mean([float(found[axis][1]) for axis in AXES]), abs=1e-3)
     low, high = zip(*(map(float, found[axis][3].split(" to ")) for axis in (*AXES, "mean")), strict=True)
-    assert high[-1] - low[-1] < min(
-        high[k] - low[k] for k in range(3)
-    )  # three axes together are known better than each
+    widths = np.subtract(high, low)
+    assert widths[-1] < min(widths[:3])  # the mean of three axes is estimated better than each
 
 
 def test_a_constant_is_undefined_and_other_axes_or_clips_are_no_base(tmp_path, capsys):

@@ -138,7 +138,7 @@ def single_names(names):
 
 
 class NotThereError(Exception):
-    """A name that a single file uses but does not have. The message, the end of a sentence, tells why."""
+    """A name that a single file uses but does not have. Its message is the end of a sentence."""
 
 
 class SingleFile:

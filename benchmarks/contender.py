@@ -1,5 +1,8 @@
-"""One side of one row, in a process of its own: python -m benchmarks.sides ROW SIDE FOLDER THREADS; a line on stdin, a
-number on stdout.
+"""Measures one row of the table for one of the compared versions, in a process of its own.
+
+    python -m benchmarks.contender ROW VERSION FOLDER THREADS
+
+VERSION is "ours", or the usual implementation's dtype. Each line on stdin asks for one measurement, a number on stdout.
 """
 
 import os
@@ -19,57 +22,56 @@ from common.training import evaluate, train_epoch, use_huge_pages
 from extras.speed.accelerate import accelerate
 
 BATCH = 32
-SECONDS = 30  # a full clip's
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def our_set(folder, cache=True):
-    """The training side of a made-up genre folder in the lab's form."""
+    """The training split of a synthetic genre folder in the lab's format."""
     return SpectrogramDataset(
         folder, CLASS_MAPPING, features="mel", read=cached(folder.parent / "cache") if cache else None
     )
 
 
-def model_of(row, side):
+def model_of(row, version):
     both = row == "lstm_both"
     if row.startswith("lstm"):
         return (
             accelerate(Classifier(LSTMBackbone(128, 128, 2, both), 10))
-            if side == "ours"
-            else UsualLSTM(both).to(DTYPES[side])
+            if version == "ours"
+            else UsualLSTM(both).to(DTYPES[version])
         )
-    return accelerate(Classifier(CNNBackbone(), 10)) if side == "ours" else UsualCNN().to(DTYPES[side])
+    return accelerate(Classifier(CNNBackbone(), 10)) if version == "ours" else UsualCNN().to(DTYPES[version])
 
 
-def epoch(row, side, folder):
-    """One epoch of training, batches of 32, and how long it took."""
-    model = model_of(row, side)
+def epoch(row, version, folder):
+    """Seconds of one training epoch."""
+    model = model_of(row, version)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-    if side == "ours":
+    if version == "ours":
         loader, loss = make_loader(our_set(folder), BATCH, shuffle=True, seed=0), nn.CrossEntropyLoss()
         return timed(lambda: train_epoch(model, loader, loss, optimizer))
     loader = usual_loader(UsualDataset(folder / "train"), BATCH)
-    return timed(lambda: usual_epoch(model, loader, optimizer, DTYPES[side]))
+    return timed(lambda: usual_epoch(model, loader, optimizer, DTYPES[version]))
 
 
-def inference(row, side, folder):
-    """Predictions for every clip of the folder."""
-    model = model_of(row, side).eval()
-    if side == "ours":
+def inference(row, version, folder):
+    """Seconds of predicting every clip of the folder."""
+    model = model_of(row, version).eval()
+    if version == "ours":
         loader = make_loader(our_set(folder), BATCH)
         return timed(lambda: evaluate(model, loader, nn.CrossEntropyLoss()))
     loader = usual_loader(UsualDataset(folder / "train"), BATCH)
 
     def predict():
         with torch.no_grad():
-            return [model(x.to(DTYPES[side]), lengths).argmax(dim=1) for x, _, lengths in loader]
+            return [model(x.to(DTYPES[version]), lengths).argmax(dim=1) for x, _, lengths in loader]
 
     return timed(predict)
 
 
-def resident_steps(row, side, folder):
-    """As many steps as an epoch has, on a batch that is there already."""
-    model = model_of(row, side)
+def resident_steps(row, version, folder):
+    """Seconds of as many training steps as an epoch has, all on one batch in memory."""
+    model = model_of(row, version)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     loader = make_loader(our_set(folder), BATCH)
     x, y, lengths = next(iter(loader))
@@ -84,10 +86,8 @@ def resident_steps(row, side, folder):
     return timed(steps)
 
 
-def products(row, side, folder):
-    """The seconds that matrix products of an epoch's arithmetic take: three times the multiplications and additions of
-    the forward pass.
-    """
+def products(row, version, folder):
+    """Seconds of matrix products with the arithmetic of an epoch: three times that of the forward pass."""
     a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
     frames, bands, inputs, work = 1292, 128, 1, 0
     for outputs in (16, 32, 64, 128):
@@ -95,41 +95,41 @@ def products(row, side, folder):
         frames, bands, inputs = frames // 2, bands // 2, outputs
     clips = len(list((folder / "train").glob("*.npy")))
 
-    def rate():
+    def measure():
         start = time.perf_counter()
         for _ in range(8):
             a @ b
         return 3 * work * clips * (time.perf_counter() - start) / (8 * 2 * 2048**3)
 
-    return rate
+    return measure
 
 
-def ready(row, side, folder):
-    """Until the first batch can be asked for, files or cache in the page cache."""
-    return timed(lambda: our_set(folder) if side == "ours" else UsualDataset(folder / "train"))
+def ready(row, version, folder):
+    """Seconds until the dataset is ready, with files or cache in the page cache."""
+    return timed(lambda: our_set(folder) if version == "ours" else UsualDataset(folder / "train"))
 
 
-def memory(row, side, folder):
-    """MB of memory that no file backs: after the data are ready, and at its most during two steps of training."""
+def memory(row, version, folder):
+    """MB of anonymous memory: of the ready dataset, or the peak during two training steps."""
     start = anonymous_mb()
-    dataset = our_set(folder) if side == "ours" else UsualDataset(folder / "train")
+    dataset = our_set(folder) if version == "ours" else UsualDataset(folder / "train")
     data = anonymous_mb() - start
-    model = model_of(row, side)
+    model = model_of(row, version)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-    batches = iter(make_loader(dataset, BATCH) if side == "ours" else usual_loader(dataset, BATCH))
+    batches = iter(make_loader(dataset, BATCH) if version == "ours" else usual_loader(dataset, BATCH))
     most = 0.0
     for _ in range(2):
         x, y, lengths = next(batches)
-        loss = nn.functional.cross_entropy(model(x if side == "ours" else x.to(DTYPES[side]), lengths), y)
-        most = max(most, anonymous_mb())  # activations are at their most before the way back
+        loss = nn.functional.cross_entropy(model(x if version == "ours" else x.to(DTYPES[version]), lengths), y)
+        most = max(most, anonymous_mb())  # activations take most before the backward pass
         loss.backward()
         optimizer.step()
         most = max(most, anonymous_mb())
     return lambda: data if row == "memory_data" else most
 
 
-def one_pass(row, side, folder):
-    """Milliseconds a clip of one pass over the loader, and in row growth_memory the MB that no file backs after it."""
+def one_pass(row, version, folder):
+    """Milliseconds per clip of one pass over the loader; in row growth_memory MB of anonymous memory after it."""
     start = anonymous_mb()
     loader = make_loader(our_set(folder), BATCH)
 
@@ -165,9 +165,9 @@ KINDS = {
 
 
 def main():
-    row, side, folder, threads = sys.argv[1:]
+    row, version, folder, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    measure = KINDS[row](row, side, Path(folder))
+    measure = KINDS[row](row, version, Path(folder))
     for _ in sys.stdin:
         print(measure(), flush=True)
 
