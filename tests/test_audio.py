@@ -28,8 +28,9 @@ from common.reading import find_spectrograms, read_fused_spectrogram
 from common.spectrogram_plots import mel_band_of
 from extras.demo.render import mel_filters
 from extras.inside.measure import hertz_of_band
-from extras.own_data.audio import JOURNAL, Song, choose_test_ids, extract_one, import_audio, list_folder, list_table
+from extras.own_data.audio import JOURNAL, choose_test_ids, extract_one, import_audio
 from extras.own_data.extract import beat_frames, fused_spectrograms, mel_power, read_sound
+from extras.own_data.listing import Song, list_folder, list_table
 
 pytestmark = pytest.mark.xdist_group("librosa")  # in one process: see extras/own_data/audio.py, compile_extractor
 REPOSITORY = Path(__file__).resolve().parent.parent
