@@ -82,7 +82,7 @@ def test_every_missing_unlabelled_and_unreadable_file_is_named(survey, tiny_data
         any(str(path) in line for line in unreadable) for path in (cut, pickled, turned, empty)
     )
     assert any(
-        line.startswith("note") and "clips lie there or in" in line for line in lines
+        line.startswith("note") and "clips are only there or only in" in line for line in lines
     )  # the beat-synced folder still has it
 
 
@@ -107,7 +107,7 @@ def test_a_broken_label_file_or_an_absent_folder_ends_nothing_else(survey, tiny_
     shutil.rmtree(tiny_data / f"{EMOTIONS}_beat")
     shutil.rmtree(tiny_data / f"{GENRES}_beat" / "test")
     result, error, printed, saved = survey()
-    assert result is None and "18 missing labelled files, 4 absent folders or broken label files" in error
+    assert result is None and "18 missing labelled files, 4 missing folders or broken label files" in error
     assert "genre 'Polka' is not one of" in printed and "line 2: an id and a number within 0..1" in printed
     assert f"error         : {tiny_data / f'{EMOTIONS}_beat'}: each of the lab's four folders was expected" in printed
     assert "Polka          12      0  ? (not in the table)" in printed.splitlines()
@@ -130,10 +130,10 @@ def test_labels_and_sides_that_disagree_are_noted(survey, tiny_data):
     assert result is not None and f"unlabelled    : {tiny_data / GENRES / 'test' / clip.name}" in printed
     notes = [line for line in printed.splitlines() if line.startswith("note")]
     expected = (
-        f"{GENRES}: 1 clips lie on both splits, among them '1000'",
-        f"{GENRES}/test: 1 clips lie there or in {GENRES}_beat/test alone, among them '1000'",
+        f"{GENRES}: 1 clips are in both splits, among them '1000'",
+        f"{GENRES}/test: 1 clips are only there or only in {GENRES}_beat/test, among them '1000'",
         f"{GENRES}/train: 1 clips have another label in {GENRES}_beat/train, among them '1000'",
-        "ids that stand in the genre and in the multitask folders: 1 (68 in the lab's set; an equal id need not be an equal song): 1000",
+        "ids in both the genre and the multitask folders: 1 (68 in the lab's set; the same id need not be the same song): 1000",
     )
     assert {f"note          : {text}" for text in expected} <= set(notes)
 
