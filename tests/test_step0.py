@@ -21,9 +21,7 @@ WHOLE = {"genre_clips": 54, "multitask_clips": 30, "missing": 0, "unreadable": 0
 
 @pytest.fixture
 def survey(tiny_data, tmp_path, capsys):
-    """survey(*flags) -> (result or None, error sentence or None, what was printed, survey.json) of step 0 on the tiny
-    data.
-    """
+    """survey(*flags) -> (result or None, error or None, printed text, survey.json) of step 0 on the tiny data."""
 
     def call(*flags):
         result = error = None
@@ -100,7 +98,7 @@ def test_values_that_are_not_finite_are_found_by_reading_alone(survey, tiny_data
     )
 
 
-def test_a_broken_label_file_or_an_absent_folder_ends_nothing_else(survey, tiny_data):
+def test_a_broken_label_file_or_a_missing_folder_stops_nothing_else(survey, tiny_data):
     labels = tiny_data / GENRES / "train_labels.txt"
     labels.write_text(labels.read_text(encoding="utf-8").replace("\tChiptune", "\tPolka"), encoding="utf-8")
     (tiny_data / EMOTIONS / "train_labels.txt").write_text("Id,valence,energy,danceability\n9000,0.1,2.0,0.3\n")
@@ -118,7 +116,7 @@ def test_a_broken_label_file_or_an_absent_folder_ends_nothing_else(survey, tiny_
     }
 
 
-def test_labels_and_sides_that_disagree_are_noted(survey, tiny_data):
+def test_labels_and_splits_that_disagree_are_noted(survey, tiny_data):
     labels = tiny_data / f"{GENRES}_beat" / "train_labels.txt"
     labels.write_bytes(
         labels.read_bytes().replace(b"1000.beatsync.fused.npy.gz\tRock", b"1000.beatsync.fused.npy.gz\tChiptune")
@@ -151,7 +149,7 @@ def test_headers_of_gzipped_and_damaged_files(tmp_path):
         read_header(tmp_path / "2.npy")
 
 
-def test_demo_music_is_composed_and_said_to_be_that(tmp_path, capsys):
+def test_demo_music_is_composed_and_labelled_as_such(tmp_path, capsys):
     flags = [
         "--demo",
         "--data",
