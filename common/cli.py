@@ -77,9 +77,7 @@ class OneSentenceParser(argparse.ArgumentParser):
 
 
 class StepParser(OneSentenceParser):
-    """See step_parser."""
-
-    by_model = None  # {"epochs": default, "lr": default}, where a step trains; a default may be {model: value}
+    """See step_parser; by_model: {"epochs": default, "lr": default} of a step that trains."""
 
     def parse_args(self, args=None, namespace=None):
         args = super().parse_args(args, namespace)
@@ -88,7 +86,7 @@ class StepParser(OneSentenceParser):
             args.mode = "overfit"
         args.shown = {name for name, value in vars(args).items() if value != self.get_default(name)} - {"mode"}
         args.shown |= set(ALWAYS_SHOWN)
-        if self.by_model:
+        if hasattr(self, "by_model"):
             if args.mode == "quick" and args.epochs is None:
                 args.epochs = 2
             for name, default in self.by_model.items():

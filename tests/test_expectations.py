@@ -201,7 +201,7 @@ def labs_counts():
     return known_counts(), labelled, {key: [] for key in known_counts()}
 
 
-def test_the_labs_set_is_known_by_its_counts():
+def test_the_labs_set_is_recognised_by_its_counts():
     files, labelled, gaps = labs_counts()
     assert which_set(files, labelled, gaps) == "the lab's set"
     files[f"{GENRES}/train"] -= 2
@@ -215,14 +215,14 @@ def test_the_labs_set_is_known_by_its_counts():
 
 def test_of_the_labs_set_folders_and_label_files_may_be_missing():
     files, labelled, gaps = labs_counts()
-    files[f"{EMOTIONS}/test"] = files[f"{EMOTIONS}_beat/test"] = 0  # nothing tells their names
+    files[f"{EMOTIONS}/test"] = files[f"{EMOTIONS}_beat/test"] = 0  # no label file or twin folder has their names
     assert which_set(files, labelled, gaps) == "the lab's set, with these files missing: 750 files"
     files, labelled, gaps = labs_counts()
     del labelled[f"{GENRES}/test"]
     assert which_set(files, labelled, gaps) == f"the lab's set, with these files missing: {GENRES}/test_labels.txt"
 
 
-def test_another_set_is_told_by_what_makes_it_one():
+def test_another_set_is_named_with_the_reason():
     files, labelled, gaps = labs_counts()
     other = labelled[f"{GENRES}/train"]
     labelled[f"{GENRES}/train"] = {**other, "Rock": 159}

@@ -227,7 +227,7 @@ FAULTS = [
     Fault(
         "data",
         "step 1: one band less",
-        "step1_visualize.py:look",
+        "step1_visualize.py:show_clips",
         "int(mel_band_of(SPLIT_HERTZ)) + 1",
         "int(mel_band_of(SPLIT_HERTZ)) - 4",
         "test_numbers_data.py",
