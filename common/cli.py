@@ -5,6 +5,7 @@ import math
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -77,7 +78,9 @@ class OneSentenceParser(argparse.ArgumentParser):
 
 
 class StepParser(OneSentenceParser):
-    """See step_parser; by_model: {"epochs": default, "lr": default} of a step that trains."""
+    """See step_parser; by_model: {"epochs": default, "lr": default}, empty for a step that trains nothing."""
+
+    by_model: ClassVar[dict] = {}
 
     def parse_args(self, args=None, namespace=None):
         args = super().parse_args(args, namespace)
@@ -86,7 +89,7 @@ class StepParser(OneSentenceParser):
             args.mode = "overfit"
         args.shown = {name for name, value in vars(args).items() if value != self.get_default(name)} - {"mode"}
         args.shown |= set(ALWAYS_SHOWN)
-        if hasattr(self, "by_model"):
+        if self.by_model:
             if args.mode == "quick" and args.epochs is None:
                 args.epochs = 2
             for name, default in self.by_model.items():
