@@ -18,7 +18,7 @@ KEYS = ("precision", "recall", "f1")
 AVERAGES = ("micro", "macro", "weighted")
 SUPPORT = {"Blues": 40, "Classical": 40, "Electronic": 80, "Folk": 80, "Hip-Hop": 40}  # test clips of the lab's classes
 SUPPORT |= {"Jazz": 40, "Metal": 78, "Pop": 40, "Rock": 103, "Trip-Hop": 34}
-# the sentence behind a question: yes, no or cannot tell, the difference and its interval
+# the sentence behind a question: yes, no or not significant, the difference and its interval
 SENTENCE = re.compile(r"\? ([\w ]+?), [a-z ]+([+-][\d.]+) [^+-]*?([+-][\d.]+) to ([+-][\d.]+)")
 # whether runs of steps 8 to 10 foretell valence, energy and danceability (1) or the contrary (-1), both with noise
 DIRECTIONS = {

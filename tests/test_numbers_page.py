@@ -14,7 +14,7 @@ from runs import numbers, predictions, read_json, shared_run
 from scipy.stats import spearmanr
 from small_data import AXES, CLASSES
 
-ANSWERS = {"8e": ["yes", "no", "cannot tell"], "9e": ["yes", "yes"], "10c": ["no", "yes", "cannot tell"]}
+ANSWERS = {"8e": ["yes", "no", "not significant"], "9e": ["yes", "yes"], "10c": ["no", "yes", "not significant"]}
 LSTMS = ("mel", "beat")
 # what the write-up says, by its own pages: step 6 (accuracy, macro F1), 7b, 8 and 10
 WRITEUP_LSTM = {"mel": (0.23, 0.09), "beat": (0.32, 0.19)}
@@ -287,7 +287,7 @@ def check_sentence(told, mean, low, high, tolerance):
     word, *figures = told
     assert [float(text) for text in figures] == pytest.approx([mean, low, high], abs=tolerance)
     assert float(figures[0]) == pytest.approx(mean, abs=6e-4)
-    assert word.lower() == ("yes" if float(figures[1]) > 0 else "no" if float(figures[2]) < 0 else "cannot tell")
+    assert word.lower() == ("yes" if float(figures[1]) > 0 else "no" if float(figures[2]) < 0 else "not significant")
 
 
 def test_differences_of_correlations_and_their_answers(done, page):

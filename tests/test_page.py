@@ -311,7 +311,7 @@ def test_steps_that_have_not_run_are_shown_with_their_command(tmp_path):
 def test_runs_of_other_data_and_dry_runs_are_not_taken(odd, tmp_path):
     data, root = odd
     other = write_labels(tmp_path / "other", counts={"Rock": 3, "Folk": 2})
-    with pytest.raises(LabError, match=r"runs of other data or seeds lie there\); python step0_data.py --data"):
+    with pytest.raises(LabError, match=r"runs of other data, seeds or versions\); python step0_data.py --data"):
         build(other, root)
     before = build(data, root)
     write_run(root, other, "step7_cnn", "theirs", {"test_acc": 0.987654, "test_f1_macro": 0.9})
@@ -321,6 +321,26 @@ def test_runs_of_other_data_and_dry_runs_are_not_taken(odd, tmp_path):
         build(data, tmp_path / "nowhere")
     (root / "step7_cnn" / "mel_seed0" / "history.json").write_text("[{")
     with pytest.raises(LabError, match=r"history.json: JSON as the step wrote it was expected"):
+        build(data, root)
+
+
+def test_runs_of_an_earlier_version_are_left_out_with_a_line(odd, capsys):
+    data, root = odd
+    for number, earlier in enumerate((1, None), start=1):
+        path = root / "step7_cnn" / f"mel_seed{2 - number}" / "metrics.json"
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        assert metrics.pop("format") == 2
+        path.write_text(json.dumps({**metrics, **({"format": earlier} if earlier else {})}), encoding="utf-8")
+        _, markdown = build(data, root)
+        output = capsys.readouterr()
+        assert f"{path}: by an earlier version of this project, left out" in output.err
+        assert len(output.err.splitlines()) == number
+        assert f" runs={28 - number}" in output.out.splitlines()[-1]
+        row = table_rows(markdown)["step7_cnn.py"]
+        assert row[:2] == (["1", "0"] if number == 1 else ["not run", "-"])
+    for path in root.glob("step*/*/metrics.json"):
+        path.write_text(json.dumps({"format": 1, "seed": 0}), encoding="utf-8")
+    with pytest.raises(LabError, match=r"\(it has runs of other data, seeds or versions\); python step0_data.py"):
         build(data, root)
 
 

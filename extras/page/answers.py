@@ -28,7 +28,7 @@ def compared(first, second, axis=None):
 
 def sentence(question, found, unit):
     if not found:
-        return f"{question} Cannot tell: there is no figure of both on the same clips."
+        return f"{question} No answer: there are no scores of both on the same clips."
     return f"{question} {found.answer.capitalize()}, {unit} {found}."
 
 

@@ -94,7 +94,7 @@ def find_results(data, path, root, seed, seeds):
             found.setdefault(run["variant"].removesuffix(f"_seed{run['seed']}"), {})[run["seed"]] = run
         groups[step] = found
     if not any(groups.values()):
-        others = " (runs of other data or seeds lie there)" if any(out.glob("step*/*/metrics.json")) else ""
+        others = " (it has runs of other data, seeds or versions)" if any(out.glob("step*/*/metrics.json")) else ""
         first = shlex.join(["python", SECTIONS[0].script, *flags])
         raise LabError(f"{out}: a finished full run on {data.path} was expected{others}; {first} makes the first one")
     return Results(out, data, groups, has_lab_genres(data), has_lab_emotions(data), tuple(flags))
