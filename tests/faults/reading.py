@@ -71,7 +71,7 @@ FAULTS = [
     Fault(
         "page",
         "write-up minus ours",
-        "beside",
+        "comparison_row",
         "np.mean(ours) - theirs",
         "theirs - np.mean(ours)",
         "test_numbers_page.py",
@@ -88,11 +88,11 @@ FAULTS = [
         "page",
         "first seed alone",
         "shown",
-        "{np.mean(figures):.{places}f}",
-        "{figures[0]:.{places}f}",
+        "{np.mean(scores):.{decimals}f}",
+        "{scores[0]:.{decimals}f}",
         "test_numbers_page.py",
     ),
-    Fault("page", "size of another split", "measured_on", "told[split]", "told['test']", "test_numbers_page.py"),
+    Fault("page", "size of another split", "measured_on", "sizes[split]", "sizes['test']", "test_numbers_page.py"),
     Fault(
         "page",
         "networks better than the mean counted as no better",
