@@ -67,7 +67,7 @@ def render(page, path):
 
 
 def embedded(path):
-    """A PNG file as {"source": data URL, "width": in a browser's pixels}, so that two scatter plots fit side by side."""
+    """A PNG file as {"source": data URL, "width": in a browser's pixels}; two scatter plots fit side by side."""
     try:
         content = path.read_bytes()
     except OSError as error:

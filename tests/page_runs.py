@@ -33,7 +33,7 @@ COUNTS = {"Rock": 7, "Psych-Rock": 4, "Blues": 9, "Jazz": 13, "Indie-Rock": 12}
 
 
 class Page(HTMLParser):
-    """tables: [(section, caption, rows with the head first)]; answers: {question's number: text}; header: {name: text}."""
+    """tables: [(section, caption, rows with the head first)]; answers: {question: text}; header: {name: text}."""
 
     def __init__(self, text):
         super().__init__()

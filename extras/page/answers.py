@@ -37,22 +37,23 @@ def name_of(run):
 def time_steps(results):
     """2a: how many time steps clips and beats have, and what they cost in training."""
     clips = first_run(results.only("step1_visualize")) if results.groups["step1_visualize"] else None
-    pairs = [(results.only("step5_lstm", features="mel", loss=loss), results.only("step5_lstm", features="beat", loss=loss))
-             for loss in ("cross-entropy", "squared-error")]  # fmt: skip
+    losses, text = ("cross-entropy", "squared-error"), ""
+    pairs = [[results.only("step5_lstm", features=name, loss=loss) for name in ("mel", "beat")] for loss in losses]
     full, beat = next((pair for pair in pairs if all(pair)), ({}, {}))
-    text = ""
     if clips:
         frames, beats = ([int(number) for number in clips["result"][key].split(",")] for key in ("frames", "beats"))
         ratio = np.mean(frames) / np.mean(beats)
-        text = f"The two clips have {listed(frames)} time steps, and {listed(beats)} beat-synced: {ratio:.1f} times fewer. "
+        text = f"The two clips have {listed(frames)} time steps, "
+        text += f"and {listed(beats)} beat-synced: {ratio:.1f} times fewer. "
     if not full:
         return text + needs(results, "step5_lstm.py")
     costs = [seconds_per_epoch(group) for group in (full, beat)]
     if all(costs):
         computers = sorted({computer(run) for run in [*full.values(), *beat.values()]})
         text += (
-            f"An LSTM takes them one after the other: an epoch took {costs[0]:.2f} s on mel and {costs[1]:.2f} s on beats, so whole "
-            f"clips cost {costs[0] / costs[1]:.1f} times as much (the median epoch with its validation, {' and '.join(computers)}). "
+            f"An LSTM takes them one by one: an epoch took {costs[0]:.2f} s on mel and {costs[1]:.2f} s on beats, "
+            f"so whole clips cost {costs[0] / costs[1]:.1f} times as much "
+            f"(the median epoch with its validation, {' and '.join(computers)}). "
         )
     accuracies = [shown(values(group, "result", "test_acc")) for group in (full, beat)]
     text += f"Test accuracy is {accuracies[0]} on mel and {accuracies[1]} on beats. "
@@ -87,15 +88,16 @@ def balance(results):
         merged.setdefault(table.get(genre), []).append(genre)
     joined = "; ".join(f"{listed(genres)} to {name}" for name, genres in merged.items() if name and len(genres) > 1)
     text = (
-        f"Merging joins genres that sound alike, which a network could hardly separate with few clips: {joined or 'none here'}. "
-        f"The table makes {len(count_classes(counts, table))} classes of {len(counts)} genres, and the balance {change}: the largest has "
-        f"{before:.2f} times the clips of the smallest before the mapping, {after:.2f} times after it. "
+        "Merging joins genres that sound alike, which a network could hardly separate with few clips: "
+        f"{joined or 'none here'}. "
+        f"The table makes {len(count_classes(counts, table))} classes of {len(counts)} genres, and the balance {change}: "
+        f"the largest has {before:.2f} times the clips of the smallest before the mapping, {after:.2f} times after it. "
     )
     if not dropped:
         return f"{text}No genre is dropped."
     holds = "does not hold here" if larger else "holds here"
-    kept = f"the rarest kept, {rarest} ({counts[rarest]})"
-    return f"{text}It drops {len(dropped)} genres. That these were the rare ones {holds}: {larger} of them have more clips than {kept}."
+    text += f"It drops {len(dropped)} genres. That these were the rare ones {holds}: "
+    return f"{text}{larger} of them have more clips than the rarest kept, {rarest} ({counts[rarest]})."
 
 
 def micro_and_macro(results):
@@ -126,7 +128,8 @@ def micro_and_macro(results):
     if never:
         text += f"Never recognised, with F1 0: {listed(never)}; they lower the macro average most. "
     if lowest:
-        text += f"{'Also b' if never else 'B'}elow the average: {listed(f'{name} ({scores[name]:.2f})' for name in lowest)}. "
+        names = listed(f"{name} ({scores[name]:.2f})" for name in lowest)
+        text += f"{'Also below' if never else 'Below'} the average: {names}. "
     return text + best_against_next(results)
 
 

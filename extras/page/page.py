@@ -31,8 +31,9 @@ EPOCHS = {  # the write-up's
     "step10_multitask": str(writeup.STEP10_EPOCHS),
 }
 BLOCKS = {
-    "0": data_blocks, **{str(number): clip_blocks(number) for number in (1, 2, 3, 4)}, "5": lstm_blocks, "6": score_blocks,
-    "7a": inside_blocks, "7b-d": cnn_blocks, "8": regression_blocks, "9": transfer_blocks, "10": multitask_blocks,
+    "0": data_blocks, **{str(number): clip_blocks(number) for number in (1, 2, 3, 4)},
+    "5": lstm_blocks, "6": score_blocks, "7a": inside_blocks, "7b-d": cnn_blocks,
+    "8": regression_blocks, "9": transfer_blocks, "10": multitask_blocks,
 }  # fmt: skip
 
 

@@ -251,8 +251,8 @@ FAULTS = [
     Fault("audio", "left channel alone", "read_sound", ".mean(axis=1)", "[:, 0]", "test_numbers_audio.py"),
     Fault(
         "inside",
-        "last right clip",
-        "first_right",
+        "last correct clip",
+        "first_correct",
         "range(len(dataset))",
         "range(len(dataset) - 1, -1, -1)",
         "test_numbers_inside.py",
