@@ -1,11 +1,11 @@
-"""The write-up regenerated: every finished run of these data on one page, in the write-up's order and beside its
-figures.
+"""The write-up regenerated: every finished run of these data on one page, in its order and next to its numbers.
 
     python build_report.py
     python build_report.py --data DIR --out runs --seed 0 --seeds 5
 
-Needs runs of the steps in ROOT; a step without one stands on the page with the command that makes it. Seconds.
-Writes ROOT/report.html, one file that holds its pictures, and ROOT/report.md, which links to them.
+The write-up is the report of 2020-21 that this repository makes reproducible. Needs runs of the steps in --out; for a
+step without any the page shows the command that makes one. Takes seconds. Writes report.html, one file that contains
+its pictures, and report.md, which links to them, into --out.
 """
 
 import base64
@@ -24,15 +24,13 @@ from extras.page.page import build_page
 from extras.page.results import find_results
 
 STEP = "build_report"
-SCALE = 0.72  # of a picture's pixels, drawn at 110 to the inch, to a browser's
+SCALE = 0.72  # of a picture's size in a browser, whose pixels are larger than the 110 per inch it is drawn with
 TEMPLATES = {"report.html": "page_template.html", "report.md": "page_template.md"}  # in extras/page/
 
 
 def main(argv=None):
     parser = step_parser(__doc__)
-    parser.add_argument(
-        "--seeds", type=whole(1), metavar="N", help="runs of N seeds from --seed on (default: of all there are)"
-    )
+    parser.add_argument("--seeds", type=whole(1), metavar="N", help="runs of N seeds from --seed on (default: all)")
     args = parser.parse_args(argv)
     data = find_data(args.data, demo=demo_folder)
     results = find_results(data, args.data, args.out, args.seed, args.seeds)
@@ -48,7 +46,7 @@ def main(argv=None):
 
 
 def render(page, path):
-    """The text of one report that shall lie at `path`; names are escaped in the way of its kind."""
+    """The text of the report at `path`, HTML or Markdown by its suffix, with all names escaped accordingly."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -69,14 +67,12 @@ def render(page, path):
 
 
 def embedded(path):
-    """A PNG file as {"source": data address, "width": pixels to show it with}: small enough that two scatter plots
-    stand side by side.
-    """
+    """A PNG file as {"source": data URL, "width": in a browser's pixels}; two scatter plots fit side by side."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise LabError(f"{path}: a readable picture was expected ({reason(error)})") from error
-    width = int.from_bytes(content[16:20], "big")  # where a PNG file tells it
+    width = int.from_bytes(content[16:20], "big")  # where a PNG file has it
     return {
         "source": "data:image/png;base64," + base64.b64encode(content).decode("ascii"),
         "width": round(SCALE * width),
@@ -84,20 +80,20 @@ def embedded(path):
 
 
 def link(path, folder):
-    """A picture's place relative to the folder of the report, as a link in Markdown."""
+    """A picture's path relative to the folder of the report, as a link in Markdown."""
     return quote(Path(os.path.relpath(path, folder)).as_posix())
 
 
 def plain(text):
-    """A text in one line that Markdown shows as it is, whatever signs of its own it holds."""
+    """A text on one line, with all characters escaped that have a meaning in Markdown."""
     return re.sub(r"([\\`*<>\[\]|$&~]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
 
 
 def fenced(text):
-    """A log as a code block whose fence is longer than any row of backticks in it."""
+    """A log as a code block whose fence is longer than any run of backticks in it."""
     longest = max(map(len, re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}\n{text.rstrip() or '(log.txt is not there)'}\n{fence}"
+    return f"{fence}\n{text.rstrip() or '(log.txt is missing)'}\n{fence}"
 
 
 if __name__ == "__main__":

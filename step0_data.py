@@ -1,4 +1,4 @@
-"""Step 0: what is here? Counts and checks the lab's data, and names every file that is missing or damaged.
+"""Step 0: which data are there? Counts and checks the lab's data, and names every missing or damaged file.
 
     python step0_data.py
     python step0_data.py --data DIR --headers
@@ -7,10 +7,9 @@
     python step0_data.py --zip archive.zip
     python step0_data.py --audio MUSIC --data my_data
 
-Needs no earlier step. --demo composes the demo music first, into demo_data/ or into --data DIR; --kaggle and --zip
-bring the lab's data,
---audio your own. Exit code 1 when a labelled file is missing, a file is unreadable, a label file is broken, or one of
-the lab's four folders is not there. Reading all of the lab's data takes minutes (8 GB), --headers seconds. Writes
+Needs no earlier step. --demo first composes demo music into demo_data/ or --data DIR; --kaggle and --zip get the lab's
+data, --audio imports your own. Exit code 1 if a labelled file or one of the lab's four folders is missing, a file is
+unreadable or a label file is broken. Reading all of the lab's data takes minutes (8 GB), --headers seconds. Writes
 runs/step0_data/<variant>/: log and survey.json.
 """
 
@@ -26,7 +25,7 @@ from extras.demo.folder import compose_demo, demo_folder
 from extras.own_data.audio import import_audio
 from extras.own_data.kaggle import compare_counts, download, unpack
 from extras.own_data.survey import survey_data
-from extras.own_data.survey_report import count_clips, print_axes, print_findings, print_genres, print_splits
+from extras.own_data.survey_report import count_clips, print_axes, print_genres, print_problems, print_splits
 from extras.writeup.numbers import STEP0_DATA
 
 STEP = "step0_data"
@@ -34,76 +33,57 @@ STEP = "step0_data"
 
 def main(argv=None):
     args = parse_flags(argv)
-    data = brought_data(args)
+    data = get_data(args)
     how = "headers" if args.headers else "values"
-    with start_run(args, STEP, "Step 0: what lies in the data folder", data, args.seed, how) as run:
-        result, problems = look_and_report(args, data, run)
+    with start_run(args, STEP, "Step 0: what is in the data folder", data, args.seed, how) as run:
+        result, problems = survey_and_report(args, data, run)
     if not problems and (args.audio or args.kaggle or args.zip):
-        print(
-            f"next          : python step7_cnn.py{'' if data.path == REPOSITORY / 'data' else f' --data {data.path}'}"
-        )
+        option = "" if data.path == REPOSITORY / "data" else f" --data {data.path}"
+        print(f"next          : python step7_cnn.py{option}")
     rows = print_results(STEP, data, args.mode, [args.seed], [[result]])
     if problems:
-        raise LabError(
-            f"{data.path}: the lab's data whole and readable were expected; {problems}, as listed above and in {run.folder}"
-        )
+        found = f"there are {problems}; see above or {run.folder}"
+        raise LabError(f"{data.path}: the lab's data, complete and readable, were expected, but {found}")
     return rows
 
 
 def parse_flags(argv):
     parser = step_parser(__doc__)
-    parser.add_argument(
-        "--headers", action="store_true", help="judge each file by header and size, without reading its values"
+    headers = "check each file by header and size, without reading its values"
+    parser.add_argument("--headers", action="store_true", help=headers)
+    source = parser.add_mutually_exclusive_group()
+    demo = "compose demo music by --seed into demo_data/ or --data DIR"
+    source.add_argument("--demo", action="store_true", help=demo)
+    kaggle = "download the lab's data (needs requirements-kaggle.txt and about 8 GB)"
+    source.add_argument("--kaggle", action="store_true", help=kaggle)
+    archive = "unpack Kaggle's zip of the lab's data into --data DIR (default: data/)"
+    source.add_argument("--zip", type=file_path, metavar="FILE", help=archive)
+    audio = (
+        "import DIR/<genre>/*.mp3|wav|flac|ogg|au into --data (needs requirements-audio.txt); DIR may be a CSV table "
+        "whose first line names the columns: file, genre, valence, energy, danceability, artist"
     )
-    bring = parser.add_mutually_exclusive_group()
-    bring.add_argument(
-        "--demo", action="store_true", help="compose demo music by --seed, into --data DIR where that is given"
-    )
-    bring.add_argument(
-        "--kaggle", action="store_true", help="fetch the lab's data (needs requirements-kaggle.txt and about 8 GB)"
-    )
-    bring.add_argument(
-        "--zip",
-        type=file_path,
-        metavar="FILE",
-        help="unpack Kaggle's zip of the lab's data into --data DIR (default: data/)",
-    )
-    bring.add_argument(
-        "--audio",
-        type=file_path,
-        metavar="DIR",
-        help="turn DIR/<genre>/*.mp3|wav|flac|ogg|au into the lab's layout under --data (needs requirements-audio.txt); DIR may be a CSV "
-        "of such files, its first line naming the columns: file, genre, valence, energy, danceability, artist",
-    )
-    parser.add_argument(
-        "--seconds", type=positive, metavar="S", help="of a clip, with --demo (default: 10) or --audio (30, its middle)"
-    )
-    parser.add_argument(
-        "--scale", type=positive, metavar="X", help="with --demo: number of clips (default: 1; 4.5 gives the lab's)"
-    )
-    parser.add_argument(
-        "--test-share",
-        type=share,
-        metavar="X",
-        help="with --audio: part of each genre for the test split (default: 0.2)",
-    )
+    source.add_argument("--audio", type=file_path, metavar="DIR", help=audio)
+    seconds = "length of a clip, with --demo (default: 10) or --audio (default: the middle 30)"
+    parser.add_argument("--seconds", type=positive, metavar="S", help=seconds)
+    scale = "with --demo: number of clips, relative to the default of 1; 4.5 gives the lab's"
+    parser.add_argument("--scale", type=positive, metavar="X", help=scale)
+    test_share = "with --audio: fraction of each genre's clips in the test split (default: 0.2)"
+    parser.add_argument("--test-share", type=fraction, metavar="X", help=test_share)
     args = parser.parse_args(argv)
-    if (args.scale or (args.seconds and not args.audio)) and not args.demo:
-        parser.error(
-            "--seconds and --scale say how demo music is composed: --demo was expected beside them, or --audio beside --seconds"
-        )
+    if args.scale and not args.demo:
+        parser.error("--scale: --demo was expected with it")
+    if args.seconds and not (args.demo or args.audio):
+        parser.error("--seconds: --demo or --audio was expected with it")
     if args.test_share and not args.audio:
-        parser.error("--test-share says how your own music is split: --audio was expected beside it")
+        parser.error("--test-share: --audio was expected with it")
     if args.audio and not args.data:
-        parser.error("--audio: a new folder to write to, --data DIR, was expected beside it")
+        parser.error("--audio: a new folder to write to, --data DIR, was expected with it")
     if args.kaggle and args.data:
-        parser.error(
-            "--kaggle keeps the data in kagglehub's folder, KAGGLEHUB_CACHE names another: no --data was expected beside it"
-        )
+        parser.error("--kaggle: no --data was expected with it; KAGGLEHUB_CACHE sets the folder of the download")
     return args
 
 
-def share(text):
+def fraction(text):
     """An argparse type: a number above 0 and below 1."""
     value = positive(text)
     if value >= 1:
@@ -111,12 +91,11 @@ def share(text):
     return value
 
 
-def brought_data(args):
-    """The data to look at, as LabData: first composed, fetched, unpacked or extracted where a flag asks for it."""
+def get_data(args):
+    """The LabData to survey; first composed, downloaded, unpacked or imported if a flag asks for it."""
     given = Path(args.data).expanduser() if args.data else None
-    choices = {
-        name: getattr(args, name) for name in ("seconds", "scale", "test_share") if getattr(args, name) is not None
-    }
+    choices = {"seconds": args.seconds, "scale": args.scale, "test_fraction": args.test_share}
+    choices = {name: value for name, value in choices.items() if value is not None}
     if args.demo:
         compose_demo(given or REPOSITORY / "demo_data", seed=args.seed, **choices)
         return lab_data(given or REPOSITORY / "demo_data", "--demo")
@@ -131,11 +110,9 @@ def brought_data(args):
     return find_data(unpack(args.zip, given or REPOSITORY / "data") if args.zip else args.data, demo=demo_folder)
 
 
-def look_and_report(args, data, run):
-    """Prints and saves the survey. Returns the figures of the RESULT line, and the problems in words, empty where there
-    are none.
-    """
-    print(f"it holds   : {', '.join(sorted(path.name for path in data.path.iterdir()))}")
+def survey_and_report(args, data, run):
+    """Prints and saves the survey. Returns the values of the RESULT line, and a text that counts the problems."""
+    print(f"contents   : {', '.join(sorted(path.name for path in data.path.iterdir()))}")
     survey = survey_data(data, args.headers)
     write_json(run.folder / "survey.json", survey)
 
@@ -148,25 +125,24 @@ def look_and_report(args, data, run):
         name: count_clips(survey["splits"], folder)
         for name, folder in (("genre_clips", GENRES), ("multitask_clips", EMOTIONS))
     }
-    print(
-        f"\ngenre set     : {clips['genre_clips']} clips of {len(survey['genres'])} genres, {len(classes)} classes after the mapping"
-    )
+    mapped = f"{len(survey['genres'])} genres, {len(classes)} classes after the mapping"
+    print(f"\ngenre set     : {clips['genre_clips']} clips of {mapped}")
     print(f"multitask set : {clips['multitask_clips']} clips")
     print("write-up      : {genre_clips} clips of {genres} genres, and {multitask_clips} clips".format(**STEP0_DATA))
     print(f"which set     : {survey['which']}\n")
 
     counts = compare_counts(survey["splits"]) if args.kaggle or args.zip else []
     survey["notes"] += counts
-    totals = print_findings(survey) | {"counts": len(counts)}
+    totals = print_problems(survey) | {"counts": len(counts)}
     result = {**clips, "missing": totals["missing"], "unreadable": totals["unreadable"]}
     run.finish(result)
-    words = {
+    names = {
         "missing": "missing labelled files",
         "unreadable": "unreadable files",
-        "errors": "absent folders or broken label files",
+        "errors": "missing folders or broken label files",
+        "counts": "splits of another size than the lab's",
     }
-    words["counts"] = "splits of another size than the lab's"
-    return result, ", ".join(f"{totals[name]} {text}" for name, text in words.items() if totals[name])
+    return result, ", ".join(f"{totals[name]} {text}" for name, text in names.items() if totals[name])
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, 
     overfit: add --overfit-batch; submit: add the flags of the competition's file; pretrained: add --pretrained.
     parse_args checks the flags together and adds `mode` (full, quick or overfit), `seeds` and `shown`.
     """
-    parser = StepParser(description=description)
+    parser = StepParser(description, {} if epochs is None else {"epochs": epochs, "lr": lr})
     data = "the lab's data folder (default: data/ here, Kaggle's input, else demo music)"
     parser.add_argument("--data", type=file_path, metavar="DIR", help=data)
     add_cache_flags(parser)
@@ -43,7 +43,6 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, 
     parser.add_argument("--out", type=file_path, metavar="ROOT", default="runs", help=out)
     if epochs is None:
         return parser
-    parser.by_model = {"epochs": epochs, "lr": lr}
     seeds = "run N seeds from --seed on, report mean and standard deviation"
     parser.add_argument("--seeds", type=whole(1), default=1, metavar="N", help=seeds)
     parser.add_argument("--epochs", type=whole(1), help=f"passes over the training clips (default: {as_text(epochs)})")
@@ -77,9 +76,11 @@ class OneSentenceParser(argparse.ArgumentParser):
 
 
 class StepParser(OneSentenceParser):
-    """See step_parser."""
+    """See step_parser; by_model: {"epochs": default, "lr": default}, empty for a step that trains nothing."""
 
-    by_model = None  # {"epochs": default, "lr": default}, where a step trains; a default may be {model: value}
+    def __init__(self, description, by_model):
+        super().__init__(description=description)
+        self.by_model = by_model
 
     def parse_args(self, args=None, namespace=None):
         args = super().parse_args(args, namespace)

@@ -56,7 +56,7 @@ def clip_id(name):
 
     In composed characters (NFC), since label files and disks disagree on how an accented letter is written.
     """
-    return normal_name(name).split(".")[0]
+    return unicodedata.normalize("NFC", name.strip()).split(".")[0]
 
 
 def load_class_mapping(data):

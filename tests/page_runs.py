@@ -1,4 +1,4 @@
-"""A report's page as a test reads it, and runs whose saved numbers are written anew so that no two are alike."""
+"""Reads build_report.py's page, and makes runs whose saved numbers all differ from each other."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ SUPPORT = {"Blues": 40, "Classical": 40, "Electronic": 80, "Folk": 80, "Hip-Hop"
 SUPPORT |= {"Jazz": 40, "Metal": 78, "Pop": 40, "Rock": 103, "Trip-Hop": 34}
 # the sentence behind a question: yes, no or not significant, the difference and its interval
 SENTENCE = re.compile(r"\? ([\w ]+?), [a-z ]+([+-][\d.]+) [^+-]*?([+-][\d.]+) to ([+-][\d.]+)")
-# whether runs of steps 8 to 10 foretell valence, energy and danceability (1) or the contrary (-1), both with noise
+# whether runs of steps 8 to 10 predict valence, energy and danceability (1) or their negative (-1), both with noise
 DIRECTIONS = {
     "lstm_": (-1, 1, 1),
     "transfer_seed": (0, 1, 0),
@@ -33,11 +33,11 @@ COUNTS = {"Rock": 7, "Psych-Rock": 4, "Blues": 9, "Jazz": 13, "Indie-Rock": 12}
 
 
 class Page(HTMLParser):
-    """tables: [(section, caption, rows, the head first)]; answers: {the question's number: text}; metadata: {name: text}."""
+    """tables: [(section, caption, rows with the head first)]; answers: {question: text}; header: {name: text}."""
 
     def __init__(self, text):
         super().__init__()
-        self.section, self.caption, self.tables, self.answers, self.metadata = "", "", [], {}, {}
+        self.section, self.caption, self.tables, self.answers, self.header = "", "", [], {}, {}
         self.name, self.text = "", ""
         self.feed(text)
 
@@ -63,7 +63,7 @@ class Page(HTMLParser):
         if tag in ("strong", "dt"):
             self.name, self.text = text.partition(":")[0], ""
         if tag == "dd":
-            self.metadata[self.name] = text
+            self.header[self.name] = text
         if tag == "p" and text:
             self.answers[self.name] = f"{self.answers.get(self.name, '')} {text}"
 
@@ -72,7 +72,7 @@ class Page(HTMLParser):
         return rows
 
     def row(self, section, word, label):
-        """The cells behind the label of the row that has it."""
+        """The cells after the label of the row with this label."""
         (row,) = [row for row in self.table(section, word) if row[0] == label]
         return row[1:]
 
@@ -107,7 +107,7 @@ def copy_runs(real, root, lab):
 
 
 def write_predictions(folder, rows):
-    """These test rows, and validation rows that say the contrary of each and must not count."""
+    """predictions.csv of these test rows, and of validation rows with other predictions, which must not count."""
     rows = [{key: row[key] for key in ("id", SPLIT_COLUMN, "axis", "true", "predicted") if key in row} for row in rows]
     other = {row["predicted"]: row["predicted"] for row in rows}
     turned = dict(zip(other, list(other)[1:] + list(other)[:1], strict=True))
@@ -122,8 +122,8 @@ def trained(root):
     return [path for path in sorted(root.glob("step*/*")) if (path / "predictions.csv").exists()]
 
 
-def rewrite(root, foretold, shared_ids):
-    """New predictions for each run, foretold(its folder, rng, true values, axis or ""), and the numbers that follow."""
+def rewrite(root, predict, shared_ids):
+    """New predictions for each run, predict(its folder, rng, true values, axis or ""), and the metrics that follow."""
     for number, folder in enumerate(trained(root)):
         rng = np.random.default_rng((5, number))
         metrics, rows, axes = read_json(folder / "metrics.json"), predictions(folder), ("",)
@@ -132,7 +132,7 @@ def rewrite(root, foretold, shared_ids):
             rows = [{**shared_ids[axis, k], "axis": axis} for axis in axes for k in range(len(rows) // len(axes))]
         for axis in axes:
             chosen = [row for row in rows if row.get("axis", "") == axis]
-            for row, value in zip(chosen, foretold(folder, rng, [row["true"] for row in chosen], axis), strict=True):
+            for row, value in zip(chosen, predict(folder, rng, [row["true"] for row in chosen], axis), strict=True):
                 row["predicted"] = str(value)
         write_predictions(folder, rows)
         history = read_json(folder / "history.json")
@@ -148,10 +148,10 @@ def rewrite(root, foretold, shared_ids):
             }
         else:
             saved = metrics["metrics"] if len(axes) > 1 else {next(iter(axes)): metrics["metrics"]}
-            told = metrics["result"] if len(axes) > 1 else {next(iter(axes)): metrics["result"]}
+            result = metrics["result"] if len(axes) > 1 else {next(iter(axes)): metrics["result"]}
             for axis in axes:
                 true, predicted = columns([row for row in rows if row["axis"] == axis])
-                saved[axis]["spearman"] = told[axis]["spearman"] = float(spearmanr(true, predicted)[0])
+                saved[axis]["spearman"] = result[axis]["spearman"] = float(spearmanr(true, predicted)[0])
                 saved[axis] |= {
                     "mse": float(np.mean((true - predicted) ** 2)),
                     "mse_constant": float(rng.uniform(0, 0.3)),
@@ -189,9 +189,7 @@ def genre_metrics(rows):
 
 
 def unlike(folder, rng, true, axis):
-    """Predictions of every run others: a genre is taken for the next one more often than the last; emotions as
-    DIRECTIONS say.
-    """
+    """Predictions that differ in every run: genres shifted by 0, 1 or 2 classes, emotions as in DIRECTIONS."""
     if not axis:
         steps = rng.choice(3, len(true), p=(0.5, 0.35, 0.15))
         return [CLASSES[(CLASSES.index(name) + step) % 3] for name, step in zip(true, steps, strict=True)]
@@ -201,12 +199,12 @@ def unlike(folder, rng, true, axis):
     return values.mean() + 0.1 * (directions[AXES.index(axis)] * ranks + rng.normal(0, 0.7, len(true)))
 
 
-def build(folder, real, lab, foretold):
-    """Done of build_report.py on such runs; its report and they lie below folder/runs."""
+def build(folder, real, lab, predict):
+    """Done of build_report.py on such runs; they and its report are in folder/runs."""
     copy_runs(real, folder / "runs", lab[1])
     true = [row for axis in AXES for row in predictions(real / "step10_multitask" / "cnn_seed0", axis=axis)]
     shared_ids = {(axis, k): row for axis in AXES for k, row in enumerate(row for row in true if row["axis"] == axis)}
-    rewrite(folder / "runs", foretold, shared_ids)
+    rewrite(folder / "runs", predict, shared_ids)
     for path in folder.glob("runs/step1_visualize/*/metrics.json"):
         metrics = read_json(path)
         metrics["metrics"] = {"clips_per_genre": COUNTS, "imbalance": [13 / 4, 13 / 9]}
@@ -215,7 +213,7 @@ def build(folder, real, lab, foretold):
 
 
 def lab_data(shared_folder):
-    """(a folder with the lab's label files alone, what runs on it say of their data)."""
+    """(a folder with the lab's label files alone, what the metadata of runs on it says of their data)."""
 
     def make(folder):
         genres, emotions = (folder / "data" / name for name in ("fma_genre_spectrograms", "multitask_dataset"))

@@ -1,6 +1,4 @@
-"""Your own music: tones and clicks of known pitch and tempo through the extractor, and folders and tables of them into
-the lab's layout.
-"""
+"""Your own music: features of tones and clicks with known pitch and tempo, and the import of folders and tables."""
 
 import csv
 import itertools
@@ -27,8 +25,9 @@ from common.reading import find_spectrograms, read_fused_spectrogram
 from common.spectrogram_plots import mel_band_of
 from extras.demo.render import mel_filters
 from extras.inside.measure import hertz_of_band
-from extras.own_data.audio import JOURNAL, Song, choose_test_ids, extract_one, import_audio, list_folder, list_table
+from extras.own_data.audio import JOURNAL, choose_test_ids, extract_one, import_audio
 from extras.own_data.extract import beat_frames, fused_spectrograms, mel_power, read_sound
+from extras.own_data.listing import Song, list_folder, list_table
 
 pytestmark = pytest.mark.xdist_group("librosa")  # in one process: see extras/own_data/audio.py, compile_extractor
 GENRES, EMOTIONS = "fma_genre_spectrograms", "multitask_dataset"
@@ -108,7 +107,7 @@ def test_reading_is_the_courses_mono_at_its_rate_and_from_the_middle(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("a.mp3", b"no music" * 50, "a readable audio file was expected"),
         ("b.wav", np.zeros(SAMPLE_RATE), "at least 2 s"),
@@ -116,20 +115,20 @@ def test_reading_is_the_courses_mono_at_its_rate_and_from_the_middle(tmp_path):
         ("d.wav", None, "a readable audio file was expected"),
     ],
 )
-def test_what_cannot_be_used_says_why(tmp_path, name, content, said):
+def test_unusable_files_are_refused_with_a_reason(tmp_path, name, content, message):
     path = tmp_path / name
     if isinstance(content, bytes):
         path.write_bytes(content)
     elif content is not None:
         write(path, content)
-    with pytest.raises(LabError, match=said) as raised:
+    with pytest.raises(LabError, match=message) as raised:
         read_sound(path)
     assert str(path) in str(raised.value)
 
 
 @pytest.fixture
 def music(tmp_path):
-    """Two genres of three songs each, one Greek, in several formats, beside what has to be skipped."""
+    """Two genres of three songs each, one Greek, in several formats, and files to be skipped."""
     root = tmp_path / "music"
     names = (
         "Ρεμπέτικο/Το τραγούδι.wav",
@@ -189,11 +188,11 @@ def test_a_folder_becomes_the_labs_layout_and_is_not_extracted_twice(music, tmp_
 def test_it_goes_on_where_it_was_stopped_and_follows_what_changes(music, tmp_path, monkeypatch):
     data, asked = tmp_path / "data", []
 
-    def stopped_after_two(song, **places):
+    def stopped_after_two(song, **options):
         asked.append(song.file)
         if len(asked) > 2:
             raise KeyboardInterrupt
-        return extract_one(song, **places)
+        return extract_one(song, **options)
 
     monkeypatch.setattr("extras.own_data.audio.extract_one", stopped_after_two)
     with pytest.raises(KeyboardInterrupt):
@@ -202,9 +201,9 @@ def test_it_goes_on_where_it_was_stopped_and_follows_what_changes(music, tmp_pat
         journal.write('{"id": "2-')  # a line that was being written
     done = asked[:2]
 
-    def counted(song, **places):
+    def counted(song, **options):
         asked.append(song.file)
-        return extract_one(song, **places)
+        return extract_one(song, **options)
 
     monkeypatch.setattr("extras.own_data.audio.extract_one", counted)
     asked.clear()
@@ -253,21 +252,27 @@ def test_a_table_with_emotions_and_artists(music, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
-        ([["name", "genre"], ["a.wav", "Rock"]], "were expected as columns"),
-        ([["file", "genre", "valence"], ["a.wav", "Rock", "1"]], "were expected as columns"),
+        ([["name", "genre"], ["a.wav", "Rock"]], "the columns file, genre or all of .* were expected, not"),
+        (
+            [["file", "genre", "valence"], ["a.wav", "Rock", "1"]],
+            "the columns file, genre or all of .* were expected, not",
+        ),
         ([["file", "genre"]], "at least one file"),
-        ([["file", "genre"], ["a.wav", "Rock"], ["a.wav", "Jazz"]], "line 3: each file once"),
-        ([["file", "genre"], ["a.wav", "Rock", "more"]], "line 2: 2 columns"),
-        ([["genre", "file"], ["Rock"]], "line 2: 2 columns"),
+        (
+            [["file", "genre"], ["a.wav", "Rock"], ["a.wav", "Jazz"]],
+            "line 3: each file once was expected, but line 2 names",
+        ),
+        ([["file", "genre"], ["a.wav", "Rock", "more"]], "line 2: 2 columns with a file name"),
+        ([["genre", "file"], ["Rock"]], "line 2: 2 columns with a file name"),
         ([["file", "genre"], ["a" * 200_000, "Rock"]], "line 2: a row of the table"),
         ([["file", "valence", "energy", "danceability"], ["a.wav", "1", "2", "0"]], "line 2: a number within 0..1"),
         ([["file", "valence", "energy", "danceability"], ["a.wav", "1", "", "0"]], "line 2: a number within 0..1"),
     ],
 )
-def test_a_broken_table_is_named_with_its_line(tmp_path, rows, said):
-    with pytest.raises(LabError, match=said) as raised:
+def test_a_broken_table_is_named_with_its_line(tmp_path, rows, message):
+    with pytest.raises(LabError, match=message) as raised:
         list_table(write_table(tmp_path / "songs.csv", rows))
     assert "songs.csv" in str(raised.value)
 
@@ -287,25 +292,25 @@ def test_names_that_are_long_or_no_text(tmp_path):
     ids = {ident for split in ("train", "test") for ident in find_spectrograms(data / GENRES / split)}
     assert len(ids) == 4 and max(map(len, ids)) < 70 and (data / JOURNAL).read_text(encoding="utf-8").count("\n") == 4
     (tmp_path / "table.csv").write_text("file,genre\na\0b.wav,Rock\nc.wav,Jazz\n")
-    with pytest.raises(LabError, match="of 2 files none can"):
+    with pytest.raises(LabError, match="none of 2 files can be read"):
         import_audio(tmp_path / "table.csv", tmp_path / "other")
     genres[0].rename(tmp_path / "music" / os.fsdecode("Ροκ".encode("cp1253")))
     with pytest.raises(LabError, match="a genre in UTF-8"):
         import_audio(tmp_path / "music", data)
 
 
-def test_no_artist_is_in_both_splits_and_a_song_more_moves_few():
+def test_no_artist_is_in_both_splits_and_one_more_song_moves_few():
     rng = np.random.default_rng(0)
     songs = [
         Song(f"{k}.mp3", str(k), "Rock" if k % 3 else "Jazz", None, f"Artist {rng.integers(40)}") for k in range(200)
     ]
-    held_out = choose_test_ids(songs, 0.2, seed=0)
-    artists = [{song.artist for song in songs if (song.ident in held_out) == split} for split in (True, False)]
+    test_ids = choose_test_ids(songs, 0.2, seed=0)
+    artists = [{song.artist for song in songs if (song.ident in test_ids) == in_test} for in_test in (True, False)]
     assert not artists[0] & artists[1]
     for genre in ("Rock", "Jazz"):
-        share = np.mean([song.ident in held_out for song in songs if song.genre == genre])
-        assert 0.15 < share < 0.25, genre
-    assert choose_test_ids(songs, 0.2, seed=1) != held_out == choose_test_ids(songs[::-1], 0.2, seed=0)
+        fraction = np.mean([song.ident in test_ids for song in songs if song.genre == genre])
+        assert 0.15 < fraction < 0.25, genre
+    assert choose_test_ids(songs, 0.2, seed=1) != test_ids == choose_test_ids(songs[::-1], 0.2, seed=0)
     alone = [song._replace(artist=None) for song in songs]
     assert len(choose_test_ids(alone, 0.2, seed=0)) == round(0.2 * 133) + round(0.2 * 67)
     moved = choose_test_ids(alone, 0.2, seed=0) ^ choose_test_ids(
@@ -316,8 +321,8 @@ def test_no_artist_is_in_both_splits_and_a_song_more_moves_few():
         choose_test_ids([song._replace(artist="one") for song in songs], 0.2, seed=0)
 
 
-def test_nothing_foreign_is_touched_and_nothing_usable_ends_with_1(music, tmp_path, monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 1)  # processes of their own would import librosa once more
+def test_other_files_are_not_touched_and_without_usable_files_it_ends_with_1(music, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # worker processes would import librosa again
     data = tmp_path / "data"
     data.mkdir()
     (data / "letter.txt").write_text("dear")
@@ -326,11 +331,11 @@ def test_nothing_foreign_is_touched_and_nothing_usable_ends_with_1(music, tmp_pa
     assert [path.name for path in data.iterdir()] == ["letter.txt"]
     for path in music.rglob("*.*"):
         path.write_bytes(b"nothing")
-    places = ["--audio", str(music), "--data", str(tmp_path / "none"), "--out", str(tmp_path / "runs")]
+    paths = ["--audio", str(music), "--data", str(tmp_path / "none"), "--out", str(tmp_path / "runs")]
     with pytest.raises(SystemExit) as ended:
-        run_script(lambda: step0_data.main(places))
-    assert ended.value.code.startswith("error: ") and "of 9 files none can" in ended.value.code
-    with pytest.raises(LabError, match="all that can be read is Rock"):
+        run_script(lambda: step0_data.main(paths))
+    assert ended.value.code.startswith("error: ") and "none of 9 files can be read" in ended.value.code
+    with pytest.raises(LabError, match="all readable files are Rock"):
         import_audio(
             write_table(music / "one.csv", [["file", "genre"], ["lost.wav", "Rock"]]), tmp_path / "one", processes=1
         )
@@ -356,15 +361,16 @@ def test_step_0_takes_it_from_there(music, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--audio", "x"], "--data DIR, was expected"),
-        (["--test-share", "0.5"], "--audio was expected"),
+        (["--test-share", "0.5"], "--test-share: --audio was expected"),
+        (["--seconds", "5"], "--seconds: --demo or --audio was expected"),
         (["--audio", "x", "--data", "y", "--test-share", "1"], "a number below 1"),
         (["--audio", "x", "--demo"], "not allowed with"),
     ],
 )
-def test_flags_that_do_not_fit(flags, said, capsys):
+def test_flags_that_do_not_fit(flags, message, capsys):
     with pytest.raises(SystemExit) as ended:
         step0_data.main(flags)
-    assert ended.value.code == 2 and said in capsys.readouterr().err
+    assert ended.value.code == 2 and message in capsys.readouterr().err

@@ -111,7 +111,7 @@ def test_a_test_class_that_training_never_shows_is_an_error(tiny_data):
     labels = tiny_data / "fma_genre_spectrograms" / "train_labels.txt"
     text = labels.read_bytes().decode()
     labels.write_bytes("\r\n".join(line for line in text.splitlines() if "Rock" not in line).encode())
-    with pytest.raises(LabError, match=r"test_labels\.txt, line 2: a class of the training split"):
+    with pytest.raises(LabError, match=r"test_labels\.txt, line 2: a class of the training set"):
         genre_splits(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
 
 

@@ -1,6 +1,4 @@
-"""The demo music: laid out as the lab's data, in the extractor's form, the same bytes for the same seed, and never
-half-made.
-"""
+"""The demo music: in the lab's layout, with the extractor's features, reproducible, and never half-written."""
 
 import errno
 import hashlib
@@ -36,7 +34,7 @@ def digests(root):
 
 
 def siblings(root):
-    """Names beside `root` that are neither it nor its lock."""
+    """Names next to `root`, without its own and its lock's."""
     return {p.name for p in root.parent.iterdir()} - {root.name, f".{root.name}.lock"}
 
 
@@ -46,7 +44,7 @@ def table(path, separator):
 
 
 def few(monkeypatch, n=4):
-    """Lets compositions hold only every set's and split's first clips, so that a test of folders takes no time."""
+    """Composes only the first n clips of every set and split, so that a test of folders is fast."""
     whole = demo_music.plan_clips
 
     def plan(scale, seed):
@@ -86,7 +84,7 @@ def test_folders_files_and_label_rows_are_the_labs(demo):
         assert {f"{row[0]}.fused.full.npy" for row in table(path, ",")} == on_disk
 
 
-def test_no_id_is_on_two_sides_and_full_and_beat_hold_the_same(demo):
+def test_no_id_is_in_two_splits_and_full_and_beat_have_the_same(demo):
     for folder, low, high in (("fma_genre_spectrograms", 145, 124864), ("multitask_dataset", 1004, 9860)):
         train, test = ({p.name for p in (demo / folder / split).iterdir()} for split in ("train", "test"))
         assert train and test and not train & test
@@ -204,8 +202,8 @@ def test_a_stopped_composition_leaves_what_was_there(error, monkeypatch, tmp_pat
 
     with monkeypatch.context() as broken:
         broken.setattr(np, "save", failing)
-        expected, said = (LabError, str(root)) if isinstance(error, OSError) else (type(error), None)
-        with pytest.raises(expected, match=said):
+        expected, message = (LabError, str(root)) if isinstance(error, OSError) else (type(error), None)
+        with pytest.raises(expected, match=message):
             demo_music.compose_demo(root, **SMALL, processes=1)
     assert len(saved) == 6 and not root.exists() and siblings(root) == set()
     demo_music.compose_demo(root, **SMALL, processes=1)

@@ -57,13 +57,13 @@ def flags(tiny_data, tmp_path):
 
 @pytest.fixture
 def tiny_is_the_labs(monkeypatch):
-    """Makes the tiny data pass for the lab's."""
+    """Makes the tiny data pass as the lab's."""
     monkeypatch.setattr("extras.writeup.expected.CLASS_MAPPING", TINY_GENRES)
     monkeypatch.setattr("extras.writeup.expected.LAB_TEST_CLIPS", 12)
     monkeypatch.setattr("extras.writeup.expected.EMOTION_CLIPS", (24, 6))
 
 
-def test_the_labs_counts_add_up_to_all_that_is_known_of_them():
+def test_the_labs_counts_agree_with_the_write_ups_sums():
     train, test = (sum(counts) for counts in zip(*GENRE_CLIPS.values(), strict=True))
     assert (train, test, LAB_TEST_CLIPS, *EMOTION_CLIPS) == (3069, 765, 575, 1122, 375)
     assert sum(GENRE_CLIPS[genre][0] for genre, name in CLASS_MAPPING.items() if name) == 2305
@@ -77,26 +77,26 @@ def test_the_labs_counts_add_up_to_all_that_is_known_of_them():
 def test_the_write_ups_own_results_are_plausible_and_every_source_is_named():
     theirs = {(("step5_lstm", name), None): row["test_acc"] for name, row in STEP5_LSTM.items()}
     theirs[("step7_cnn", None), None] = STEP7_CNN["test_acc"]
-    for key, figures in (
+    for key, scores in (
         (("step8_regression", "lstm"), STEP8_SPEARMAN["lstm"]),
         (("step8_regression", "cnn"), STEP8_SPEARMAN["cnn"]),
         (("step9_transfer", "transfer"), STEP9_SPEARMAN),
         (("step10_multitask", None), STEP10_SPEARMAN),
     ):
-        theirs |= {(key, axis): figures[axis] for axis in AXES if axis in figures}
+        theirs |= {(key, axis): scores[axis] for axis in AXES if axis in scores}
     assert len(theirs) == 5 + 10
     for (key, axis), score in theirs.items():
         (line,) = expectation(*key, score, axis)
         assert line.endswith(f"; {score:.4f} is within"), line
     ranges = [*ACCURACIES.values(), *(found for by_axis in CORRELATIONS.values() for found in by_axis.values())]
     assert all(0 <= low < high < 1 for low, high, _ in ranges)
-    owners = {owner for *_, seen in ranges for owner in re.findall(r"(?:^|[,;] )(?!and)([\w' -]+?) \.\d", seen)}
+    owners = {owner for *_, text in ranges for owner in re.findall(r"(?:^|[,;] )(?!and)([\w' -]+?) \.\d", text)}
     assert {owner for owner in owners if not owner.startswith("write-up")} <= set(SOURCES), owners
     assert set(SOURCES) <= owners | {"staff"}
 
 
 @pytest.mark.parametrize(
-    ("score", "axis", "place"),
+    ("score", "axis", "where"),
     [
         (0.1, None, "below"),
         (0.6, None, "above"),
@@ -105,18 +105,18 @@ def test_the_write_ups_own_results_are_plausible_and_every_source_is_named():
         (0.99, "energy", "above"),
     ],
 )
-def test_outside_of_the_range_the_causes_follow_in_order(score, axis, place):
+def test_outside_the_range_the_causes_follow_in_order(score, axis, where):
     line, *causes = expectation(*(("step8_regression", "cnn") if axis else ("step7_cnn", None)), score, axis)
     assert line.endswith(
-        f"{'undefined' if score is None else f'{score:.4f}'} is {place}; likely causes, in this order:"
+        f"{'undefined' if score is None else f'{score:.4f}'} is {where}; likely causes, in this order:"
     )
     assert [cause.strip() for cause in causes] == [
         f"{number}. {cause}"
-        for number, cause in enumerate(CAUSES[f"{'correlation' if axis else 'accuracy'} {place}"], start=1)
+        for number, cause in enumerate(CAUSES[f"{'correlation' if axis else 'accuracy'} {where}"], start=1)
     ]
 
 
-def test_where_nothing_is_known_nothing_is_said():
+def test_without_a_range_nothing_is_printed():
     assert expectation("step9_transfer", "scratch", 0.4, "valence") == [] == expectation("step7_cnn", "beat", 0.4)
 
 
@@ -128,7 +128,7 @@ def test_results_are_the_labs_by_its_table_and_number_of_clips_alone():
 
 
 @pytest.mark.usefixtures("tiny_is_the_labs")
-def test_on_the_labs_set_every_result_is_followed_by_where_it_falls(flags, capsys):
+def test_on_the_labs_data_every_score_is_followed_by_its_range(flags, capsys):
     flags = [*flags, "--no-baselines", "--epochs", "1"]
     step5_lstm.main([*flags, "--features", "beat"])
     step7_cnn.main(flags)
@@ -201,7 +201,7 @@ def labs_counts():
     return known_counts(), labelled, {key: [] for key in known_counts()}
 
 
-def test_the_labs_set_is_known_by_its_counts():
+def test_the_labs_set_is_recognised_by_its_counts():
     files, labelled, gaps = labs_counts()
     assert which_set(files, labelled, gaps) == "the lab's set"
     files[f"{GENRES}/train"] -= 2
@@ -215,14 +215,14 @@ def test_the_labs_set_is_known_by_its_counts():
 
 def test_of_the_labs_set_folders_and_label_files_may_be_missing():
     files, labelled, gaps = labs_counts()
-    files[f"{EMOTIONS}/test"] = files[f"{EMOTIONS}_beat/test"] = 0  # nothing tells their names
+    files[f"{EMOTIONS}/test"] = files[f"{EMOTIONS}_beat/test"] = 0  # no label file or twin folder has their names
     assert which_set(files, labelled, gaps) == "the lab's set, with these files missing: 750 files"
     files, labelled, gaps = labs_counts()
     del labelled[f"{GENRES}/test"]
     assert which_set(files, labelled, gaps) == f"the lab's set, with these files missing: {GENRES}/test_labels.txt"
 
 
-def test_another_set_is_told_by_what_makes_it_one():
+def test_another_set_is_named_with_the_reason():
     files, labelled, gaps = labs_counts()
     other = labelled[f"{GENRES}/train"]
     labelled[f"{GENRES}/train"] = {**other, "Rock": 159}

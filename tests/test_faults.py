@@ -137,7 +137,7 @@ def test_a_test_side_with_a_class_that_was_never_trained_is_named(flags, tiny_da
 
 def test_too_few_clips_to_split_are_said(flags, tiny_data):
     relabel(tiny_data, "train", lambda number, genre: number == 0 and genre != "Chiptune")
-    with pytest.raises(LabError, match="leaves none to train on"):
+    with pytest.raises(LabError, match="leaves training or validation empty"):
         step7_cnn.main(flags)
 
 

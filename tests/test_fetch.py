@@ -31,7 +31,7 @@ TINY = {
 
 @pytest.fixture
 def archive(tiny_data, tmp_path):
-    """The tiny data as Kaggle's zip, all four folders below data/, with other files beside them; its path."""
+    """The tiny data as Kaggle's zip, all four folders below data/, with other files next to them; its path."""
     path = tmp_path / "archive.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
         for file in sorted(tiny_data.rglob("*")):
@@ -69,7 +69,7 @@ def test_a_path_that_leaves_the_folder_is_refused_before_anything_is_written(arc
             entry = zipfile.ZipInfo("x")
             entry.filename = name  # as another program may have written it
             out.writestr(entry, b"evil")
-        with pytest.raises(LabError, match="plain files within it were expected") as raised:
+        with pytest.raises(LabError, match="plain files inside the folder were expected") as raised:
             unpack(archive, tmp_path / "deep" / "root")
         assert str(archive) in str(raised.value) and not (tmp_path / "deep").exists(), name
     assert not list(tmp_path.rglob("x.npy"))
@@ -80,22 +80,22 @@ def test_links_passwords_repetitions_and_foreign_zips_are_refused(archive, tmp_p
     link = zipfile.ZipInfo("data/fma_genre_spectrograms/train/1.fused.full.npy")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     twice = zipfile.ZipInfo("more/fma_genre_spectrograms/train_labels.txt")
-    for entry, said in ((link, "plain files within it"), (twice, "each file once")):
+    for entry, message in ((link, "plain files inside the folder"), (twice, "each file once")):
         archive.write_bytes(whole)
         with zipfile.ZipFile(archive, "a") as out:
             out.writestr(entry, b"/etc/passwd")
-        with pytest.raises(LabError, match=said):
+        with pytest.raises(LabError, match=message):
             unpack(archive, tmp_path / "root")
     other = tmp_path / "other.zip"
     with zipfile.ZipFile(other, "w") as out:
         out.writestr("holiday/1.jpg", b"")
     absent = tmp_path / "none.zip"
-    for path, said in (
+    for path, message in (
         (other, "the lab's folders was expected"),
         (absent, "there is no such file"),
         (__file__, "a whole zip"),
     ):
-        with pytest.raises(LabError, match=said):
+        with pytest.raises(LabError, match=message):
             unpack(path, tmp_path / "root")
     protected = bytearray(whole)
     start = 0
@@ -124,7 +124,7 @@ def test_a_damaged_zip_keeps_what_is_whole_and_the_whole_one_goes_on(archive, tm
 def test_too_small_a_disk_and_a_folder_of_something_else_are_refused(archive, tmp_path, monkeypatch):
     (tmp_path / "root").mkdir()
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(LabError, match=r"GB free were expected.*--data DIR"):
+    with pytest.raises(LabError, match=r"GB free were expected.*use another disk with --data DIR"):
         unpack(archive, tmp_path / "root")
     assert not list((tmp_path / "root").iterdir())
     monkeypatch.undo()
@@ -163,7 +163,7 @@ def keep_to_the_labs_genres(archive):
             new.writestr(info.filename, content)
 
 
-def test_step_0_unpacks_checks_the_counts_and_says_what_next(archive, tmp_path, capsys, monkeypatch):
+def test_step_0_unpacks_checks_the_counts_and_prints_the_next_command(archive, tmp_path, capsys, monkeypatch):
     keep_to_the_labs_genres(archive)
     flags = ["--zip", str(archive), "--data", str(tmp_path / "root")]
     result, error, lines = brought(flags, tmp_path, capsys)
@@ -177,7 +177,7 @@ def test_step_0_unpacks_checks_the_counts_and_says_what_next(archive, tmp_path, 
     )
 
 
-def test_counts_are_compared_side_by_side(tiny_data):
+def test_numbers_of_files_are_compared_with_the_labs(tiny_data):
     differences = compare_counts(survey_data(find_data(tiny_data), headers_only=True)["splits"])
     assert (
         len(differences) == 8
@@ -204,11 +204,10 @@ def test_kagglehub_fetches_where_it_is_installed_and_is_named_where_not(tiny_dat
         raise ConnectionError("403 Client Error")
 
     monkeypatch.setitem(sys.modules, "kagglehub", SimpleNamespace(dataset_download=refused))
-    assert "could not be fetched (403 Client Error)" in brought(["--kaggle"], tmp_path, capsys)[1]
+    assert "could not be downloaded (403 Client Error)" in brought(["--kaggle"], tmp_path, capsys)[1]
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "kagglehub", SimpleNamespace(dataset_download=refused))
     monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10**9))
-    assert (
-        "8.1 GB free were expected, but only 1.0 are; KAGGLEHUB_CACHE=DIR" in brought(["--kaggle"], tmp_path, capsys)[1]
-    )
+    error = brought(["--kaggle"], tmp_path, capsys)[1]
+    assert "8.1 GB free were expected, but only 1.0 are; use another disk with KAGGLEHUB_CACHE=DIR" in error

@@ -1,4 +1,4 @@
-"""step0_data.py --audio: what a song becomes, beside librosa's own spectrograms of its middle."""
+"""step0_data.py --audio: the features of a song, compared with librosa's of its middle."""
 
 import json
 import warnings
@@ -16,7 +16,7 @@ BEAT = "_beat"
 
 
 def sound_in_three_parts(rng, seconds, level):
-    """Noise, clicks at a tempo on a chord, and a low tone: parts that no program can mistake for each other."""
+    """Noise, clicks at a tempo on a chord, and a low tone: three parts that differ clearly."""
     times = np.arange(int(seconds / 3 * RATE)) / RATE
     clicks = (np.modf(times * 2)[0] < 0.02) * rng.normal(size=len(times))
     chord = sum(0.1 * np.sin(2 * np.pi * hertz * times) for hertz in (440, 554.4, 659.3))
@@ -29,10 +29,8 @@ def sound_in_three_parts(rng, seconds, level):
 
 
 def test_own_audio_becomes_features_of_its_middle(tmp_path, monkeypatch):
-    """Mel and chroma as librosa's at the course's parameters, full and as medians between beats; an artist in one
-    split.
-    """
-    monkeypatch.setattr("os.cpu_count", lambda: 1)  # processes of their own would import librosa once more
+    """Mel and chroma equal librosa's, full and as medians between beats; an artist is in one split."""
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # worker processes would import librosa again
     librosa, soundfile = pytest.importorskip("librosa"), pytest.importorskip("soundfile")
     songs = {f"{genre}/{k}.wav": sound_in_three_parts(np.random.default_rng([k, level]), 12, level)
              for level, genre in enumerate(("Ροκ", "Jazz")) for k in range(10 * level, 10 * level + 2 + (level == 0))}  # fmt: skip

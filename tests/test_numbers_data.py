@@ -27,18 +27,18 @@ def network(path, model):
     return model
 
 
-def chances(model, frames, ids):
+def probabilities(model, frames, ids):
     """{id: probabilities of the classes}."""
     return {ident: np.exp(row) / np.exp(row).sum() for ident, row in outputs(model, frames, ids).items()}
 
 
-def told_chances(folder):
+def saved_probabilities(folder):
     return {row["id"]: [float(row[f"p({name})"]) for name in CLASSES] for row in predictions(folder)}
 
 
-def check_chances(told, expected):
-    assert list(told) == list(expected) or set(told) == set(expected)
-    assert np.array([told[ident] for ident in expected]) == pytest.approx(np.array(list(expected.values())), abs=2e-5)
+def check_probabilities(saved, expected):
+    assert list(saved) == list(expected) or set(saved) == set(expected)
+    assert np.array([saved[ident] for ident in expected]) == pytest.approx(np.array(list(expected.values())), abs=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -56,13 +56,13 @@ def test_genres_belong_to_the_clips_of_their_ids(done, small, run, tail, model):
     assert list(labels) != sorted(labels) and set(labels) < set(small.frames[GENRES + tail, "test"])
     assert {row["id"]: row["true"] for row in predictions(folder)} == labels
     weights = network(folder / "best.pt", Headed(model(), len(CLASSES)))
-    expected = chances(weights, small.frames[GENRES + tail, "test"], list(labels))
-    check_chances(told_chances(folder), expected)
+    expected = probabilities(weights, small.frames[GENRES + tail, "test"], list(labels))
+    check_probabilities(saved_probabilities(folder), expected)
     if "cnn" in run:
         assert np.ptp(list(expected.values()), axis=0).min() > 0.05
     val, train = split(list(small.genres[GENRES + tail, "train"]), 0.33, 0)
-    seen = read_weights(folder / "best.pt")[1]["train_ids"]
-    assert set(seen) == {*val, *train} and len(seen) == 33
+    train_ids = read_weights(folder / "best.pt")[1]["train_ids"]
+    assert set(train_ids) == {*val, *train} and len(train_ids) == 33
 
 
 def test_emotions_belong_to_the_clips_of_their_ids(done, small):
@@ -133,9 +133,9 @@ def test_the_cache_follows_a_file_that_is_replaced(done, small, tmp_path):
             assert path.stat().st_size == size
         warm_script("evaluate.py", *flags, root=runs)
         (folder,) = (path.parent for path in runs.glob("evaluate/*/predictions.csv"))
-        check_chances(told_chances(folder), chances(weights, frames, list(labels)))
+        check_probabilities(saved_probabilities(folder), probabilities(weights, frames, list(labels)))
         shutil.rmtree(runs)
-    before, after = (chances(weights, each, [ident])[ident] for each in (small.frames[GENRES, "test"], frames))
+    before, after = (probabilities(weights, each, [ident])[ident] for each in (small.frames[GENRES, "test"], frames))
     assert np.abs(before - after).max() > 0.01
 
 
@@ -150,32 +150,32 @@ def test_step_0_counts_and_measures(done, small):
     survey, log = read_json(folder / "survey.json"), (folder / "log.txt").read_text(encoding="utf-8").splitlines()
     assert len(survey["splits"]) == 8
     for (name, which), clips in small.frames.items():
-        told, lengths = survey["splits"][f"{name}/{which}"], [each.shape[1] for each in clips.values()]
-        assert sorted(told["ids"]) == sorted(clips)
-        assert told["frames"] == pytest.approx([min(lengths), np.mean(lengths), max(lengths)])
-        assert told["bytes"] == sum(path.stat().st_size for path in (small.path / name / which).iterdir())
+        found, lengths = survey["splits"][f"{name}/{which}"], [each.shape[1] for each in clips.values()]
+        assert sorted(found["ids"]) == sorted(clips)
+        assert found["frames"] == pytest.approx([min(lengths), np.mean(lengths), max(lengths)])
+        assert found["bytes"] == sum(path.stat().st_size for path in (small.path / name / which).iterdir())
         parts = [[each[rows] for each in clips.values()] for rows in (slice(0, 128), slice(128, 140))]
         for part, arrays in zip(("mel", "chroma"), parts, strict=True):
-            assert told[part] == pytest.approx(
+            assert found[part] == pytest.approx(
                 [min(each.min() for each in arrays), max(each.max() for each in arrays)], rel=1e-6
             )
         labelled = 0 if name.startswith(EMOTIONS) and which == "test" else len(clips)
-        assert told["labelled"] == labelled and told["dtypes"] == {"float64": len(clips)}
+        assert found["labelled"] == labelled and found["dtypes"] == {"float64": len(clips)}
         row = cells(log, f"{name}/{which} ")
         expected = [
             len(clips),
             *[labelled] * bool(labelled),
-            *told["frames"],
-            told["bytes"] / 1e6,
-            *told["mel"],
-            *told["chroma"],
+            *found["frames"],
+            found["bytes"] / 1e6,
+            *found["mel"],
+            *found["chroma"],
         ]
         assert row == pytest.approx(expected, abs=0.051), (row, expected)
     counts = {genre: [0, 0] for genre in MAPPING}
-    for place, which in enumerate(SPLITS):
+    for number, which in enumerate(SPLITS):
         for line in (small.path / GENRES / f"{which}_labels.txt").read_text(encoding="utf-8").split("\n")[1:]:
             if line.strip():
-                counts[line.strip().split("\t")[1]][place] += 1
+                counts[line.strip().split("\t")[1]][number] += 1
     assert survey["genres"] == {
         name: {"class": MAPPING[name], "train": a, "test": b} for name, (a, b) in counts.items()
     }

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 CROP, BATCH, LR, EPOCHS = 24, 32, 5e-3, 2
-WRITEUP_PROBABILITY = 0.98764  # the digit that is shown is the one of about that
+WRITEUP_PROBABILITY = 0.98764  # the digit shown has about this probability
 RANGE = re.compile(r"max (activation|gradient): (\S+), min: (\S+)")
 STAGES = ("Conv2d", "BatchNorm2d", "MaxPool2d", "ReLU")
 
@@ -37,7 +37,7 @@ def saved(done):
 
 
 def ranges(log, name):
-    """(head, {"activation": (max, min), "gradient": ...}, [parameters]) of the layer whose block begins with `name`."""
+    """(first line, {"activation": (max, min), "gradient": ...}, [parameters]) of the layer of this name."""
     (start,) = [k for k, line in enumerate(log) if line.startswith(f"{name} (")]
     block = log[start : start + 5]
     end = block.index("") if "" in block else 5
@@ -45,13 +45,13 @@ def ranges(log, name):
     return log[start], found, [int(line.split()[-1]) for line in block[:end] if line.startswith("parameters")]
 
 
-def check_range(told, values):
-    assert told == pytest.approx((values.max().item(), values.min().item()), rel=2e-3, abs=6e-6)
+def check_range(found, values):
+    assert found == pytest.approx((values.max().item(), values.min().item()), rel=2e-3, abs=6e-6)
 
 
 @pytest.fixture(scope="session")
 def digits():
-    """(network after the epochs, training losses, held-out accuracies, images and labels), as the step describes it."""
+    """(trained network, training losses, held-out accuracies, images, labels), as the step describes them."""
     pixels, labels = load_digits(return_X_y=True)
     images = np.pad(zoom(pixels.reshape(-1, 8, 8) / 16, (1, 2.5, 2.5), order=1), ((0, 0), (4, 4), (4, 4))).astype(
         np.float32
@@ -105,10 +105,7 @@ def test_the_digits_network(done, log, saved, digits):
         len(load_digits().target) - len(y),
         len(y),
     ]
-    assert (
-        done.results[-1]["digits_acc"] == f"{history[-1]['held_acc']:.4f}"
-        or float(done.results[-1]["digits_acc"]) == history[-1]["held_acc"]
-    )
+    assert done.results[-1]["digits_acc"] == f"{history[-1]['held_acc']:.4f}"
 
     number, true, predicted, probability = numbers(
         next(line for line in log if line.startswith("held-out digit")).replace("-", " ")
@@ -126,17 +123,17 @@ def test_the_digits_network(done, log, saved, digits):
         outputs.append(layer(outputs[-1]))
         outputs[-1].retain_grad()
     functional.cross_entropy(outputs[-1], torch.tensor([int(true)])).backward()
-    blocks = {"input": 0, "conv": 1, "relu": 2, "pool": 3, "fc": 8}  # the first of two layers of a name
+    indices = {"input": 0, "conv": 1, "relu": 2, "pool": 3, "fc": 8}  # the first of two layers of a name
     text = "\n".join(log).partition("Part 2")[0].splitlines()
-    for name, place in blocks.items():
+    for name, index in indices.items():
         first = next(k for k, line in enumerate(text) if line.startswith(f"{name} ("))
         _, found, parameters = ranges(text[first : first + 6], name)
         assert found["activation"] == pytest.approx(
-            (outputs[place].max().item(), outputs[place].min().item()), rel=0.03, abs=1e-4
+            (outputs[index].max().item(), outputs[index].min().item()), rel=0.03, abs=1e-4
         )
-        gradient = outputs[place].grad
+        gradient = outputs[index].grad
         assert found["gradient"] == pytest.approx((gradient.max().item(), gradient.min().item()), rel=0.15, abs=2e-4)
-        counted = sum(each.numel() for each in model[place - 1].parameters()) if place else 0
+        counted = sum(each.numel() for each in model[index - 1].parameters()) if index else 0
         assert parameters == ([counted] if counted else [])
     _, found, _ = ranges(text, "softmax")
     assert found["activation"] == pytest.approx((probability, chances[int(number)].min().item()), rel=0.2, abs=1e-5)
@@ -194,7 +191,7 @@ def test_the_genre_cnn(done, log, saved, small):
 
 
 def test_occlusion(done, log, saved, small):
-    """The drop of every hidden region from the weights; the map that is drawn is their mean at each place."""
+    """The drop of every hidden region from the weights; the map drawn is their mean at each frame and band."""
     weights, _ = read_weights(done.root / "step7_cnn" / "mel_seed0" / "best.pt")
     model = Headed(CNN(), len(CLASSES))
     model.load_state_dict(weights)

@@ -1,7 +1,6 @@
-"""build_report.py: every number of its tables, from runs whose saved numbers are written anew so that no two are alike.
+"""build_report.py: every number of its tables, from runs whose saved numbers all differ from each other.
 
-The runs are copies of real ones of every step; the page takes their data for the lab's, so it compares with the
-write-up.
+The runs are copies of real ones of every step. Their data pass for the lab's, so the page compares with the write-up.
 """
 
 import re
@@ -14,9 +13,9 @@ from runs import numbers, predictions, read_json, shared_run
 from scipy.stats import spearmanr
 from small_data import AXES, CLASSES
 
-ANSWERS = {"8e": ["yes", "no", "cannot tell"], "9e": ["yes", "yes"], "10c": ["no", "yes", "cannot tell"]}
+ANSWERS = {"8e": ["yes", "no", "not significant"], "9e": ["yes", "yes"], "10c": ["no", "yes", "not significant"]}
 LSTMS = ("mel", "beat")
-# what the write-up says, by its own pages: step 6 (accuracy, macro F1), 7b, 8 and 10
+# the write-up's numbers, read from its pages: step 6 (accuracy, macro F1), 7b, 8 and 10
 WRITEUP_LSTM = {"mel": (0.23, 0.09), "beat": (0.32, 0.19)}
 WRITEUP_ROCK = {"mel": (0.32, 0.55, 0.41), "beat": (0.31, 0.34, 0.32)}
 WRITEUP_VAL = {"mel": (0.2566, 0.0853, 0.0854), "beat": (0.3382, 0.0784, 0.0788)}
@@ -52,23 +51,23 @@ def runs_of(done, step, variant):
     return found
 
 
-def check(cell, values, places=4):
-    """A cell shows the value of one seed, or mean ± std of several, in so many places."""
+def check(cell, values, decimals=4):
+    """A cell shows the value of one seed, or mean ± std of several, with so many decimals."""
     expected = [np.mean(values), np.std(values, ddof=1)] if len(values) > 1 else list(values)
-    assert numbers(cell.replace("±", " ")) == pytest.approx(expected, abs=0.501 * 10**-places), (cell, values)
-    assert all(len(word.partition(".")[2]) == places for word in cell.split(" ± ")), cell
+    assert numbers(cell.replace("±", " ")) == pytest.approx(expected, abs=0.501 * 10**-decimals), (cell, values)
+    assert all(len(word.partition(".")[2]) == decimals for word in cell.split(" ± ")), cell
 
 
-def check_beside(cells, values, theirs, clips, places=4, their_places=4):
+def check_compared(cells, values, theirs, clips, decimals=4, their_decimals=4):
     """Cells of a row: ours, its clips, the write-up's, its clips, ours minus the write-up's."""
-    check(cells[0], values, places)
+    check(cells[0], values, decimals)
     assert numbers(cells[1])[-1:] == [clips]
     if theirs is None:
         assert cells[2] == cells[4] == "-"
         return
     assert float(cells[2]) == theirs
     assert re.fullmatch(r"[+-][\d.]+", cells[4]) and float(cells[4]) == pytest.approx(
-        np.mean(values) - theirs, abs=0.501 * 10 ** -min(places, their_places)
+        np.mean(values) - theirs, abs=0.501 * 10 ** -min(decimals, their_decimals)
     )
 
 
@@ -83,7 +82,7 @@ def test_accuracies_and_losses_of_the_lstms(done, page):
             WRITEUP_LSTM[name],
             strict=True,
         ):
-            check_beside(
+            check_compared(
                 page.row("step6", "ccuracy and macro F1", f"LSTM on {name} by cross-entropy, {what}"),
                 values,
                 theirs,
@@ -94,7 +93,7 @@ def test_accuracies_and_losses_of_the_lstms(done, page):
         last = [read_json(folder / "history.json")[-1] for folder in folders]
         label = f"{name} by cross-entropy"
         val_acc, train_loss, val_loss = WRITEUP_VAL[name]
-        check_beside(page.row("step5", "ccuracy in validation", label), [row["val_acc"] for row in last], val_acc, 10)
+        check_compared(page.row("step5", "ccuracy in validation", label), [row["val_acc"] for row in last], val_acc, 10)
         for what, key, theirs, clips in (
             ("training", "train_loss", train_loss, 23),
             ("validation", "val_loss", val_loss, 10),
@@ -146,7 +145,7 @@ def test_accuracy_and_confusion_of_the_cnn(done, page, section, step, variant, l
         ("accuracy, last epoch", [row["val_acc"] for row in last], theirs[1], val_clips),
         ("last epoch, training loss", [row["train_loss"] for row in last], theirs[2], train_clips),
     ):
-        check_beside(page.row(section, tables[section], f"{label}, {what}"), values, other, clips)
+        check_compared(page.row(section, tables[section], f"{label}, {what}"), values, other, clips)
     matrix = np.mean([each["confusion"] for each in found], axis=0)
     head, *rows = page.table(section, "onfusion matrix")
     assert head[1:] == [row[0] for row in rows] == CLASSES and not np.allclose(matrix, matrix.T)
@@ -163,7 +162,7 @@ def test_regression(done, page):
         by_axis = {axis: runs_of(done, "step8_regression", f"{model}_{axis}") for axis in AXES}
         for number, (axis, folders) in enumerate(by_axis.items()):
             label = f"{model.upper()}, {axis}"
-            check_beside(
+            check_compared(
                 page.row("step8", "rank correlation", label),
                 [rho(folder, axis) for folder in folders],
                 theirs[number],
@@ -182,7 +181,7 @@ def test_regression(done, page):
         mean = [
             np.mean([rho(folders[0], axis) for axis, folders in by_axis.items()])
         ]  # of seed 0, which alone has all axes
-        check_beside(page.row("step8", "rank correlation", f"{model.upper()}, mean"), mean, theirs[3], 7)
+        check_compared(page.row("step8", "rank correlation", f"{model.upper()}, mean"), mean, theirs[3], 7)
     assert 0 < better < 8 and f"{8 - better} of 8 " in page.answers["8e"]
 
 
@@ -190,7 +189,7 @@ def test_transfer_and_multitask(done, page):
     for start in ("transfer", "scratch"):
         (folder,) = runs_of(done, "step9_transfer", f"{AXIS}_{start}")
         theirs = None if start == "transfer" else WRITEUP_STEP8["cnn"][1]
-        check_beside(page.row("step9", "9d", f"CNN, {AXIS}, {start}"), [rho(folder, AXIS)], theirs, 7)
+        check_compared(page.row("step9", "9d", f"CNN, {AXIS}, {start}"), [rho(folder, AXIS)], theirs, 7)
         for what, key in (("training", "train_loss"), ("validation", "val_loss")):
             check(
                 page.row("step9", "Losses", f"{AXIS}, {start}, {what} loss")[0],
@@ -199,10 +198,10 @@ def test_transfer_and_multitask(done, page):
     (folder,) = runs_of(done, "step10_multitask", "cnn")
     found = [rho(folder, axis) for axis in AXES]
     for axis, value, theirs in zip((*AXES, "mean"), (*found, np.mean(found)), WRITEUP_STEP10, strict=True):
-        check_beside(page.row("step10", "rank correlation", f"multitask cnn, {axis}"), [value], theirs, 7)
+        check_compared(page.row("step10", "rank correlation", f"multitask cnn, {axis}"), [value], theirs, 7)
     for what, key, theirs, clips in (("training", "train_loss", 0.0117, 20), ("validation", "val_loss", 0.0816, 9)):
         cells = page.row("step10", "losses", f"cnn, {what} loss")
-        check_beside(cells, [read_json(folder / "history.json")[-1][key]], theirs, clips)
+        check_compared(cells, [read_json(folder / "history.json")[-1][key]], theirs, clips)
 
 
 def test_data_clips_and_header(done, page, real):
@@ -215,10 +214,10 @@ def test_data_clips_and_header(done, page, real):
         cells = page.row("step0", "Clips", label)
         assert [int(cells[0]), int(cells[2]), int(cells[4])] == [number, theirs, number - theirs]
     assert (saved["genre_clips"], saved["multitask_clips"]) == (55, 47)
-    told = read_json(real / "step1_visualize" / "clips_seed0" / "metrics.json")["result"]
+    drawn = read_json(real / "step1_visualize" / "clips_seed0" / "metrics.json")["result"]
     rows = page.table("step2", "Time steps")[1:]
-    assert [int(row[1]) for row in rows if row[0] == "frames"] == [int(text) for text in told["frames"].split(",")]
-    assert [int(row[1]) for row in rows if row[0] == "beats"] == [int(text) for text in told["beats"].split(",")]
+    assert [int(row[1]) for row in rows if row[0] == "frames"] == [int(text) for text in drawn["frames"].split(",")]
+    assert [int(row[1]) for row in rows if row[0] == "beats"] == [int(text) for text in drawn["beats"].split(",")]
     check(page.row("step4", "Balance", "largest / smallest, after it")[0], [13 / 9], 2)
     check(page.row("step4", "Balance", "largest / smallest, before the mapping")[0], [13 / 4], 2)
     assert numbers(page.row("step4", "Balance", "largest / smallest, after it")[4])[0] == pytest.approx(
@@ -231,10 +230,10 @@ def test_data_clips_and_header(done, page, real):
     assert re.search(r"drops 1 .*1 of them .*Psych-Rock \(4\)", answer)
     runs = [path.parent for path in done.root.glob("step*/*/metrics.json")]
     seconds = sum(read_json(path / "metrics.json")["used"]["seconds"] for path in runs)
-    assert numbers(page.metadata["Runs"])[0] == len(runs) and numbers(page.metadata["Runs"])[-1] == pytest.approx(
+    assert numbers(page.header["Runs"])[0] == len(runs) and numbers(page.header["Runs"])[-1] == pytest.approx(
         seconds / 60, abs=0.051
     )
-    assert page.metadata["Seeds"].startswith("0, 1") and done.results[-1]["runs"] == str(len(runs))
+    assert page.header["Seeds"].startswith("0, 1") and done.results[-1]["runs"] == str(len(runs))
     for row in page.table("", "steps and their runs")[1:]:
         folders = [path for path in runs if path.parent.name == row[0].removesuffix(".py")]
         variants = {path.name.rpartition("_seed")[0] for path in folders}
@@ -256,7 +255,7 @@ def test_the_glance_repeats_the_sections(page):
 
 
 def resampled(pairs, score, rounds=3000):
-    """95 % interval of the mean over seeds of score(first) - score(second) when clips and seeds are drawn anew."""
+    """95 % bootstrap interval, over clips and seeds, of the mean over seeds of score(first) - score(second)."""
     rng, found = np.random.default_rng(9), []
     for _ in range(rounds):
         rows = rng.integers(0, len(pairs[0][0]), len(pairs[0][0]))
@@ -278,26 +277,26 @@ def test_differences_and_intervals_of_accuracies(done, page):
     best, other = (mel, beat) if np.mean(mel) > np.mean(beat) else (beat, mel)
     same = [(cnn, mel)] if best is not mel else []
     for question, pairs in {"2a": [(beat, mel)], "6": [(best, other)], "7d": [(cnn, best), *same]}.items():
-        for (first, second), told in zip(pairs, SENTENCE.findall(page.answers[question]), strict=True):
+        for (first, second), found in zip(pairs, SENTENCE.findall(page.answers[question]), strict=True):
             low, high = resampled(list(zip(first, second, strict=True)), np.mean)
-            check_sentence(told, np.mean(first) - np.mean(second), low, high, 0.06)
+            check_sentence(found, np.mean(first) - np.mean(second), low, high, 0.06)
 
 
-def check_sentence(told, mean, low, high, tolerance):
-    word, *figures = told
-    assert [float(text) for text in figures] == pytest.approx([mean, low, high], abs=tolerance)
-    assert float(figures[0]) == pytest.approx(mean, abs=6e-4)
-    assert word.lower() == ("yes" if float(figures[1]) > 0 else "no" if float(figures[2]) < 0 else "cannot tell")
+def check_sentence(found, mean, low, high, tolerance):
+    word, *values = found
+    assert [float(text) for text in values] == pytest.approx([mean, low, high], abs=tolerance)
+    assert float(values[0]) == pytest.approx(mean, abs=6e-4)
+    assert word.lower() == ("yes" if float(values[1]) > 0 else "no" if float(values[2]) < 0 else "not significant")
 
 
 def test_differences_of_correlations_and_their_answers(done, page):
-    """Clearly better in both directions, and undecided, of the same clips of seed 0."""
+    """Significant in both directions, and not significant, on the same clips of seed 0."""
     for question, words in ANSWERS.items():
         found = SENTENCE.findall(page.answers[question])
         assert [word.lower() for word, *_ in found] == words, page.answers[question]
-        for (word, *figures), (first, second, axis) in zip(found, compared(done, question), strict=True):
+        for (word, *values), (first, second, axis) in zip(found, compared(done, question), strict=True):
             pairs = [(rho(one, axis) - rho(other, axis)) for one, other in zip(first, second, strict=True)]
-            mean, low, high = map(float, figures)
+            mean, low, high = map(float, values)
             assert mean == pytest.approx(np.mean(pairs), abs=6e-4)
             assert {"yes": 0 < low <= mean, "no": mean <= high < 0}.get(word.lower(), low <= 0 <= high)
 

@@ -1,4 +1,4 @@
-"""The report's page, from run folders made by hand in the form that steps leave them."""
+"""build_report.py's page, from run folders written here in the form that the steps write."""
 
 import json
 import re
@@ -20,7 +20,10 @@ from extras.demo.folder import MARKER
 from extras.writeup import numbers as writeup
 
 LOG = "clips      : 20 to train on, 10 to validate with (they pick the epoch), 8 to test\n"
-ODD = ("<script>alert(1)</script>", "Ρεμπέτικο|`*_")  # classes whose names mean something to HTML and to Markdown
+ODD = (
+    "<script>alert(1)</script>",
+    "Ρεμπέτικο|`*_",
+)  # class names with characters that have a meaning in HTML and Markdown
 
 
 def write_labels(root, table=None, counts=None, emotions=4):
@@ -153,15 +156,13 @@ def write_all(root, data, classes, seeds=(0, 1)):
 
 
 def build(data, root, *flags):
-    """(HTML, Markdown) of a report built anew."""
+    """The report as (HTML, Markdown)."""
     paths = build_report.main(["--data", str(data.path), "--out", str(root), *flags])
     return tuple(path.read_text(encoding="utf-8") for path in paths)
 
 
 def table_rows(markdown):
-    """{first cell: [other cells]} of all rows of the tables, the last one of a name; every table has as many cells in
-    each row.
-    """
+    """{first cell: [other cells]} of all tables, the last row of a name; all rows of a table have as many cells."""
     text = re.sub(r"(?ms)^(`{3,})$.*?^\1$", "", markdown)
     rows = {}
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
@@ -174,7 +175,7 @@ def table_rows(markdown):
 
 @pytest.fixture
 def odd(tmp_path):
-    """Data with a table of their own, and every step's runs of two seeds; (data, root)."""
+    """(data with a class table of its own, the root of every step's runs of two seeds)."""
     data = write_labels(
         tmp_path / "data", {**{name: name for name in ODD}, "Chiptune": None}, {ODD[0]: 5, ODD[1]: 3, "Chiptune": 2}
     )
@@ -182,7 +183,7 @@ def odd(tmp_path):
     return data, tmp_path / "runs"
 
 
-def test_every_figure_on_the_page_is_that_of_the_runs(odd):
+def test_every_number_on_the_page_is_that_of_the_runs(odd):
     data, root = odd
     _, markdown = build(data, root)
     rows = table_rows(markdown)
@@ -222,13 +223,13 @@ def test_every_figure_on_the_page_is_that_of_the_runs(odd):
         "0.4383",
     ]
     assert rows["LSTM, valence"][0] == "0.0650 ± 0.0071"  # the squared error, the last table with such a row
-    assert rows["CNN, mean"] == ["0.1062 ± 0.0087", "test, 8 clips", "0.4080", "not said", "not comparable"]
+    assert rows["CNN, mean"] == ["0.1062 ± 0.0087", "test, 8 clips", "0.4080", "not stated", "not comparable"]
     assert rows["LSTM, mean"][0] == "undefined in 2 of 2 seeds"
     assert rows["9: CNN, valence, scratch"] == [
         "0.4321 ± 0.0000",
         "test, 8 clips",
         "0.2792",
-        "not said; its step 8, 50 epochs",
+        "not stated; its step 8, 50 epochs",
         "not comparable",
     ]
     assert rows["multitask cnn, danceability"][:3] == ["0.4050 ± 0.0071", "test, 8 clips", "0.3660"]
@@ -248,7 +249,7 @@ def test_every_figure_on_the_page_is_that_of_the_runs(odd):
     assert rows["step8_regression.py"][:4] == ["6", "0, 1", "2", "15, 50"]
 
 
-def test_html_stands_alone_and_names_are_text(odd):
+def test_html_needs_no_other_file_and_names_are_escaped(odd):
     html, markdown = build(*odd)
     assert (
         "<script" not in html
@@ -305,13 +306,13 @@ def test_steps_that_have_not_run_are_shown_with_their_command(tmp_path):
         and rows["genres"][0] == "-"
         and rows["files that cannot be read"][0] == "1"
     )
-    assert "(log.txt is not there)" in html and "not comparable" in rows["clips of the multitask set"]
+    assert "(log.txt is missing)" in html and "not comparable" in rows["clips of the multitask set"]
 
 
-def test_runs_of_other_data_and_dry_runs_are_not_taken(odd, tmp_path):
+def test_runs_of_other_data_and_dry_runs_are_left_out(odd, tmp_path):
     data, root = odd
     other = write_labels(tmp_path / "other", counts={"Rock": 3, "Folk": 2})
-    with pytest.raises(LabError, match=r"runs of other data or seeds lie there\); python step0_data.py --data"):
+    with pytest.raises(LabError, match=r"runs of other data, seeds or versions\); python step0_data.py --data"):
         build(other, root)
     before = build(data, root)
     write_run(root, other, "step7_cnn", "theirs", {"test_acc": 0.987654, "test_f1_macro": 0.9})
@@ -321,6 +322,26 @@ def test_runs_of_other_data_and_dry_runs_are_not_taken(odd, tmp_path):
         build(data, tmp_path / "nowhere")
     (root / "step7_cnn" / "mel_seed0" / "history.json").write_text("[{")
     with pytest.raises(LabError, match=r"history.json: JSON as the step wrote it was expected"):
+        build(data, root)
+
+
+def test_runs_of_an_earlier_version_are_left_out_with_a_line(odd, capsys):
+    data, root = odd
+    for number, earlier in enumerate((1, None), start=1):
+        path = root / "step7_cnn" / f"mel_seed{2 - number}" / "metrics.json"
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        assert metrics.pop("format") == 2
+        path.write_text(json.dumps({**metrics, **({"format": earlier} if earlier else {})}), encoding="utf-8")
+        _, markdown = build(data, root)
+        output = capsys.readouterr()
+        assert f"{path}: by an earlier version of this project, left out" in output.err
+        assert len(output.err.splitlines()) == number
+        assert f" runs={28 - number}" in output.out.splitlines()[-1]
+        row = table_rows(markdown)["step7_cnn.py"]
+        assert row[:2] == (["1", "0"] if number == 1 else ["not run", "-"])
+    for path in root.glob("step*/*/metrics.json"):
+        path.write_text(json.dumps({"format": 1, "seed": 0}), encoding="utf-8")
+    with pytest.raises(LabError, match=r"\(it has runs of other data, seeds or versions\); python step0_data.py"):
         build(data, root)
 
 
@@ -346,22 +367,22 @@ def test_on_the_labs_own_clips_the_difference_is_shown(tmp_path):
     html, markdown = build(data, tmp_path / "runs")
     row = table_rows(markdown)["CNN on mel, accuracy"]
     assert float(row[-1]) == pytest.approx(float(row[0]) - 0.4435, abs=1e-4)
-    assert "| CNN, energy | 0.5000 | test, 8 clips | 0.6176 | not said | -0.1176 |" in markdown
+    assert "| CNN, energy | 0.5000 | test, 8 clips | 0.6176 | not stated | -0.1176 |" in markdown
     assert "not comparable" not in html and "DEMO" not in html
 
 
-def test_the_write_ups_figures_agree_with_each_other():
-    for matrix, figures in (
+def test_the_write_ups_numbers_agree_with_each_other():
+    for matrix, scores in (
         (writeup.STEP7_CONFUSION, writeup.STEP7_CNN),
         (writeup.STEP9_CONFUSION, writeup.STEP9_GENRES),
     ):
         assert tuple(map(sum, matrix)) == writeup.SUPPORT
-        assert np.trace(matrix) / 575 == pytest.approx(figures["test_acc"], abs=5e-5)
+        assert np.trace(matrix) / 575 == pytest.approx(scores["test_acc"], abs=5e-5)
     for features, rows in writeup.STEP6_CLASSES.items():
         recalls = np.array([row[1] for row in rows])
         assert np.average(recalls, weights=writeup.SUPPORT) == pytest.approx(
             writeup.STEP5_LSTM[features]["test_acc"], abs=0.011
         )
         assert np.mean(rows, axis=0) == pytest.approx(writeup.STEP6_AVERAGES[features]["macro"], abs=0.011)
-    for figures in (*writeup.STEP8_SPEARMAN.values(), writeup.STEP10_SPEARMAN):
-        assert np.mean([figures[axis] for axis in AXES]) == pytest.approx(figures["mean"], abs=1e-4)
+    for scores in (*writeup.STEP8_SPEARMAN.values(), writeup.STEP10_SPEARMAN):
+        assert np.mean([scores[axis] for axis in AXES]) == pytest.approx(scores["mean"], abs=1e-4)

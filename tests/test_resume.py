@@ -167,7 +167,7 @@ def test_other_data_are_refused_and_another_place_of_the_same_is_not(flags, tiny
     assert step7_cnn.main([*flags, "--no-cache", "--device", "cpu", "--resume"]) == rows
     labels = elsewhere / "fma_genre_spectrograms" / "test_labels.txt"
     labels.write_bytes(labels.read_bytes().rstrip().rpartition(b"\n")[0])
-    with pytest.raises(LabError, match=r"--data .* has seen other data"):
+    with pytest.raises(LabError, match=r"--data .* was trained on other data"):
         step7_cnn.main([*flags, "--resume"])
 
 
@@ -227,7 +227,7 @@ def test_another_thread_count_is_said(flags, capsys):
         step7_cnn.main([*flags, "--resume"])
     finally:
         torch.set_num_threads(threads)
-    assert f"threads {threads} is now {threads + 1}: figures may differ" in capsys.readouterr().err
+    assert f"threads {threads} is now {threads + 1}: numbers may differ" in capsys.readouterr().err
 
 
 class Noisy(nn.Module):

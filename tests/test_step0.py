@@ -18,9 +18,7 @@ WHOLE = {"genre_clips": 54, "multitask_clips": 30, "missing": 0, "unreadable": 0
 
 @pytest.fixture
 def survey(tiny_data, tmp_path, capsys):
-    """survey(*flags) -> (result or None, error sentence or None, what was printed, survey.json) of step 0 on the tiny
-    data.
-    """
+    """survey(*flags) -> (result or None, error or None, printed text, survey.json) of step 0 on the tiny data."""
 
     def call(*flags):
         result = error = None
@@ -79,7 +77,7 @@ def test_every_missing_unlabelled_and_unreadable_file_is_named(survey, tiny_data
         any(str(path) in line for line in unreadable) for path in (cut, pickled, turned, empty)
     )
     assert any(
-        line.startswith("note") and "clips lie there or in" in line for line in lines
+        line.startswith("note") and "clips are only there or only in" in line for line in lines
     )  # the beat-synced folder still has it
 
 
@@ -97,14 +95,14 @@ def test_values_that_are_not_finite_are_found_by_reading_alone(survey, tiny_data
     )
 
 
-def test_a_broken_label_file_or_an_absent_folder_ends_nothing_else(survey, tiny_data):
+def test_a_broken_label_file_or_a_missing_folder_stops_nothing_else(survey, tiny_data):
     labels = tiny_data / GENRES / "train_labels.txt"
     labels.write_text(labels.read_text(encoding="utf-8").replace("\tChiptune", "\tPolka"), encoding="utf-8")
     (tiny_data / EMOTIONS / "train_labels.txt").write_text("Id,valence,energy,danceability\n9000,0.1,2.0,0.3\n")
     shutil.rmtree(tiny_data / f"{EMOTIONS}_beat")
     shutil.rmtree(tiny_data / f"{GENRES}_beat" / "test")
     result, error, printed, saved = survey()
-    assert result is None and "18 missing labelled files, 4 absent folders or broken label files" in error
+    assert result is None and "18 missing labelled files, 4 missing folders or broken label files" in error
     assert "genre 'Polka' is not one of" in printed and "line 2: an id and a number within 0..1" in printed
     assert f"error         : {tiny_data / f'{EMOTIONS}_beat'}: each of the lab's four folders was expected" in printed
     assert "Polka          12      0  ? (not in the table)" in printed.splitlines()
@@ -115,7 +113,7 @@ def test_a_broken_label_file_or_an_absent_folder_ends_nothing_else(survey, tiny_
     }
 
 
-def test_labels_and_sides_that_disagree_are_noted(survey, tiny_data):
+def test_labels_and_splits_that_disagree_are_noted(survey, tiny_data):
     labels = tiny_data / f"{GENRES}_beat" / "train_labels.txt"
     labels.write_bytes(
         labels.read_bytes().replace(b"1000.beatsync.fused.npy.gz\tRock", b"1000.beatsync.fused.npy.gz\tChiptune")
@@ -127,10 +125,10 @@ def test_labels_and_sides_that_disagree_are_noted(survey, tiny_data):
     assert result is not None and f"unlabelled    : {tiny_data / GENRES / 'test' / clip.name}" in printed
     notes = [line for line in printed.splitlines() if line.startswith("note")]
     expected = (
-        f"{GENRES}: 1 clips lie on both splits, among them '1000'",
-        f"{GENRES}/test: 1 clips lie there or in {GENRES}_beat/test alone, among them '1000'",
+        f"{GENRES}: 1 clips are in both splits, among them '1000'",
+        f"{GENRES}/test: 1 clips are only there or only in {GENRES}_beat/test, among them '1000'",
         f"{GENRES}/train: 1 clips have another label in {GENRES}_beat/train, among them '1000'",
-        "ids that stand in the genre and in the multitask folders: 1 (68 in the lab's set; an equal id need not be an equal song): 1000",
+        "ids in both the genre and the multitask folders: 1 (68 in the lab's set; the same id need not be the same song): 1000",
     )
     assert {f"note          : {text}" for text in expected} <= set(notes)
 
@@ -148,7 +146,7 @@ def test_headers_of_gzipped_and_damaged_files(tmp_path):
         read_header(tmp_path / "2.npy")
 
 
-def test_demo_music_is_composed_and_said_to_be_that(tmp_path, capsys):
+def test_demo_music_is_composed_and_labelled_as_such(tmp_path, capsys):
     flags = [
         "--demo",
         "--data",

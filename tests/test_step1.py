@@ -50,7 +50,7 @@ def test_two_clips_by_id_with_the_write_ups_text(flags, tiny_data, tmp_path, cap
     assert any(line.startswith("label    : ") and "of 2, numbered by name" in line for line in lines)
     assert "largest / smallest: 1.00 before the mapping, 1.00 after it" in lines
     assert any(
-        line.endswith("it drops 1; 0 of them have more clips than the rarest one kept, Rock (12)") for line in lines
+        line.endswith("it drops 1; 0 of them have more clips than the rarest genre kept, Rock (12)") for line in lines
     )
     assert lines[-1] == f"RESULT step1_visualize ids=1000,2003 frames={full[0]},{full[1]} beats={beat[0]},{beat[1]}"
     folder = tmp_path / "runs" / "step1_visualize" / "clips_seed0"

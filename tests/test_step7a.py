@@ -1,6 +1,4 @@
-"""Step 7a: parameters, gradients and occlusion against what is known, the idx files, and the script with and without a
-checkpoint.
-"""
+"""Step 7a: parameters, gradients, occlusion, idx files, figures, and the script with and without a checkpoint."""
 
 import gzip
 import json
@@ -51,7 +49,7 @@ def flags(tiny_data, tmp_path):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Figures are made but not rendered, which takes most of a run's time on such small data."""
+    """Figures are made but not rendered, which takes most of the time of a run on such small data."""
     for module in (step7a_look_inside, run):
         monkeypatch.setattr(module, "png", lambda figure: b"\x89PNG")
 
@@ -69,7 +67,7 @@ def test_parameters_written_out():
     assert sum(parameters_of(layer)[0] for layer in model) == sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_a_layer_in_the_write_ups_words():
+def test_a_layer_in_the_write_ups_form():
     inside = Inside(
         torch.tensor([3.16037, -3.72928]).expand(8, 24, 12, 2).reshape(8, 24, 24),
         torch.linspace(-0.0059, 0.00348, 4608).view(8, 24, 24),
@@ -115,11 +113,11 @@ def test_gradients_against_finite_differences():
 
     for name, rest, tolerance in (("input", model, 1e-7), ("tanh", model[2:], 1e-7)):
         values, gradient = layers[name]
-        for place in np.ndindex(*values.shape):
+        for index in np.ndindex(*values.shape):
             step = torch.zeros_like(values)
-            step[place] = 1e-5
+            step[index] = 1e-5
             assert (loss(rest, values + step) - loss(rest, values - step)) / 2e-5 == pytest.approx(
-                gradient[place].item(), abs=tolerance
+                gradient[index].item(), abs=tolerance
             )
     step = torch.zeros_like(model[0].weight)
     step[1, 0, 2, 1] = 1e-5
@@ -166,7 +164,7 @@ def test_the_table_of_layers_counts_every_parameter():
 
 
 class Bell(nn.Module):
-    """Two classes; the first is likelier the louder frames 60..69 are in bands 20..29."""
+    """Two classes; the first is the more likely, the louder frames 60..69 are in bands 20..29."""
 
     def forward(self, x, lengths):
         assert x.shape[1] == int(lengths[0])
@@ -181,14 +179,14 @@ def test_occlusion_finds_a_planted_region():
     assert len(regions) == 19 * 15
     most = max(regions, key=lambda region: region.drop)
     assert (most.frames, most.bands) == (slice(60, 70), slice(16, 32))
-    # the window holds the whole of it, and leaves each band's mean over the clip, 0.4
+    # the window covers all of it, and replaces it by each band's mean over the clip, 0.4
     assert most.drop == pytest.approx(
         torch.tensor([4.0, 0.0]).log_softmax(0)[0].item() - torch.tensor([0.4, 0.0]).log_softmax(0)[0].item()
     )
     drops = occlusion_map(regions)
     assert drops.shape == (100, 128) and drops[60:70, 20:30].min() > 0 and drops[:50].abs().max() == 0
     assert occlusion(Bell(), clip, 1, (10, 8))[regions.index(most)].drop < 0
-    assert clip.sum() == 400  # untouched
+    assert clip.sum() == 400  # unchanged
     for size, parts in ((1, 10), (7, 10), (40, 10), (1292, 10), (128, 8)):
         covered = np.zeros(size)
         for span in spans(size, parts):
@@ -237,7 +235,7 @@ def test_idx_files_there_and_back(tmp_path):
     )
 
 
-def test_damaged_idx_files_are_refused_by_name(tmp_path):
+def test_damaged_idx_files_are_errors_with_their_path(tmp_path):
     folder = write_mnist(tmp_path / "mnist")
     whole = (folder / "train-labels.idx1-ubyte").read_bytes()
     for name, content in {
@@ -307,7 +305,7 @@ def test_figures_name_their_axes():
     tiles = filter_tiles("stage 1", first, spectrogram=True)
     assert (
         tiles[1].shape == (2, 8, 3, 3) and tiles[1][1, 2, 0, 1] == first.weight[10, 0, 1, 2]
-    )  # the highest band stands on top
+    )  # the highest band is on top
     assert weights_figure([tiles]).axes[0].get_xlabel().startswith("filter")
 
     clip = np.random.default_rng(0).uniform(-80, 0, (80, 128)).astype(np.float32)
@@ -321,7 +319,7 @@ def test_figures_name_their_axes():
     assert figure.axes[0].images[0].get_extent() == figure.axes[1].images[0].get_extent() and len(png(figure)) > 5000
 
 
-def test_held_out_digits_reach_97_percent_and_part_2_waits_for_step_7(flags, tmp_path, capsys, undrawn):
+def test_held_out_digits_reach_97_percent_and_part_2_needs_step_7(flags, tmp_path, capsys, undrawn):
     (result,) = step7a_look_inside.main(flags)
     printed = capsys.readouterr().out
     assert result["digits_acc"] >= 0.97 and set(result) == {"digits_acc"}
@@ -403,7 +401,7 @@ def test_errors_are_one_sentence_and_come_before_training(flags, trained, tiny_d
 
 def test_one_short_clip_and_no_genre_folder(flags, trained, tiny_data, tmp_path, capsys):
     path = tiny_data / "fma_genre_spectrograms" / "test" / "1500.fused.full.npy"
-    np.save(path, np.load(path)[:, :3])  # fewer frames than four poolings halve
+    np.save(path, np.load(path)[:, :3])  # fewer frames than four poolings need
     assert look(flags, "--clip", "1500", "--checkpoint", trained)["clip"] == "1500"
     shutil.rmtree(tiny_data / "fma_genre_spectrograms")
     capsys.readouterr()

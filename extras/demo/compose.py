@@ -1,5 +1,6 @@
-"""Composes a demo track: tempo, metre, chords, voices, drums and loudness drawn around its genre's table; the emotions
-follow from them.
+"""Composes a demo track: draws tempo, metre, chords, voices, drums and loudness around the means of its genre.
+
+The emotions follow from the composition.
 """
 
 import math
@@ -13,54 +14,48 @@ from extras.demo.render import HOP_LENGTH, SAMPLE_RATE
 
 @dataclass
 class Voice:
-    """An instrument and its notes, (N, 4): onset (s), duration (s), pitch (MIDI semitones), level (dB), in the order of
-    onset.
-    """
+    """An instrument and its notes."""
 
     instrument: str
-    notes: np.ndarray
-    brightness: float = 0.0
-    gliding: bool = False
-    glide: float = 0.04
-    vibrato: float = 0.0
-    fall: float = 0.0
+    notes: np.ndarray  # (N, 4): onset (s), duration (s), pitch (MIDI semitones), level (dB); sorted by onset
+    brightness: float = 0.0  # dB per octave, added to the slope of the harmonics
+    gliding: bool = False  # whether the pitch glides from note to note
+    glide: float = 0.04  # s
+    vibrato: float = 0.0  # semitones
+    fall: float = 0.0  # semitones by which the pitch falls during a note
 
 
 @dataclass
 class Track:
-    """What is composed and not yet rendered: beats (S,) in frames as a beat tracker finds them, gain (T,) in dB, the
-    music, the mix.
-    """
+    """A composition, not yet rendered: the music, then the parameters of the mix."""
 
     genre: str
     n_frames: int
-    tempo: float
-    beats: np.ndarray
-    gain: np.ndarray
+    tempo: float  # bpm
+    beats: np.ndarray  # (S,) in frames, as a beat tracker would find them
+    gain: np.ndarray  # (T,) in dB
     voices: list  # of Voice
-    hits: dict  # drum -> (N, 2) of onset (s) and level (dB)
+    hits: dict  # {drum: (N, 2)}: onset (s) and level (dB)
     emotions: tuple  # valence, energy, danceability in 0..1
-    room: float  # share of the room beside the direct sound
-    room_seconds: float  # in which the room falls by 60 dB
-    squeeze: float  # how far the loudness is evened out, 0..1
-    noise_db: float  # of the medium, under the loudest moment
-    tilt: float  # dB per octave
-    cutoff: float  # Hz, the highest that the medium kept
-    lowcut: float  # Hz, the lowest
-    pump: float  # how far the bass drum pushes the rest down
+    room: float  # level of the reverb, relative to the direct sound
+    room_seconds: float  # reverberation time: the reverb falls by 60 dB
+    squeeze: float  # dynamic range compression, 0 (none) to 1
+    noise_db: float  # background noise, re the maximum
+    tilt: float  # of the spectrum, dB per octave
+    cutoff: float  # Hz, of the low-pass
+    lowcut: float  # Hz, of the high-pass
+    pump: float  # sidechain compression: how much the bass drum lowers the rest
 
 
 def choose(rng, options):
-    """One of "a:3 b:1 c", by weight (1 where none is given)."""
-    names, weights = zip(*([*option.split(":"), "1"][:2] for option in options.split()), strict=True)
-    shares = np.array(weights, float)
-    return names[rng.choice(len(names), p=shares / shares.sum())]
+    """A random choice from "a:3 b:1 c", by weight; the default weight is 1."""
+    names, texts = zip(*([*option.split(":"), "1"][:2] for option in options.split()), strict=True)
+    weights = np.array(texts, float)
+    return names[rng.choice(len(names), p=weights / weights.sum())]
 
 
 def parameters(genre, rng):
-    """One track's composition, drawn around its genre's means: a dictionary with the keys of BASIS, plus key and
-    register.
-    """
+    """The parameters of one track, drawn around the means of its genre: {the keys of BASIS, key, register: value}."""
     table = GENRES[genre]
     p = {key: choose(rng, value) if isinstance(value, str) else value for key, value in table.items()}
     p |= {key: bool(rng.random() < table[key]) for key in ("triple", "swing", "minor", "sevenths")}
@@ -78,13 +73,13 @@ def parameters(genre, rng):
     p["squeeze"] = float(np.clip(table["squeeze"] + rng.normal(0, 0.15), 0, 0.8))
     p["swell"], p["loose"] = table["swell"] * np.exp(rng.normal(0, 0.4)), table["loose"] * np.exp(rng.normal(0, 0.4))
     p["noise"], p["room"] = table["noise"] + rng.normal(0, 7), table["room"] * np.exp(rng.normal(0, 0.5))
-    p["key"] = round(rng.normal(0, 5))  # semitones from C; the whole piece lies higher or lower with it
-    p["register"] = p["key"] + rng.normal(0, 3)  # of the leading voice
+    p["key"] = round(rng.normal(0, 5))  # semitones from C; transposes the whole piece
+    p["register"] = p["key"] + rng.normal(0, 3)  # of the lead
     return p
 
 
 def strikes(pattern, grid, rng, leave_out=0.06, add=0.0):
-    """Times (s) and accents (dB) at which a bar's pattern sounds over all bars of `grid`, (bars, sixteenths) in s."""
+    """Times (s) and accents (dB) of a one-bar pattern repeated over all bars of `grid`, (bars, sixteenths) in s."""
     pattern = pattern[: grid.shape[1]]
     chance = np.array([{"x": 1 - leave_out, "o": 0.8, ".": add}[step] for step in pattern])
     accent = np.array([{"x": 0.0, "o": -7.0, ".": -5.0}[step] for step in pattern]) + np.where(
@@ -95,8 +90,9 @@ def strikes(pattern, grid, rng, leave_out=0.06, add=0.0):
 
 
 def bar_grid(p, n_frames, rng):
-    """Times of the sixteenths, (bars, 16 or 12) in s; the clip starts anywhere in a bar, the tempo breathes, swing
-    delays the offbeats.
+    """Times of the sixteenths, (bars, 16 or 12) in s.
+
+    The clip starts anywhere in a bar, the tempo varies a little from bar to bar, and swing delays the offbeats.
     """
     steps, length = (12 if p["triple"] else 16), 60 / p["tempo"] / 4
     n_bars = int(n_frames * HOP_LENGTH / SAMPLE_RATE / (steps * length)) + 3
@@ -109,7 +105,7 @@ def bar_grid(p, n_frames, rng):
 
 
 def chord_notes(p, grid, rng):
-    """The chord that sounds at each sixteenth of the grid: a list of pitch lists, root first."""
+    """The chord at each sixteenth of the grid: a list of lists of pitches, root first."""
     scale, steps = SCALES[p["minor"]], np.arange(grid.size) // (4 * int(p["change"]))
     line = HARMONIES[p["harmony"]][rng.integers(len(HARMONIES[p["harmony"]]))]
     third_up = (0, 2, 4, 6) if p["sevenths"] else (0, 2, 4)
@@ -124,15 +120,16 @@ def chord_notes(p, grid, rng):
 
 
 def played(times, durations, pitches, levels, rng, loose):
-    """Notes (N, 4) in the order of onset, their times moved by `loose` ms as hands do."""
+    """Notes (N, 4) sorted by onset; the onsets get a random shift with a std of `loose` ms, as if played by hand."""
     notes = np.array([times, durations, pitches, levels], float).T.reshape(-1, 4)
     notes[:, 0] += rng.normal(0, loose / 1000, len(notes))
     return notes[np.argsort(notes[:, 0], kind="stable")]
 
 
 def bass_notes(p, grid, chord_at, rng):
-    """The bass: one note at a time on the chord's root, walking basses on any of its notes -> times, durations,
-    pitches, levels.
+    """The bass line: times, durations, pitches and levels.
+
+    It plays the root of the chord; a walking bass plays any of its notes.
     """
     times, accents = strikes(RHYTHMS[p["bass"]], grid, rng, 0.06, 0.04 * p["busy"])
     length = {"long": 16, "root": 7, "walk": 3.6}.get(p["bass"], 1.8) * 15 / p["tempo"]
@@ -144,21 +141,14 @@ def bass_notes(p, grid, chord_at, rng):
 
 
 def comp_notes(p, grid, chord_at, rng):
-    """The chords: struck together, strummed, broken into single notes, or as a distorted guitar's fifths -> as
-    bass_notes.
+    """The accompanying chords: times, durations, pitches and levels.
+
+    Chords are block chords, strummed, broken into single notes, or the power chords of a distorted guitar.
     """
     times, accents = strikes(RHYTHMS[p["comp"]], grid, rng, 0.1, 0.06 * p["busy"])
-    lengths = {
-        "sustain": 15,
-        "chorale": 4,
-        "power": 1.0,
-        "gallop": 0.9,
-        "stabs": 1.3,
-        "comping": 1.6,
-        "sixteenths": 0.8,
-    }
+    lengths = {"sustain": 15, "chorale": 4, "power": 1, "gallop": 0.9, "stabs": 1.3, "comping": 1.6, "sixteenths": 0.8}
     length = lengths.get(p["comp"], 2.2) * 15 / p["tempo"]
-    strum = 0.008 if p["comp"] == "strum" else 0.0  # s from string to string
+    strum = 0.008 if p["comp"] == "strum" else 0.0  # s from one string to the next
     notes = []
     for i, (time, accent) in enumerate(zip(times, accents, strict=True)):
         chord = chord_at(time)
@@ -171,7 +161,7 @@ def comp_notes(p, grid, chord_at, rng):
 
 
 def accompaniment(p, grid, chords, rng):
-    """The voices of bass, chords and pad, those without a note left out; chords as chord_notes gives them."""
+    """The voices of bass, chords and pad, without those that have no notes; chords: see chord_notes."""
     flat, hold = grid.ravel(), 4 * int(p["change"])
 
     def chord_at(time):
@@ -194,7 +184,7 @@ def accompaniment(p, grid, chords, rng):
 
 
 def lead(p, grid, chords, rng):
-    """The leading voice, as a list of none or one: phrases over the scale, a repeated motif, broken chords, or speech."""
+    """The lead, a list of no or one Voice: phrases over the scale, a repeated riff, broken chords, or rap."""
     if p["lead"] == "none":
         return []
     n_bars, steps = grid.shape
@@ -208,7 +198,7 @@ def lead(p, grid, chords, rng):
     if p["lead"] == "riff":
         sounding, degrees = np.tile(sounding[:1], (n_bars, 1)), np.tile(degrees[:1], (n_bars, 1))
     elif p["lead"] != "arp":
-        sounding &= rng.random((n_bars, 1)) < 0.85  # a bar of breath
+        sounding &= rng.random((n_bars, 1)) < 0.85  # some bars rest
     at = np.flatnonzero(sounding)
     home = 60 + round(p["register"]) - 12 * (p["lead_voice"] == "voice" and rng.random() < 0.4)
     pitches = np.array([home + scale[d % 7] + 12 * (d // 7) for d in degrees.ravel()[at]])
@@ -228,7 +218,7 @@ def lead(p, grid, chords, rng):
 
 
 def drum_hits(p, grid, rng):
-    """{drum: (N, 2) of time (s) and level (dB)} of all bars; some bars end in a fill, some tracks rest a drum."""
+    """{drum: (N, 2) of time (s) and level (dB)}; some tracks have a fill, some leave out a drum."""
     hits = {}
     for drum, pattern in DRUM_BARS[p["drums"]].items():
         if drum not in ("kick", "snare", "clap") and rng.random() < 0.15:
@@ -238,15 +228,15 @@ def drum_hits(p, grid, rng):
         hits[drum] = np.stack([times, accents + p["drum_level"] + rng.normal(0, 1.5)], axis=1)
     if hits and rng.random() < 0.5:
         fill = grid[rng.integers(len(grid)), -4:]
-        hits["tom"] = np.concatenate(
-            [hits.get("tom", np.empty((0, 2))), np.stack([fill, np.full(4, p["drum_level"] - 2)], axis=1)]
-        )
+        toms = np.stack([fill, np.full(4, p["drum_level"] - 2)], axis=1)
+        hits["tom"] = np.concatenate([hits.get("tom", np.empty((0, 2))), toms])
     return {drum: array[array[:, 0] > -1] for drum, array in hits.items()}
 
 
 def found_beats(p, grid, n_frames, rng):
-    """Beats in frames, increasing in 1..T-1, as a beat tracker finds them: at half or double the tempo where that is
-    nearer to 120.
+    """Beats in frames, increasing in 1..T-1, as a beat tracker finds them.
+
+    Of a fast track it finds every second beat, of a slow one twice as many: the tempo closer to 120 bpm.
     """
     times, tempo = grid[:, ::4].ravel(), p["tempo"]
     if tempo > rng.normal(165, 12):
@@ -258,9 +248,7 @@ def found_beats(p, grid, n_frames, rng):
 
 
 def loudness(p, grid, n_frames, rng):
-    """Gain over the frames in dB, (T,): a slow swell, and here and there a bar boundary at which the music steps up or
-    down.
-    """
+    """Gain over the frames in dB, (T,): a slow swell, and a step up or down at a few bar boundaries."""
     time = np.arange(n_frames) * (HOP_LENGTH / SAMPLE_RATE)
     gain = p["swell"] / 2 * np.sin(2 * np.pi * time / rng.uniform(5, 25) + rng.uniform(0, 2 * np.pi))
     for start in grid[rng.random(len(grid)) < 0.12, 0]:
@@ -269,7 +257,7 @@ def loudness(p, grid, n_frames, rng):
 
 
 def emotions(p, hits, voices, seconds, rng):
-    """Valence, energy and danceability in 0..1 (3 decimals), from how the track was composed, plus noise."""
+    """Valence, energy and danceability in 0..1 (3 decimals), computed from the composition, plus noise."""
     notes = sum(len(np.unique(v.notes[:, 0].round(2))) for v in voices) + sum(map(len, hits.values()))
     onsets = math.log2(notes / seconds + 1) - 4
     tempo = math.log2(p["tempo"] / 112)
@@ -278,16 +266,14 @@ def emotions(p, hits, voices, seconds, rng):
     )
     pulse += 0.7 * (p["drums"] in ("house", "electro", "trap", "chip")) - 0.05 * p["loose"] - 0.5 * p["triple"]
     valence = 0.1 - 0.7 * (p["minor"] - 0.5) + 0.07 * (p["key"] + p["register"]) + 0.8 * tempo + rng.normal(0, 0.3)
-    energy = (
-        -0.3 + 0.5 * onsets + 0.7 * (p["squeeze"] - 0.25) + 0.2 * p["bright"] - 0.02 * (p["swell"] - 11)
-    )  # bright players, not tilt
+    energy = -0.3 + 0.5 * onsets + 0.7 * (p["squeeze"] - 0.25) + 0.2 * p["bright"] - 0.02 * (p["swell"] - 11)
     energy += rng.normal(0, 0.45)
     dance = 0.6 + pulse - 1.2 * abs(tempo) + rng.normal(0, 0.4)
     return tuple(round(1 / (1 + math.exp(-1.3 * value)), 3) for value in (valence, energy, dance))
 
 
 def compose_track(genre, n_frames, rng):
-    """One track of `genre`, n_frames long: parameters, bars, chords, voices, drums, beats and the three emotions."""
+    """A Track of `genre`, n_frames long."""
     p = parameters(genre, rng)
     grid = bar_grid(p, n_frames, rng)
     chords = chord_notes(p, grid, rng)
@@ -297,12 +283,12 @@ def compose_track(genre, n_frames, rng):
     return Track(
         genre,
         n_frames,
-        p["tempo"],
-        found_beats(p, grid, n_frames, rng),
-        loudness(p, grid, n_frames, rng),
-        voices,
-        hits,
-        axes,
+        tempo=p["tempo"],
+        beats=found_beats(p, grid, n_frames, rng),
+        gain=loudness(p, grid, n_frames, rng),
+        voices=voices,
+        hits=hits,
+        emotions=axes,
         room=p["room"],
         room_seconds=0.3 + 1.5 * p["room"],
         squeeze=p["squeeze"],

@@ -1,7 +1,6 @@
-"""Demo music: tracks composed by program and laid out as the lab's data, so that every step runs where the real data
-set is not at hand.
+"""Demo music: computer-composed tracks in the lab's layout, so that every step runs without the lab's data.
 
-It stands in for the pipeline, not for music: scores on it say that the code works, and nothing about hearing.
+It only tests the pipeline: scores on it show that the code works, and nothing about real music.
 """
 
 import concurrent.futures
@@ -28,12 +27,12 @@ from extras.demo.compose import compose_track
 from extras.demo.render import HOP_LENGTH, SAMPLE_RATE, render
 from extras.writeup.expected import EMOTION_CLIPS, GENRE_CLIPS
 
-FORMAT = 1  # rises when the composer changes, so that demo music of an older version is composed anew
-# part of every seed; of a few values the one with which the test split of seed 0 is about as hard as cross-validation
-DRAW = 1
+FORMAT = 1  # to be raised when the composer changes, so that older demo music is composed again
+DRAW = 1  # part of every seed; chosen so that the test split of seed 0 is about as hard as cross-validation
+# not to be changed: a folder with another notice is composed again
 NOTICE = "Computer-composed demo music in the lab's layout: it stands in for the pipeline, not for music, and scores on it mean nothing."
 FULL_SCALE = 4.5  # the `scale` that gives exactly the lab's counts; 1.0 gives 2/9 of them
-LARGEST_SCALE = 20.0  # more would run out of four-digit ids
+LARGEST_SCALE = 20.0  # beyond it there are not enough four-digit ids
 ID_RANGES = {GENRES: (145, 124864), EMOTIONS: (1004, 9860)}  # the lab's smallest and largest
 SPLITS = ("train", "test")
 
@@ -49,9 +48,7 @@ class Clip:
 
 
 def clip_counts(scale):
-    """Clips per genre and split, {genre: (train, test)}, and of the emotion set, (train, test), at `scale`: at least 2
-    of each.
-    """
+    """({genre: (train, test)}, (train, test) of the emotion set): the numbers of clips at `scale`, at least 2 each."""
 
     def scaled(counts):
         return tuple(max(2, round(count * scale / FULL_SCALE)) for count in counts)
@@ -60,7 +57,7 @@ def clip_counts(scale):
 
 
 def plan_clips(scale, seed):
-    """Every clip of the four folders, in the order of the label files; ids are drawn without repetition within a set."""
+    """Every clip of both sets, in the order of the label files; ids are random and unique within a set."""
     genres, emotion = clip_counts(scale)
     rng = np.random.default_rng([DRAW, seed, 0])
     names = {
@@ -75,22 +72,19 @@ def plan_clips(scale, seed):
         ids = rng.choice(np.arange(low, high + 1), sum(len(names[name, split]) for split in SPLITS), replace=False)
         drawn = iter(ids.tolist())
         for split in SPLITS:
-            clips += sorted(
-                (Clip(name, split, next(drawn), genre) for genre in names[name, split]), key=lambda clip: str(clip.id)
-            )
+            new = [Clip(name, split, next(drawn), genre) for genre in names[name, split]]
+            clips += sorted(new, key=lambda clip: str(clip.id))
     return clips
 
 
 def compose_clip(clip, seconds, seed):
-    """A clip's track, and the generator of random numbers that the rendering goes on with.
+    """A clip's Track, and the random generator to render it with.
 
-    Its random numbers depend on seed, set and id alone, so that neither the order nor the number of processes changes a
-    byte.
+    The random numbers depend only on seed, set and id: neither the order nor the number of processes changes a byte.
     """
     rng = np.random.default_rng([DRAW, seed, 1 + (clip.set == EMOTIONS), clip.id])
-    n_frames = (
-        1 + int(seconds * SAMPLE_RATE / HOP_LENGTH) + int(rng.integers(-1, 2))
-    )  # the lab's 30 s are 1291 to 1293 frames
+    # the lab's 30 s are 1291 to 1293 frames
+    n_frames = 1 + int(seconds * SAMPLE_RATE / HOP_LENGTH) + int(rng.integers(-1, 2))
     return compose_track(clip.genre, n_frames, rng), rng
 
 
@@ -104,10 +98,9 @@ def write_clip(clip, root, seconds, seed):
 
 
 def start_worker():
-    """Called at the start of each worker: one thread, and no life without the parent, of whose death a pool tells
-    nobody.
+    """Initialises a worker process: one thread, and an end when the parent has ended, which the pool does not see to.
 
-    Small matrices gain nothing from threads, and their number could change the last bit.
+    Threads do not speed up small matrices, and their number could change the last bit.
     """
     threadpool_limits(1)
     threading.Thread(target=end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
@@ -120,9 +113,7 @@ def end_with(process):
 
 
 def write_clips(clips, root, seconds, seed, processes, progress):
-    """Writes every clip's two files with `processes` workers (1: in this process); returns the emotions in the order of
-    `clips`.
-    """
+    """Writes every clip's two files and returns the emotions in the order of `clips`; 1 process: this one."""
     work = functools.partial(write_clip, root=root, seconds=seconds, seed=seed)
 
     def bar(done):
@@ -135,20 +126,19 @@ def write_clips(clips, root, seconds, seed, processes, progress):
         try:
             return list(bar(pool.map(work, clips, chunksize=8)))
         except BaseException:
-            pool.shutdown(
-                cancel_futures=True
-            )  # without this a full disk is only reported after every other clip has failed too
+            pool.shutdown(cancel_futures=True)  # or a full disk is only reported after all other clips have failed
             raise
 
 
 def write_labels(clips, emotions, root):
-    """The label files of the lab: names as it writes them, which are not the names on disk; none for the emotion set's
-    test split.
+    """Writes the label files, with the lab's names in them, which are not the names on disk.
+
+    The test split of the emotion set has no label file.
     """
     endings = {GENRES: {"train": "fused.full.npy.gz", "test": "full.fused.npy.gz"}}
     endings[f"{GENRES}_beat"] = dict.fromkeys(SPLITS, "beatsync.fused.npy.gz")
-    for folder, side_endings in endings.items():
-        for split, ending in side_endings.items():
+    for folder, by_split in endings.items():
+        for split, ending in by_split.items():
             rows = [f"{clip.id}.{ending}\t{clip.genre}" for clip in clips if (clip.set, clip.split) == (GENRES, split)]
             write_lines(root / folder / f"{split}_labels.txt", ["Id\tGenre", *rows])
     rows = [
@@ -161,12 +151,12 @@ def write_labels(clips, emotions, root):
 
 
 def write_lines(path, lines):
-    """Writes a text file with Unix line ends on every system."""
+    """Writes a text file with Unix line breaks on every system."""
     path.write_bytes(("\n".join(lines) + "\n").encode())
 
 
 def marker_of(clips, seconds, scale, seed):
-    """What stands in demo_music.json: the parameters that the music follows from, and the counts."""
+    """The content of demo_music.json: the parameters of the music, and the numbers of clips."""
     counts = {
         f"{name}/{split}": sum((clip.set, clip.split) == (name, split) for clip in clips)
         for name in ID_RANGES
@@ -176,19 +166,18 @@ def marker_of(clips, seconds, scale, seed):
 
 
 def check_arguments(seconds, scale, seed, processes):
-    """LabError unless the music can be composed."""
+    """LabError unless music can be composed with these arguments."""
     for name, value, low, high in (("seconds", seconds, 2, 120), ("scale", scale, 0, LARGEST_SCALE)):
         if not (isinstance(value, (int, float)) and math.isfinite(value) and low <= value <= high and value > 0):
-            raise LabError(
-                f"demo music: {name} is {value}, expected a number {'above' if low == 0 else 'from'} {low} to {high:g}"
-            )
+            expected = f"a number {'above' if low == 0 else 'from'} {low} to {high:g} was expected"
+            raise LabError(f"demo music: {name} is {value}, {expected}")
     for name, value, low in (("seed", seed, 0), ("processes", processes, 1)):
         if not isinstance(value, int) or value < low:
-            raise LabError(f"demo music: {name} is {value}, expected a whole number from {low} on")
+            raise LabError(f"demo music: {name} is {value}, a whole number of at least {low} was expected")
 
 
 def demo_folder(root):
-    """`root` with demo music in it: what lies there, of whatever length and size, else the usual music composed now."""
+    """Returns `root` with demo music in it; composes the default music unless there is demo music of any size."""
     marker = read_marker(root)
     if marker is None or marker["format"] != FORMAT:
         compose_demo(root)
@@ -196,14 +185,17 @@ def demo_folder(root):
 
 
 def compose_demo(root, seconds=10.0, scale=1.0, seed=0, processes=None, progress=True):
-    """Composes demo music into the folder `root`, in the lab's layout, unless the same music already lies there.
+    """Composes demo music into the folder `root`, in the lab's layout, unless the same music is already there.
 
-    Args: seconds, length of a clip in 2..120; scale multiplies the counts, above 0 to 20 (4.5 and 30 s: the lab's own
-    size); seed, a whole number from 0 on: the same seed gives the same bytes on the same machine; processes, number of
-    workers, by default one per core; progress, whether to draw a bar on stderr. Returns the dictionary that stands in
-    demo_music.json: parameters and counts. Raises LabError for impossible arguments, for a folder that holds anything
-    else, and where the disk refuses. The music appears under its name when it is whole: whoever stops the composer
-    leaves nothing that the next run would not clear away.
+    Args:
+        root: the data folder. It appears when it is complete; the next call removes what a stopped one left.
+        seconds: length of a clip, 2..120.
+        scale: multiplies the numbers of clips, above 0 to 20. 4.5 and 30 s give the lab's own size.
+        seed: a whole number, at least 0. The same seed gives the same bytes on the same computer.
+        processes: number of workers, by default one per core.
+        progress: whether to show a progress bar on stderr.
+    Returns the content of demo_music.json: parameters and numbers of clips. Raises LabError for arguments out of range,
+    a folder with other files in it, and where the folder cannot be written.
     """
     processes = min(os.cpu_count() or 1, 16) if processes is None else processes
     check_arguments(seconds, scale, seed, processes)
@@ -215,24 +207,21 @@ def compose_demo(root, seconds=10.0, scale=1.0, seed=0, processes=None, progress
         with filelock.FileLock(root.with_name(f".{root.name}.lock")):
             if read_marker(root) != marker:
                 refuse_foreign(root)
-                compose_beside(root, clips, marker, processes, progress)
+                compose_and_rename(root, clips, marker, processes, progress)
     except (OSError, concurrent.futures.BrokenExecutor) as error:
         raise LabError(f"could not compose demo music into {root} ({reason(error)})") from error
     return marker
 
 
 def refuse_foreign(root):
-    """LabError where `root` holds something that is not demo music; an empty folder may be filled."""
+    """LabError where `root` exists and is neither demo music nor an empty folder."""
     if root.exists() and read_marker(root) is None and not (root.is_dir() and not any(root.iterdir())):
-        raise LabError(
-            f"{root} exists and is not demo music (no {MARKER} in it): name another folder, nothing was changed"
-        )
+        advice = "use another folder; nothing was changed"
+        raise LabError(f"{root} exists and is not demo music (it has no {MARKER}): {advice}")
 
 
-def compose_beside(root, clips, marker, processes, progress):
-    """Composes into a temporary folder beside `root`, then renames it to `root`; what an earlier, killed run left is
-    removed first.
-    """
+def compose_and_rename(root, clips, marker, processes, progress):
+    """Composes into a temporary folder and renames it to `root`; first removes what killed runs left."""
     work, old = root.with_name(f".{root.name}.composing.{os.getpid()}"), root.with_name(f".{root.name}.old")
     for leftover in (*root.parent.glob(f".{glob.escape(root.name)}.composing.*"), old):
         shutil.rmtree(leftover, ignore_errors=not leftover.exists())

@@ -1,13 +1,10 @@
-"""The tables that demo music is composed from: what belongs to each of the lab's 20 genres, drum and accompaniment
-patterns, harmonies.
-"""
+"""The tables of the demo music: the parameters of the lab's 20 genres, drum and rhythm patterns, harmonies."""
 
-# A table a line each, so:
+# Tables are easier to read with several entries a line:
 # fmt: off
 
-# How a genre is composed. "a:3 b:1" is a choice with weights; numbers are means: bpm, semitones, dB, shares in 0..1.
-# Nearly every number is then drawn widely around its mean (see `parameters`), so that genres overlap as they do in
-# music.
+# The parameters of a genre. "a:3 b:1" is a choice with weights; numbers are means: bpm, semitones, dB, fractions in
+# 0..1. Most numbers are then drawn widely around their mean (see `parameters`), so that genres overlap as in real music.
 BASIS = {
     "tempo": 112, "triple": 0.05, "swing": 0.05, "minor": 0.45, "sevenths": 0.15, "harmony": "pop:3 riff:1", "change": "4:3 2:1 8:1",
     "drums": "rock", "drum_level": 1, "bass": "root:1 eighths:2 walk:.2", "bass_voice": "bass", "bass_level": -2,
@@ -18,7 +15,7 @@ BASIS = {
 
 
 def related(genre, **changes):
-    """A genre's table with some entries changed: merged genres sound related because they are."""
+    """The table of a genre with some entries changed, so that related genres sound alike."""
     return {**genre, **changes}
 
 
@@ -82,7 +79,7 @@ GENRES = {
         lead_voice="violin:2 voice:1 banjo:1", minor=0.1, cutoff=5000, noise=-48, lowcut=150, tempo=116, drums="none", room=0.1),
 }
 
-# One bar in sixteenths; "x" strikes, "o" strikes softly. Bars in three take the first twelve.
+# One bar in sixteenths: "x" is a hit, "o" a soft one. A bar of 3/4 takes the first twelve.
 DRUM_BARS = {
     "none": {},
     "rock": {"kick": "x.......x.x.....", "snare": "....x.......x...", "hat": "x.x.x.x.x.x.x.x."},
@@ -111,12 +108,12 @@ RHYTHMS = {
     "gallop": "x.xxx.xxx.xxx.xx", "shuffle": "x.x.x.x.x.x.x.x.", "stabs": "x..x..x...x..x..", "riff": "x..x..x.x...x...",
     "comping": "...x......x...x.", "picking": "x.x.x.x.x.x.x.x.", "arpeggio": "xxxxxxxxxxxxxxxx", "alberti": "x.x.x.x.x.x.x.x.",
 }
-HARMONIES: dict = {  # chords as steps of the scale, 0 the tonic
+HARMONIES: dict = {  # chords as degrees of the scale, 0 is the tonic
     "pop": [(0, 4, 5, 3), (5, 3, 0, 4), (0, 3, 4, 3), (0, 5, 3, 4)], "riff": [(0, 0, 6, 5), (0, 6, 0, 3), (0, 0, 0, 2)],
     "blues": [(0, 0, 0, 0, 3, 3, 0, 0, 4, 3, 0, 4)], "jazz": [(1, 4, 0, 5), (2, 5, 1, 4), (1, 4, 0, 0)],
     "loop": [(0, 5), (0, 3), (0, 0, 5, 4)], "drone": [(0,), (0, 0, 0, 6)],
     "cadence": [(0, 3, 4, 0), (0, 1, 4, 0), (0, 4, 5, 2, 3, 0, 3, 4)],
 }
 SCALES = {True: (0, 2, 3, 5, 7, 8, 10), False: (0, 2, 4, 5, 7, 9, 11)}  # minor, major
-BROKEN = {"picking": (0, 2, 1, 2), "arpeggio": (0, 1, 2, 3), "alberti": (0, 2, 1, 2)}  # chord notes one after the other
+BROKEN = {"picking": (0, 2, 1, 2), "arpeggio": (0, 1, 2, 3), "alberti": (0, 2, 1, 2)}  # the order of the chord's notes
 GLIDING = ("voice", "violin", "flute", "reed", "brass")

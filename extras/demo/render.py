@@ -1,22 +1,22 @@
-"""Renders a composed demo track as the course's extractor would leave it: 128 mel rows in dB over 12 chroma rows.
+"""Renders a composed demo track to the features of the course's extractor: 128 mel bands in dB, then 12 chroma bins.
 
-No audio is made. Every sound is a template on the mel bands times an envelope over the frames, in power, and the sum
-goes through the extractor's last steps: dB relative to the loudest value, floor at -80, the median of the power between
-beats for the beat-synced form.
+There is no audio. Every sound is a template over the mel bands times an envelope over the frames, in power. The sum
+goes through the extractor's last steps: dB re the maximum with a floor at -80, and the median of the power between
+beats for the beat-synced features.
 """
 
 import functools
 
 import numpy as np
 
-SAMPLE_RATE, HOP_LENGTH, N_FFT, N_MELS = 22050, 512, 2048, 128  # librosa's defaults, which the lab's extractor uses
+SAMPLE_RATE, HOP_LENGTH, N_FFT, N_MELS = 22050, 512, 2048, 128  # as the lab's extractor: librosa's defaults
 TOP_DB = 80.0
-LOWEST_PITCH, STEPS_PER_SEMITONE = 21, 8  # the table of sinusoids starts at A0 (27.5 Hz)
+LOWEST_PITCH, STEPS_PER_SEMITONE = 21, 8  # of sinusoid_table, which starts at A0 (27.5 Hz)
 N_HARMONICS = 48
 
 # Instrument: slope of the harmonics (dB per octave), even harmonics (dB), highest frequency (Hz), attack, decay and
-# release (s), noise (dB). Invented here after what is common knowledge of each: plucked strings decay, bowed ones
-# swell, a square wave has odd harmonics only.
+# release (s), noise (dB). Chosen here from what is commonly known: plucked strings decay, bowed strings swell, a square
+# wave has only odd harmonics.
 INSTRUMENTS = {
     "piano": (-8, 0, 7000, 0.004, 0.9, 0.12, -32),
     "epiano": (-13, -4, 4000, 0.006, 1.1, 0.15, -40),
@@ -44,7 +44,7 @@ INSTRUMENTS = {
     "synthbass": (-6, 0, 5000, 0.003, 0.6, 0.03, -50),
 }
 
-# Drum: bumps on the mel axis as (centre Hz, width in bands, dB), then the time (s) in which it falls by 8.7 dB.
+# Drum: peaks on the mel axis as (centre in Hz, width in bands, dB), then the time (s) in which it falls by 8.7 dB.
 DRUMS: dict = {
     "kick": ([(62, 2.0, 0), (3000, 18, -34)], 0.06),
     "boom": ([(50, 1.5, 0), (2500, 16, -42)], 0.22),
@@ -61,15 +61,16 @@ DRUMS: dict = {
     "blip": ([(6000, 30, -16), (900, 18, -20)], 0.02),
 }
 
-# Formants (Hz) of the vowels a, i, e, o, u and that of "bird": men's means of Peterson and Barney (1952).
+# Formants (Hz) of the vowels a, i, e, o, u and the one in "bird": means of men, Peterson and Barney (1952).
 VOWELS = np.array(
     [(730, 1090, 2440), (270, 2290, 3010), (530, 1840, 2480), (570, 840, 2410), (300, 870, 2240), (490, 1350, 1690)]
 )
 
 
 def mel_frequencies(n):
-    """n frequencies (Hz) over 0..11025, evenly spaced on the mel scale of Slaney's Auditory Toolbox (1998): linear to 1
-    kHz, then log.
+    """n frequencies (Hz) in 0..11025, evenly spaced on the mel scale of Slaney's Auditory Toolbox (1998).
+
+    The scale is linear up to 1 kHz, and logarithmic above.
     """
     top = 15 + 27 * np.log(SAMPLE_RATE / 2 / 1000) / np.log(6.4)
     mel = np.linspace(0, top, n)
@@ -77,7 +78,7 @@ def mel_frequencies(n):
 
 
 def mel_filters():
-    """Slaney's triangular mel filters of equal area, (128, 1025) on the bins of a 2048-point transform."""
+    """Slaney's triangular mel filters of equal area, (128, 1025), over the bins of a 2048-point FFT."""
     edges, bins = mel_frequencies(N_MELS + 2), np.linspace(0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
     rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
@@ -86,35 +87,31 @@ def mel_filters():
 
 @functools.lru_cache(maxsize=1)
 def sinusoid_table():
-    """Mel power of a sinusoid of power 1 under a Hann window, (pitches, 128) float32: eight rows per semitone from A0
-    up to 11025 Hz.
+    """Mel power of a sinusoid of power 1 under a Hann window, (pitches, 128) float32.
 
-    Every note of every clip reads it, so it is computed once per process (30 ms) and kept.
+    Eight pitches per semitone, from A0 up to 11025 Hz. All notes use it; it is computed once per process (30 ms).
     """
     n_pitches = int((69 + 12 * np.log2(SAMPLE_RATE / 2 / 440) - LOWEST_PITCH) * STEPS_PER_SEMITONE)
     pitch = LOWEST_PITCH + np.arange(n_pitches) / STEPS_PER_SEMITONE
-    away = (
-        np.arange(N_FFT // 2 + 1) - (440 * 2 ** ((pitch - 69) / 12) * N_FFT / SAMPLE_RATE)[:, None] + 1e-6
-    )  # in bins; never exactly 1
-    window = np.sinc(away) / (1 - away**2)  # the Hann window's spectrum
+    centre = 440 * 2 ** ((pitch - 69) / 12) * N_FFT / SAMPLE_RATE  # in bins
+    distance = np.arange(N_FFT // 2 + 1) - centre[:, None] + 1e-6  # in bins; never exactly 1
+    window = np.sinc(distance) / (1 - distance**2)  # spectrum of the Hann window
     return (window**2 @ mel_filters().T).astype(np.float32)
 
 
 def table_rows(pitch):
-    """Row of the table of sinusoids for pitches in MIDI semitones (any shape); past either end the nearest row."""
+    """Indices into sinusoid_table for pitches in MIDI semitones (any shape), clipped to its range."""
     rows = np.rint((pitch - LOWEST_PITCH) * STEPS_PER_SEMITONE).astype(int)
     return np.clip(rows, 0, len(sinusoid_table()) - 1)
 
 
-def smooth_curve(rng, deviation, knots=7):
-    """A random smooth curve in dB over the bands, (128,): a room, a microphone, somebody's equaliser."""
-    return np.interp(np.arange(N_MELS), np.linspace(0, N_MELS - 1, knots), rng.normal(0, deviation, knots))
+def smooth_curve(rng, std, knots=7):
+    """A random smooth curve in dB over the mel bands, (128,), like that of a room, a microphone or an equaliser."""
+    return np.interp(np.arange(N_MELS), np.linspace(0, N_MELS - 1, knots), rng.normal(0, std, knots))
 
 
 def harmonic_gains(pitch, instrument, brightness):
-    """Power of each harmonic of notes at `pitch` (N,) in MIDI semitones -> (N, 48); brightness (dB per octave) adds to
-    the slope.
-    """
+    """Power of each harmonic of notes, (N, 48); pitch: (N,) in MIDI semitones, brightness: dB per octave."""
     slope, even, highest, *_ = INSTRUMENTS[instrument]
     number = np.arange(1, N_HARMONICS + 1)
     gains = (slope + brightness) * np.log2(number) + np.where(number % 2 == 0, even, 0)
@@ -124,8 +121,9 @@ def harmonic_gains(pitch, instrument, brightness):
 
 
 def note_templates(pitches, instrument, brightness, rng):
-    """Mel power (N, 128) and chroma (N, 12) of notes at `pitches` (N,), each of total power 1; the voice's own colour
-    comes from rng.
+    """Mel power (N, 128) with sum 1 and chroma (N, 12) with maximum 1 of notes at `pitches` (N,).
+
+    The timbre of the voice varies at random.
     """
     gains = harmonic_gains(pitches, instrument, brightness) * 10 ** (rng.normal(0, 4, N_HARMONICS) / 10)
     gains = gains / gains.sum(1, keepdims=True)
@@ -137,10 +135,10 @@ def note_templates(pitches, instrument, brightness, rng):
 
 
 def envelopes(onset, duration, level, n_frames, attack, decay, release):
-    """Power over the frames, (N, n_frames), of events with onset and duration in s and level in dB, each (N,)."""
+    """Power over the frames, (N, n_frames), of events; onset and duration in s and level in dB are (N,) each."""
     time = np.arange(n_frames, dtype=np.float32) * (HOP_LENGTH / SAMPLE_RATE) - onset[:, None].astype(np.float32)
     hop = HOP_LENGTH / SAMPLE_RATE
-    started = np.clip(time / hop + 0.5, 0, 1)  # an onset inside a frame reaches it in part
+    started = np.clip(time / hop + 0.5, 0, 1)  # a frame with an onset in it gets a part of the power
     inside = np.maximum(time, 0)
     tail = np.maximum(time - duration[:, None].astype(np.float32), 0)
     shape = np.exp(-2 * inside / decay - 2 * tail / release) * (1 - np.exp(-(inside + hop / 2) / attack)) ** 2
@@ -148,18 +146,15 @@ def envelopes(onset, duration, level, n_frames, attack, decay, release):
 
 
 def render_notes(voice, n_frames, rng):
-    """One voice's notes -> mel power (128, T), chroma amplitude (12, T) and the power of its pick, bow or breath noise
-    (T,).
-    """
+    """A voice's notes -> mel power (128, T), chroma amplitude (12, T), power of the pick, bow or breath noise (T,)."""
     *_, attack, decay, release, noise = INSTRUMENTS[voice.instrument]
     onset, duration, pitch, level = voice.notes.T
     pitches, which = np.unique(pitch, return_inverse=True)
     mel, chroma = note_templates(pitches, voice.instrument, voice.brightness, rng)
     power = np.zeros((2, len(pitches), n_frames), np.float32)
     body = envelopes(onset, duration, level, n_frames, attack, decay, release)
-    edge = envelopes(
-        onset, duration, level, n_frames, attack / 2, decay / 3, release / 2
-    )  # high harmonics speak first and die first
+    # high harmonics rise and decay faster
+    edge = envelopes(onset, duration, level, n_frames, attack / 2, decay / 3, release / 2)
     for k in range(len(pitches)):
         power[0, k], power[1, k] = body[which == k].sum(0), edge[which == k].sum(0)
     high = 1 / (1 + np.exp(-(np.arange(N_MELS) - 40) / 10))
@@ -168,8 +163,9 @@ def render_notes(voice, n_frames, rng):
 
 
 def render_line(voice, n_frames, rng):
-    """One gliding voice (sung, bowed, blown) -> the same three as render_notes: harmonics that follow pitch and vowels
-    frame by frame.
+    """A gliding voice (sung, bowed or blown) -> the same as render_notes.
+
+    The harmonics follow pitch and vowels frame by frame.
     """
     *_, attack, decay, release, noise = INSTRUMENTS[voice.instrument]
     frames = np.arange(n_frames) * (HOP_LENGTH / SAMPLE_RATE)
@@ -177,9 +173,8 @@ def render_line(voice, n_frames, rng):
     onset, duration, target, level = voice.notes[np.maximum(current, 0)].T
     since = frames - onset
     previous = voice.notes[np.maximum(current - 1, 0), 2]
-    pitch = (
-        target + (previous - target) * np.exp(-since / voice.glide) - voice.fall * since / np.maximum(duration, 0.05)
-    )
+    glide = (previous - target) * np.exp(-since / voice.glide)
+    pitch = target + glide - voice.fall * since / np.maximum(duration, 0.05)
     pitch = pitch + voice.vibrato * np.sin(2 * np.pi * 5.5 * frames) * (since > 0.15)  # singers' vibrato: 5 to 6 Hz
     power = np.where(current < 0, 0, 10 ** (level / 10) * (1 - np.exp(-(since + 0.01) / attack)) ** 2)
     power = power * np.exp(-2 * since / decay - 2 * np.maximum(since - duration, 0) / release)
@@ -189,30 +184,26 @@ def render_line(voice, n_frames, rng):
         vowel = VOWELS[rng.integers(len(VOWELS), size=len(voice.notes))] * rng.uniform(0.95, 1.25)
         formants = np.log2(vowel)[np.maximum(current, 0)]  # (T, 3)
         octave = np.log2(440 * 2 ** ((overtones - 69) / 12))
-        gains = (
-            gains * sum(w * np.exp(-(((octave - formants[:, k : k + 1]) / 0.16) ** 2)) for k, w in enumerate((6, 4, 3)))
-            + 0.02 * gains
-        )
+        peaks = [np.exp(-(((octave - formants[:, k : k + 1]) / 0.16) ** 2)) for k in range(3)]
+        gains = gains * sum(w * peak for w, peak in zip((6, 4, 3), peaks, strict=True)) + 0.02 * gains
     gains = (gains / (gains.sum(1, keepdims=True) + 1e-12)).astype(np.float32)
-    rows, mel = table_rows(overtones), np.zeros((n_frames, N_MELS), np.float32)
+    indices, mel = table_rows(overtones), np.zeros((n_frames, N_MELS), np.float32)
     for h in range(N_HARMONICS):
-        mel += gains[:, h, None] * sinusoid_table()[rows[:, h]]
+        mel += gains[:, h, None] * sinusoid_table()[indices[:, h]]
     mel *= (power / (mel.sum(1) + 1e-9))[:, None]
     chroma = (np.arange(12)[:, None] == np.rint(pitch).astype(int) % 12) * np.sqrt(power)
     return mel.T, chroma, power * np.exp(-since / 0.05) * 10 ** (noise / 10)
 
 
 def render_drums(track, rng):
-    """All drum hits -> mel power (128, T); each track has its own kit: centres, widths, levels and decays differ a
-    little.
-    """
+    """All drum hits -> mel power (128, T). Centres, levels and decays of the drums vary from track to track."""
     bands, mel = np.arange(N_MELS), np.zeros((N_MELS, track.n_frames))
     centres = mel_frequencies(N_MELS + 2)[1:-1]
     for name, hits in track.hits.items():
-        bumps, decay = DRUMS[name]
+        peaks, decay = DRUMS[name]
         decay = decay * np.exp(rng.normal(0, 0.25))
         template = np.zeros(N_MELS)
-        for hz, width, level in bumps:
+        for hz, width, level in peaks:
             centre = np.interp(hz * np.exp(rng.normal(0, 0.12)), centres, bands)
             template += 10 ** ((level + rng.normal(0, 2)) / 10) * np.exp(-0.5 * ((bands - centre) / width) ** 2)
         power = envelopes(hits[:, 0], np.full(len(hits), 60.0), hits[:, 1], track.n_frames, 0.001, decay, 1.0)
@@ -220,23 +211,20 @@ def render_drums(track, rng):
     return mel
 
 
-def speckle(rng, shape, deviation, taps):
-    """Log-normal fluctuation of the power around 1, `shape` (rows, T), with `deviation` in dB (rows,), correlated over
-    `taps` frames.
+def fluctuation(rng, shape, std, taps):
+    """Log-normal factors of the power, of shape (N, T); std: (N,) in dB; correlated over `taps` frames.
 
-    Neighbouring frames share three quarters of their window, so real noise fluctuates slower than the frame rate.
+    Windows of neighbouring frames overlap by three quarters, so real noise fluctuates slower than the frames.
     """
     kernel = np.hanning(taps + 2)[1:-1]
     kernel = (kernel / np.sqrt((kernel**2).sum())).astype(np.float32)
     raw = rng.standard_normal((shape[0], shape[1] + taps - 1), dtype=np.float32)
     smooth = sum(k * raw[:, i : i + shape[1]] for i, k in enumerate(kernel))
-    return 10 ** (smooth * (deviation[:, None] / 10).astype(np.float32))
+    return 10 ** (smooth * (std[:, None] / 10).astype(np.float32))
 
 
-def ring(power, seconds, wet):
-    """Adds a room to power (rows, T): an exponential tail that falls by 60 dB in `seconds`, `wet` (0..1) beside the
-    direct sound.
-    """
+def add_reverb(power, seconds, wet):
+    """Power (N, T) with an exponential reverb tail that falls by 60 dB in `seconds`; wet: its level."""
     keep = 10 ** (-6 * HOP_LENGTH / SAMPLE_RATE / seconds)
     tail, last = np.empty_like(power), np.zeros(len(power), power.dtype)
     for t in range(power.shape[1]):
@@ -246,90 +234,76 @@ def ring(power, seconds, wet):
 
 
 def mix(track, rng):
-    """A track's mel power (128, T) float64 and chroma (12, T) with column maximum 1, before the extractor's dB."""
+    """A track -> mel power (128, T) float64, and chroma (12, T) with maximum 1 in each frame."""
     shape = (N_MELS, track.n_frames)
     tonal, chroma, noise = np.zeros(shape), np.zeros((12, track.n_frames)), np.zeros(track.n_frames)
     for voice in track.voices:
         sound, classes, breath = (render_line if voice.gliding else render_notes)(voice, track.n_frames, rng)
-        tonal, chroma, noise = (
-            tonal + sound * 10 ** (smooth_curve(rng, 3) / 10)[:, None],
-            chroma + classes,
-            noise + breath,
-        )
+        tonal = tonal + sound * 10 ** (smooth_curve(rng, 3) / 10)[:, None]
+        chroma, noise = chroma + classes, noise + breath
     drums = render_drums(track, rng)
     if track.pump and len(track.hits.get("kick", ())):
         onset = track.hits["kick"][:, 0]
-        kicks = envelopes(onset, np.full(len(onset), 9.0), np.zeros(len(onset)), track.n_frames, 0.001, 0.25, 1.0).sum(
-            0
-        )
-        tonal = tonal / (1 + track.pump * kicks)  # a compressor keyed by the bass drum, as in dance music
+        duration, level = np.full(len(onset), 9.0), np.zeros(len(onset))
+        kicks = envelopes(onset, duration, level, track.n_frames, 0.001, 0.25, 1.0).sum(0)
+        tonal = tonal / (1 + track.pump * kicks)  # sidechain compression by the bass drum, as in dance music
     bins = mel_filters().astype(bool).sum(1)
-    tonal *= speckle(rng, shape, np.full(N_MELS, 3.0), 5)
+    tonal *= fluctuation(rng, shape, np.full(N_MELS, 3.0), 5)
     hiss = 10 ** ((np.linspace(-4, -12, N_MELS) + smooth_curve(rng, 3)) / 10)[:, None]
-    drums = (drums + hiss * noise) * speckle(
-        rng, shape, 5.5 / np.sqrt(bins / 4), 3
-    )  # noise in few bins fluctuates more
-    power = ring(tonal + drums, track.room_seconds, track.room)
-    power = squeeze(power, track.squeeze) * 10 ** (track.gain / 10)
+    noise_std = 5.5 / np.sqrt(bins / 4)  # noise in few bins fluctuates more
+    drums = (drums + hiss * noise) * fluctuation(rng, shape, noise_std, 3)
+    power = add_reverb(tonal + drums, track.room_seconds, track.room)
+    power = compress(power, track.squeeze) * 10 ** (track.gain / 10)
     floor = 10 ** ((track.noise_db + np.linspace(6, -8, N_MELS)[:, None]) / 10) * power.max()
-    power = (power + floor * speckle(rng, shape, 5.5 / np.sqrt(bins / 4), 3)) * 10 ** (master_curve(track, rng) / 10)[
-        :, None
-    ]
-    power = smear(power, 3)  # the analysis window is four hops long
-    beating = speckle(
-        rng, shape, np.full(N_MELS, 4.4), 4
-    )  # partials that share a band beat against each other, and so do echoes
-    power *= smear(beating.T, 3).T  # neighbouring bands share bins
-    unpitched = 0.5 * np.sqrt(drums.sum(0)) * speckle(rng, chroma.shape, np.full(12, 2.0), 7)
-    amount = chroma * speckle(rng, chroma.shape, np.full(12, 1.5), 7) + unpitched
-    amount = smear(amount, 7) + 0.08 * np.sqrt(tonal.sum(0).mean())
+    power = power + floor * fluctuation(rng, shape, noise_std, 3)
+    power = power * 10 ** (master_curve(track, rng) / 10)[:, None]
+    power = smooth(power, 3)  # the analysis window is four hops long
+    beating = fluctuation(rng, shape, np.full(N_MELS, 4.4), 4)  # between partials, or echoes, in the same band
+    power *= smooth(beating.T, 3).T  # neighbouring bands share bins
+    unpitched = 0.5 * np.sqrt(drums.sum(0)) * fluctuation(rng, chroma.shape, np.full(12, 2.0), 7)
+    amount = chroma * fluctuation(rng, chroma.shape, np.full(12, 1.5), 7) + unpitched
+    amount = smooth(amount, 7) + 0.08 * np.sqrt(tonal.sum(0).mean())
     return power, amount / amount.max(0)
 
 
-def smear(rows, taps):
-    """Rows (N, T) averaged over an odd number of frames under a Hann window, as analysis windows longer than a hop do."""
+def smooth(array, taps):
+    """An array (N, T), averaged over `taps` (odd) frames under a Hann window, as by windows longer than a hop."""
     kernel = np.hanning(taps + 2)[1:-1] / np.hanning(taps + 2).sum()
-    padded = np.pad(rows, ((0, 0), (taps // 2, taps // 2)), mode="edge")
-    return sum(weight * padded[:, i : i + rows.shape[1]] for i, weight in enumerate(kernel))
+    padded = np.pad(array, ((0, 0), (taps // 2, taps // 2)), mode="edge")
+    return sum(weight * padded[:, i : i + array.shape[1]] for i, weight in enumerate(kernel))
 
 
-def squeeze(power, ratio):
-    """Evens the loudness of power (128, T) over time: each frame's level moves towards the mean level by `ratio` (0
-    none, 1 wholly).
-    """
+def compress(power, ratio):
+    """Dynamic range compression of power (128, T): each frame's level moves to the mean level, by 0 (not) to 1."""
     level = 10 * np.log10(power.sum(0) + 1e-6)
     return power * 10 ** (ratio * np.clip(level.mean() - level, -15, 15) / 10)
 
 
 def master_curve(track, rng):
-    """The whole recording's colour in dB over the bands, (128,): tilt, a smooth equaliser, the highest frequency that
-    the medium kept.
-    """
+    """The frequency response of the recording in dB over the mel bands, (128,): tilt, EQ, low-pass and high-pass."""
     centres = mel_frequencies(N_MELS + 2)[1:-1]
-    fall = -1.6 * np.maximum(0, np.log2(centres / 200)) - 4 * np.maximum(
-        0, np.log2(centres / 4000)
-    )  # as recorded music does on average
+    # the average slope of recorded music
+    fall = -1.6 * np.maximum(0, np.log2(centres / 200)) - 4 * np.maximum(0, np.log2(centres / 4000))
     cut = -36 * np.maximum(0, np.log2(centres / track.cutoff)) - 12 * np.maximum(0, np.log2(track.lowcut / centres))
     edge = -14 * np.maximum(0, (centres - 10000) / 1000)  # of the resampler
     return fall + cut + edge + track.tilt * np.log2(centres / 800) + smooth_curve(rng, 4)
 
 
 def to_db(power):
-    """Power -> dB relative to the array's maximum, floor at -80: the extractor's power_to_db(ref=max, top_db=80)."""
+    """Power -> dB re the array's maximum, with a floor at -80, as librosa.power_to_db(ref=np.max, top_db=80)."""
     level = 10 * np.log10(np.maximum(power, 1e-30))
     return np.maximum(level - level.max(), -TOP_DB)
 
 
 def beat_medians(array, beats):
-    """Medians over the frames between consecutive beats: (rows, T), beats as increasing frames in 1..T-1 -> (rows,
-    beats + 1).
-    """
+    """Medians between beats: (N, T) -> (N, beats + 1); beats: increasing frames in 1..T-1."""
     return np.stack([np.median(part, axis=1) for part in np.split(array, beats, axis=1)], axis=1)
 
 
 def render(track, rng):
-    """A composed track -> its full array (140, T) and its beat-synced array (140, beats + 1), float32: mel in dB over
-    chroma in 0..1.
+    """A Track -> features at full length (140, T) and beat-synced (140, beats + 1), both float32.
+
+    The first 128 are mel bands in dB, the last 12 chroma bins in 0..1.
     """
     power, chroma = mix(track, rng)
     full = np.vstack([to_db(power), chroma])

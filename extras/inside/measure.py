@@ -1,6 +1,4 @@
-"""What goes on inside a trained network: each layer's activations and gradients, its parameters, and what its decision
-rests on.
-"""
+"""Inside a trained network: activations, gradients and parameters of each layer, and the regions behind a decision."""
 
 import math
 from typing import NamedTuple
@@ -14,30 +12,28 @@ from common.progress import progress
 from common.spectrogram_plots import FRAME_SECONDS, mel_of
 
 ROLES = {  # the write-up's 7c in a few words
-    nn.Conv2d: "extracts local patterns, with the same weights at every place",
-    nn.BatchNorm2d: "keeps each channel's values in a range, by its mean and deviation",
+    nn.Conv2d: "extracts local patterns, with the same weights at every position",
+    nn.BatchNorm2d: "normalises each channel by its mean and standard deviation",
     nn.MaxPool2d: "halves the resolution: the largest value of each 2x2",
     nn.ReLU: "the non-linearity: negative values become 0",
-    CNNBackbone: "each filter's mean over the frames, for each frequency row",
-    nn.Linear: "weighs these means into one score for each class",
+    CNNBackbone: "the mean over the frames, of each channel in each frequency band",
+    nn.Linear: "the weighted sums of these means, one logit for each class",
 }
 
 
 class Inside(NamedTuple):
-    """What a layer put out for one example, (C, H, W) or (n,), and the loss's gradient with respect to it, of the same
-    shape.
-    """
+    """A layer's output for one example, (C, H, W) or (n,), and the gradient of the loss with respect to it."""
 
     activation: torch.Tensor
     gradient: torch.Tensor
 
 
 def look_inside(model, watched, target, x, *more):
-    """Sends one example through a model in evaluation, and the gradient of its cross entropy back.
+    """Forward and backward pass of one example, in evaluation mode: (logits (C,), {name: Inside}), "input" first.
 
-    watched: {name: submodule}, of which none may be followed by an operation in place; target: the true class number;
-    x (1, ...) float, more: whatever else the model takes, such as lengths (1,).
-    Returns (logits (C,), {name: Inside}) with "input" first. The gradients of the parameters are left in their .grad.
+    watched: {name: submodule}, none followed by an in-place operation; target: the true class number; x: (1, ...)
+    float; more: other arguments of the model, such as lengths (1,). The loss is the cross entropy. The gradients of the
+    parameters are in their .grad afterwards.
     """
     model.eval()
     model.zero_grad()
@@ -57,24 +53,22 @@ def look_inside(model, watched, target, x, *more):
 
 @torch.inference_mode()
 def logits_of(model, x, *more):
-    """The logits of many examples, (n, ...) -> (n, C), a thousand at a time; `more` as in look_inside, for at most a
-    thousand.
-    """
+    """The logits of many examples, (n, ...) -> (n, C), a thousand at a time; with `more`, at most a thousand."""
     model.eval()
     return torch.cat([model(part, *more) for part in x.split(1000)])
 
 
-def first_right(model, dataset):
-    """The row of the first clip of a dataset (features, label, length) that the model gets right; 0 where it gets none."""
-    for row in range(len(dataset)):
-        features, label, length = dataset[row]
+def first_correct(model, dataset):
+    """The index of the first clip of a SpectrogramDataset that is classified correctly; 0 if none is."""
+    for index in range(len(dataset)):
+        features, label, length = dataset[index]
         if logits_of(model, torch.from_numpy(features[None, :length]), torch.tensor([length])).argmax() == label:
-            return row
+            return index
     return 0
 
 
 def keeper(kept, name):
-    """A forward hook that puts a module's output into kept[name]."""
+    """A forward hook that stores a module's output in kept[name]."""
 
     def hook(_module, _inputs, output):
         kept[name] = output
@@ -83,13 +77,11 @@ def keeper(kept, name):
 
 
 def layer_lines(name, inside, module=None):
-    """One layer in the write-up's form, as lines: size, filter or pooling size, range of activations, of gradients,
-    parameters.
-    """
+    """One layer in the write-up's form, as lines: sizes, range of activations and of gradients, parameters."""
     lines = [f"{name} ({shape_text(inside.activation.shape)})"]
     if isinstance(module, nn.Conv2d):
-        sides = f"{size_text(module.kernel_size)}x{module.in_channels}"
-        lines.append(f"filter size {sides}, stride {pair(module.stride)[0]}")
+        size = f"{size_text(module.kernel_size)}x{module.in_channels}"
+        lines.append(f"filter size {size}, stride {pair(module.stride)[0]}")
     if isinstance(module, nn.MaxPool2d):
         lines.append(f"pooling size {size_text(module.kernel_size)}, stride {pair(module.stride)[0]}")
     for what, values in (("activation", inside.activation), ("gradient", inside.gradient)):
@@ -99,15 +91,13 @@ def layer_lines(name, inside, module=None):
 
 
 def parameters_of(module):
-    """(number of parameters, how it comes about) of one layer: 208, "8x5x5x1+8 = 208" for 8 filters of 5x5x1 with their
-    biases.
-    """
+    """(number of parameters, its calculation) of a layer: 208, "8x5x5x1+8 = 208" for 8 filters of 5x5x1 and biases."""
     if isinstance(module, nn.Conv2d):
         text = f"{module.out_channels}x{size_text(module.kernel_size)}x{module.in_channels}+{module.out_channels}"
     elif isinstance(module, nn.Linear):
         text = f"{module.out_features}x{module.in_features}+{module.out_features}"
     elif isinstance(module, nn.BatchNorm2d):
-        text = f"{module.num_features}+{module.num_features}"  # a factor and an offset for each channel
+        text = f"{module.num_features}+{module.num_features}"  # a scale and a shift for each channel
     else:
         return 0, "-"
     count = sum(parameter.numel() for parameter in module.parameters())
@@ -115,19 +105,19 @@ def parameters_of(module):
 
 
 def layer_table(model, x, lengths):
-    """The layers of a Classifier on a CNNBackbone in the order in which they work, for x (1, T, F), lengths (1,).
+    """The layers of a Classifier on a CNNBackbone in the order of the forward pass, for x (1, T, F), lengths (1,).
 
-    Returns [{"layer", "role", "output": shape as text, "parameters": written out, "count": their number}].
+    Returns [{"layer", "role", "output": shape as text, "parameters": calculation as text, "count": their number}].
     """
     names = {module: name for name, module in model.named_modules()}
     rows = []
 
     def add_row(module, _inputs, output):
-        count, written = parameters_of(module)
+        count, text = parameters_of(module)
         shape, role = output[0].shape, ROLES[type(module)]
-        # the backbone ends in its only operation without a module, the mean over time
+        # the backbone's last operation, the mean over time, is the only one without a module
         name = "mean over time" if isinstance(module, CNNBackbone) else layer_name(names[module], module)
-        rows.append({"layer": name, "role": role, "output": shape_text(shape), "parameters": written, "count": count})
+        rows.append({"layer": name, "role": role, "output": shape_text(shape), "parameters": text, "count": count})
 
     hooks = [module.register_forward_hook(add_row) for module in names if type(module) in ROLES]
     model.eval()
@@ -149,16 +139,16 @@ def layer_name(path, module):
 
 
 def table_lines(rows, columns):
-    """Some columns of [{column: value}] as lines of text, a header first, each column as wide as its widest value."""
+    """Columns of [{column: value}] as lines of text with a header, each column as wide as its widest value."""
     rows = [dict(zip(columns, columns, strict=True)), *rows]
     widths = {name: max(len(row[name]) for row in rows) for name in columns}
     return ["  ".join(f"{row[name]:{widths[name]}}" for name in columns).rstrip() for row in rows]
 
 
 def shape_text(shape):
-    """ConvNetJS's order, width x height x depth: (C, H, W) -> HxWxC, for pictures of frames x bands too; (n,) -> 1x1xn."""
-    depth, *sides = shape
-    return f"{size_text(sides or (1, 1))}x{depth}"
+    """Shapes in ConvNetJS's order, depth last: (C, H, W) -> HxWxC, frames x mel bands for clips; (n,) -> 1x1xn."""
+    depth, *size = shape
+    return f"{size_text(size or (1, 1))}x{depth}"
 
 
 def size_text(size):
@@ -166,21 +156,19 @@ def size_text(size):
 
 
 def pair(size):
-    """PyTorch's sizes, one number for both sides or one for each, as two."""
+    """A size of PyTorch, one number or two, as two."""
     return tuple(size) if isinstance(size, (tuple, list)) else (size, size)
 
 
 def number_text(value):
-    """Five decimals without trailing zeros, as the write-up shows them; what would round to 0 there keeps two digits:
-    2.1e-07.
-    """
+    """Five decimals without trailing zeros, as in the write-up; two digits, 2.1e-07, for what would round to 0."""
     if value and abs(value) < 5e-6:
         return f"{value:.1e}"
     return f"{value + 0.0:.5f}".rstrip("0").rstrip(".")  # + 0.0 makes 0 of -0
 
 
 class Region(NamedTuple):
-    """A window of a clip, frames and bands as slices, and how much of the class's log-probability is lost without it."""
+    """A window of a clip, frames and bands as slices, and by how much hiding it lowers a class's log-probability."""
 
     frames: slice
     bands: slice
@@ -189,12 +177,12 @@ class Region(NamedTuple):
 
 @torch.inference_mode()
 def occlusion(model, clip, target, parts, batch_size=8):
-    """Covers one window of a clip after the other and asks the model again how likely a class is.
+    """Hides one window of a clip after the other and measures how much less likely a class becomes: [Region].
 
-    Under the window every band takes its own mean over the clip, so that the average spectrum stays what it was. clip
-    (T, F) float; target: class number; parts: the window is 1/parts[0] of the frames by 1/parts[1] of the bands, and
-    moves by half of itself; model(x (B, T, F), lengths (B,)) -> logits. Returns [Region] of all windows, a negative
-    drop where the class becomes likelier without it.
+    In a hidden window every band takes its mean over the clip, so that the mean spectrum hardly changes. A negative
+    drop means that the class becomes more likely. model(x (B, T, F), lengths (B,)) -> logits; clip: (T, F) float;
+    target: class number; parts: the window is 1/parts[0] of the frames by 1/parts[1] of the bands, and moves by half
+    its size.
     """
     model.eval()
     frames, bands = clip.shape
@@ -207,28 +195,26 @@ def occlusion(model, clip, target, parts, batch_size=8):
     whole = log_probability(clip[None]).item()
     regions = []
     for start in progress(range(0, len(windows), batch_size), "occlusion", "batch", inner=True):
-        some = windows[start : start + batch_size]
-        covered = clip.repeat(len(some), 1, 1)  # (T, F) -> (B, T, F)
-        for one, (time, band) in zip(covered, some, strict=True):
+        batch = windows[start : start + batch_size]
+        hidden = clip.repeat(len(batch), 1, 1)  # (T, F) -> (B, T, F)
+        for one, (time, band) in zip(hidden, batch, strict=True):
             one[time, band] = level[band]
-        regions += [
-            Region(*window, whole - left) for window, left in zip(some, log_probability(covered).tolist(), strict=True)
-        ]
+        without = log_probability(hidden).tolist()
+        regions += [Region(*window, whole - left) for window, left in zip(batch, without, strict=True)]
     return regions
 
 
 def spans(size, parts):
-    """Slices of 1/parts of `size`, rounded up, each half a slice behind the last; the last one ends at `size`."""
+    """Slices of 1/parts of `size`, rounded up, that overlap by half; the last one ends at `size`."""
     width = math.ceil(size / parts)
     starts = [*range(0, size - width, max(1, width // 2)), size - width]
     return [slice(start, start + width) for start in starts]
 
 
 def occlusion_map(regions):
-    """The mean drop of all windows that cover a place: [Region] -> (T, F) float64."""
-    total = torch.zeros(
-        max(region.frames.stop for region in regions), max(region.bands.stop for region in regions), dtype=torch.float64
-    )
+    """The mean drop of all windows that cover a frame and band: [Region] -> (T, F) float64."""
+    shape = max(region.frames.stop for region in regions), max(region.bands.stop for region in regions)
+    total = torch.zeros(shape, dtype=torch.float64)
     count = torch.zeros_like(total)
     for region in regions:
         total[region.frames, region.bands] += region.drop
@@ -237,27 +223,25 @@ def occlusion_map(regions):
 
 
 def occlusion_lines(regions, most, probability, name):
-    """What occlusion found, as lines of text; most: the Region of the largest drop; probability, name: of the predicted
-    class.
-    """
-    lines = [f"occlusion  : {len(regions)} windows, each hidden in turn: every band takes its mean over the clip there"]
+    """The result of occlusion as lines; most: the largest drop; probability, name: of the predicted class."""
+    lines = [f"occlusion  : {len(regions)} windows, hidden one at a time: each band takes its mean over the clip"]
     if most.drop <= 0:
-        return [*lines, f"             {name} became less likely under none of them: no single region decides"]
-    return [
-        *lines,
-        f"             what mattered most for {name}: {region_text(most)}; hidden, it lowers the log-probability by {most.drop:.4f},",
-        f"             the probability from {probability:.4f} to {probability * math.exp(-most.drop):.4f}",
-    ]
+        return [*lines, f"             no hidden window makes {name} less likely: no single region decides"]
+    region, lower = region_text(most), probability * math.exp(-most.drop)
+    lines.append(
+        f"             most important for {name}: {region}; hiding it lowers the log-probability by {most.drop:.4f},"
+    )
+    return [*lines, f"             the probability from {probability:.4f} to {lower:.4f}"]
 
 
 def hertz_of_band(band):
-    """The frequency at a row of a mel spectrogram, a fraction of one included: the inverse of mel_band_of."""
+    """The centre frequency of a mel band, which may be a fraction: the inverse of mel_band_of."""
     mel = (band + 1) / (N_MELS + 1) * mel_of(SAMPLE_RATE / 2)
     return mel * 200 / 3 if mel < 15 else 1000 * 6.4 ** ((mel - 15) / 27)
 
 
 def region_text(region):
-    """A window in words: seconds and Hz."""
+    """A window as text, in seconds and Hz."""
     start, stop = (frame * FRAME_SECONDS for frame in (region.frames.start, region.frames.stop))
     low, high = (max(0, hertz_of_band(band - 0.5)) for band in (region.bands.start, region.bands.stop))
     return f"{start:.1f} to {stop:.1f} s, {low:.0f} to {high:.0f} Hz"

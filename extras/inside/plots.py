@@ -1,6 +1,6 @@
-"""The figures of step 7a: what a network's layers put out, its filters, and the regions that its decision rests on.
+"""The figures of step 7a: activations and gradients of layers, their filters, and the regions behind a decision.
 
-Tiles are small pictures of one size, (rows, columns, h, w), drawn side by side with one colour bar.
+Tiles are small pictures of one size, (rows, columns, h, w), drawn in a grid with one colour bar.
 """
 
 import numpy as np
@@ -10,19 +10,17 @@ from common.plots import new_figure
 from common.spectrogram_plots import FRAME_SECONDS, MEL_TICKS, draw_mel, mel_band_of
 from extras.inside.measure import occlusion_map, shape_text
 
-TILES_ACROSS = 8  # channels side by side in the activations' picture
+TILES_ACROSS = 8  # channels in a row of the activations' figure
 
 
 def layers_figure(layers):
-    """Activations on the left, their gradients on the right, a row for each layer of {name: Inside}: maps as tiles,
-    vectors as bars.
+    """Activations on the left, gradients on the right, a row for each layer of {name: Inside}.
+
+    Maps are drawn as tiles, vectors as bars.
     """
-    heights = [
-        1.3 if inside.activation.dim() == 1 else 0.5 + 0.8 * tile_rows(inside.activation) for inside in layers.values()
-    ]
-    figure, axes = new_figure(
-        15, sum(heights) + 0.4 * len(layers), len(layers), 2, gridspec_kw={"height_ratios": heights}
-    )
+    outputs = [inside.activation for inside in layers.values()]
+    heights = [1.3 if output.dim() == 1 else 0.5 + 0.8 * tile_rows(output) for output in outputs]
+    figure, axes = rows_of_two(heights, 0.4)
     for row, (name, inside) in zip(axes, layers.items(), strict=True):
         for ax, what, values in zip(row, ("activation", "activation gradient"), inside, strict=True):
             title = f"{name} ({shape_text(values.shape)}): {what}s"
@@ -34,14 +32,18 @@ def layers_figure(layers):
     return figure
 
 
+def rows_of_two(heights, gap):
+    """(Figure, axes (n, 2)) of n rows of these heights, with `gap` inches more for each."""
+    height = sum(heights) + gap * len(heights)
+    return new_figure(15, height, len(heights), 2, gridspec_kw={"height_ratios": heights})
+
+
 def tile_rows(maps):
     return -(-len(maps) // TILES_ACROSS)
 
 
 def in_rows(maps):
-    """Maps (C, H, W) as (rows, TILES_ACROSS, H, W), NaN where the last row has none left; fewer than a row stay one
-    row.
-    """
+    """Maps (C, H, W) as (rows, TILES_ACROSS, H, W), the last row filled with NaN; fewer maps are one shorter row."""
     across = min(TILES_ACROSS, len(maps))
     rows = np.full((-(-len(maps) // across) * across, *maps.shape[1:]), np.nan)
     rows[: len(maps)] = maps
@@ -49,15 +51,13 @@ def in_rows(maps):
 
 
 def draw_tiles(figure, ax, tiles, title, symmetric, counted=False):
-    """Tiles (rows, columns, h, w) on one axis with a colour bar; symmetric: colours around 0, so that white is no
-    weight at all.
+    """Tiles (rows, columns, h, w) on one axis with a colour bar.
 
-    counted: one list of tiles in rows; a row bears the number of its first tile.
+    symmetric: colours around 0, which is white; counted: the rows are one list of tiles, and the tick of a row is the
+    number of its first tile.
     """
     rows, columns, height, width = tiles.shape
-    page = np.full(
-        (rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan
-    )  # NaN, drawn in grey, is the gap between tiles
+    page = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1), np.nan)  # the gaps stay NaN, drawn in grey
     for row, column in np.ndindex(rows, columns):
         top, left = row * (height + 1), column * (width + 1)
         page[top : top + height, left : left + width] = tiles[row, column]
@@ -65,13 +65,12 @@ def draw_tiles(figure, ax, tiles, title, symmetric, counted=False):
     colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if symmetric else {"cmap": "viridis"}
     ax.set_facecolor("0.75")
     image = ax.imshow(page, interpolation="nearest", **colours)
-    ax.set_xticks((width + 1) * np.arange(columns) + (width - 1) / 2, range(columns), fontsize=7)
-    ax.set_yticks(
-        (height + 1) * np.arange(rows) + (height - 1) / 2, np.arange(rows) * (columns if counted else 1), fontsize=7
-    )
+    across, down = ((size + 1) * np.arange(n) + (size - 1) / 2 for size, n in ((width, columns), (height, rows)))
+    ax.set_xticks(across, range(columns), fontsize=7)
+    ax.set_yticks(down, np.arange(rows) * (columns if counted else 1), fontsize=7)
     ax.tick_params(length=0)
     ax.set_title(title, fontsize=9)
-    width = max(1, TILES_ACROSS / columns)  # a page of few tiles is narrow, and the bar's width is a share of it
+    width = max(1, TILES_ACROSS / columns)  # the bar's width is a fraction of the page's, which is narrow for few tiles
     bar = figure.colorbar(image, cax=ax.inset_axes([1 + 0.01 * width, 0, 0.015 * width, 1]))
     bar.ax.tick_params(labelsize=7)
     bar.ax.yaxis.get_offset_text().set_fontsize(7)
@@ -89,11 +88,11 @@ def draw_class_bars(ax, values, title, what):
 
 
 def filter_tiles(name, layer, maps=None, spectrogram=False):
-    """(name, weights, their gradients, what stands across, what stands down) of a layer, for weights_figure.
+    """(name, weights as tiles, gradients as tiles, x label, y label) of a layer, for weights_figure.
 
-    A convolution has a column for each filter and a row for each channel it reads, a linear layer a row for each output
-    and a column for each channel of the maps (C, h, w) that it reads. spectrogram: filters of one channel, in rows,
-    drawn as their input is.
+    A convolution has a column for each filter and a row for each input channel. A linear layer has a row for each
+    output and a column for each channel of its input, maps (C, h, w). spectrogram: filters with one input channel,
+    drawn in rows, time to the right and mel bands upwards.
     """
     pair = [layer.weight.detach(), layer.weight.grad]
     if maps:
@@ -104,25 +103,20 @@ def filter_tiles(name, layer, maps=None, spectrogram=False):
     time, bands = layer.kernel_size
     pair = [
         in_rows(each[0].transpose(1, 2).flip(1).numpy()) for each in pair
-    ]  # (filters, time, bands) -> (..., bands upwards, time)
-    return (
-        name,
-        *pair,
-        f"filter: the row's number plus the column's; {time} frames to the right, {bands} mel bands upwards",
-        "",
-    )
+    ]  # (filters, time, bands) -> (..., bands, time)
+    label = f"filter: the row's number plus the column's; {time} frames to the right, {bands} mel bands upwards"
+    return name, *pair, label, ""
 
 
 def weights_figure(layers):
-    """Weights on the left and their gradients on the right, for [(name, weights, gradients, x label, y label)], tiles
-    each.
+    """Weights on the left and their gradients on the right, a row for each layer.
 
-    Without a y label the tiles are one list in rows.
+    layers: [(name, weights, gradients, x label, y label)] as of filter_tiles; without a y label the tiles are one list
+    in rows.
     """
-    heights = [0.5 + max(0.5, 6 * tiles_shape(tiles)[0] / tiles_shape(tiles)[1]) for _, tiles, *_ in layers]
-    figure, axes = new_figure(
-        15, sum(heights) + 0.5 * len(layers), len(layers), 2, gridspec_kw={"height_ratios": heights}
-    )
+    sizes = [tiles_shape(tiles) for _, tiles, *_ in layers]
+    heights = [0.5 + max(0.5, 6 * height / width) for height, width in sizes]
+    figure, axes = rows_of_two(heights, 0.5)
     for row, (name, weights, gradients, across, down) in zip(axes, layers, strict=True):
         for ax, what, tiles in zip(row, ("weights", "weight gradients"), (weights, gradients), strict=True):
             draw_tiles(figure, ax, tiles, f"{name}: {what}", symmetric=True, counted=not down)
@@ -132,17 +126,16 @@ def weights_figure(layers):
 
 
 def tiles_shape(tiles):
-    """(height, width) in pixels of the page that tiles (rows, columns, h, w) fill, gaps included."""
+    """(height, width) in pixels of tiles (rows, columns, h, w) with a gap after each."""
     rows, columns, height, width = tiles.shape
     return rows * (height + 1), columns * (width + 1)
 
 
 def stages_figure(clip, stages, shown, title):
-    """The clip's mel spectrogram, and below it for each stage the channels that are strongest on average, strongest
-    first.
+    """The clip's mel spectrogram, and below it for each stage the channels of the largest mean activation.
 
-    clip (T, F) in dB; stages: [(name, activations (C, T', F'))], each stage's cells being twice those of the one
-    before; shown: channels.
+    clip: (T, F) in dB; stages: [(name, activations (C, T', F'))], each at half the resolution of the one before; shown:
+    the number of channels of each.
     """
     from matplotlib.figure import Figure
 
@@ -150,7 +143,7 @@ def stages_figure(clip, stages, shown, title):
     grid = figure.add_gridspec(1 + len(stages), shown, height_ratios=[1.5, *[1] * len(stages)])
     figure.suptitle(title, parse_math=False)  # a genre may have dollar signs in its name
     top = figure.add_subplot(grid[0, :])
-    figure.colorbar(draw_mel(top, clip, "the clip"), ax=top, label="dB below the\nclip's maximum", pad=0.01)
+    figure.colorbar(draw_mel(top, clip, "the clip"), ax=top, label="dB re clip\nmaximum", pad=0.01)
     for number, (name, activations) in enumerate(stages, start=1):
         strongest = np.argsort(-activations.mean(axis=(1, 2)))[:shown]
         row = []
@@ -167,27 +160,25 @@ def stages_figure(clip, stages, shown, title):
 
 
 def draw_cells(ax, values, size, high):
-    """A stage's values (T', F') over time in seconds and mel bands; a cell covers `size` frames by `size` bands of the
-    clip.
-    """
+    """A stage's activations (T', F') over seconds and mel bands; a cell covers `size` frames by `size` bands."""
     from matplotlib.colors import PowerNorm
 
     frames, bands = (size * count for count in values.shape)
     extent = (-0.5 * FRAME_SECONDS, (frames - 0.5) * FRAME_SECONDS, -0.5, bands - 0.5)
-    norm = PowerNorm(0.5, 0, high)  # colours by the root, or a few large values at the edges would leave the rest dark
+    norm = PowerNorm(0.5, 0, high)  # a square root, or a few large values at the edges would leave the rest dark
     return ax.imshow(
         values.T, origin="lower", aspect="auto", extent=extent, cmap="viridis", norm=norm, interpolation="nearest"
     )
 
 
 def occlusion_figure(clip, regions, framed, decision, title):
-    """The clip's mel spectrogram over the map of what hiding a place costs, with one window framed in both.
+    """The clip's mel spectrogram above the map of the drops of occlusion, with one window framed in both.
 
-    clip (T, F) in dB; regions: [Region] of all windows; framed: one of them; decision: name of the class.
+    clip: (T, F) in dB; regions: [Region] of all windows; framed: one of them; decision: name of the class.
     """
     figure, axes = new_figure(12, 8, 2, 1, sharex=True)
     (top,), (bottom,) = axes
-    figure.colorbar(draw_mel(top, clip, title), ax=top, label="dB below the clip's maximum", pad=0.01)
+    figure.colorbar(draw_mel(top, clip, title), ax=top, label="dB re clip maximum", pad=0.01)
     draw_drops(figure, bottom, regions, decision)
     for ax, colour in ((top, "white"), (bottom, "black")):
         ax.add_patch(frame_of(framed, colour))
@@ -195,21 +186,21 @@ def occlusion_figure(clip, regions, framed, decision, title):
 
 
 def draw_drops(figure, ax, regions, decision):
-    """The map of what hiding a place costs a class, with its colour bar; where no window of [Region] was, nothing."""
+    """The map of the drops of occlusion, [Region], with its colour bar; empty where there was no window."""
     drops = occlusion_map(regions).numpy()
     limit = np.nanmax(np.abs(drops)) or 1.0
     extent = (-0.5 * FRAME_SECONDS, (len(drops) - 0.5) * FRAME_SECONDS, -0.5, N_MELS - 0.5)
     colours = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit, "interpolation": "nearest"}
     image = ax.imshow(drops.T, origin="lower", aspect="auto", extent=extent, **colours)
-    words = f"what hiding a place costs '{decision}' (red: it speaks for the class, blue: against it)"
-    ax.set_title(words, fontsize=10, parse_math=False)
+    title = f"effect of hiding a region on '{decision}' (red: evidence for the class, blue: against it)"
+    ax.set_title(title, fontsize=10, parse_math=False)
     ax.set_yticks([mel_band_of(hertz) for hertz in MEL_TICKS], [str(hertz) for hertz in MEL_TICKS], fontsize=8)
     ax.set(xlabel="time (s)", ylabel="frequency (Hz, mel scale)")
     figure.colorbar(image, ax=ax, label="mean drop of the log-probability (nats)", pad=0.01)
 
 
 def frame_of(region, colour):
-    """A region's outline on axes of seconds and mel bands."""
+    """The outline of a Region on axes of seconds and mel bands."""
     from matplotlib.patches import Rectangle
 
     (start, stop), (low, high) = ((part.start - 0.5, part.stop - 0.5) for part in (region.frames, region.bands))

@@ -1,243 +1,105 @@
-"""Your own music in the lab's layout: a folder of audio files, or a table of them, becomes a data folder that every
-step takes.
+"""Your own music in the lab's layout: audio files become a data folder that every step can read.
 
-The Free Music Archive's own files are welcome too; three of its small set's tracks hold no sound and are passed over by
-name.
+The Free Music Archive's files work too; three tracks of its small set hold no sound and are skipped by name.
 """
 
 import concurrent.futures
-import csv
 import functools
 import hashlib
 import json
-import math
 import os
-import re
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock
 from threadpoolctl import threadpool_limits
 
-from common.errors import LabError, reason, shown
+from common.errors import LabError, reason
 from common.features import SAMPLE_RATE
-from common.labels import AXES, CLASS_MAPPING_FILE, load_class_mapping, normal_name
+from common.labels import CLASS_MAPPING_FILE, load_class_mapping, normal_name
 from common.locations import EMOTIONS, FOLDERS, GENRES
 from common.progress import progress
 from extras.demo.folder import Clip, start_worker, write_labels
 from extras.own_data.extract import fused_spectrograms, read_sound, require_audio
+from extras.own_data.listing import list_folder, list_table
 
-SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".au")
 SPLITS = ("train", "test")
 TAILS = ("", "_beat")
-JOURNAL = "audio.jsonl"  # a line for each file that is done; its presence says that --audio made this folder
-STAGING = (
-    ".extracted"  # features lie here until all are done, since only then is it known which clips there are to split
-)
-EXTRACTOR = 1  # rises when the features change, so that those of an older version are made anew
-LONGEST_STEM = 60  # characters of a file's name in a clip's id; a disk takes 255 bytes, two for a Greek letter
-FMA_WITHOUT_SOUND = (99134, 108925, 133297)  # mp3 files without any audio: https://github.com/mdeff/fma/wiki
+JOURNAL = "audio.jsonl"  # a line for each file that is done; it also marks a folder that --audio made
+STAGING = ".extracted"  # keeps the features until all files are done: only then are the clips to split known
+EXTRACTOR = 1  # to be raised when the features change, so that older ones are extracted again
 
 
-class Song(NamedTuple):
-    """One audio file: its name relative to the source, clip id, genre, (valence, energy, danceability) and artist, None
-    where not told.
-    """
+def import_audio(source, root, seconds=30.0, test_fraction=0.2, seed=0, processes=None):
+    """Extracts features of audio files into a data folder in the lab's layout; resumes where it was stopped.
 
-    file: str
-    ident: str
-    genre: str | None
-    emotions: tuple | None
-    artist: str | None
-
-
-def import_audio(source, root, seconds=30.0, test_share=0.2, seed=0, processes=None):
-    """Turns audio into a data folder in the lab's layout, and goes on where an earlier call was stopped.
-
-    Args: source, a folder DIR/<genre>/*.mp3, or a CSV of these with columns among file, genre, valence, energy,
-    danceability, artist; root, the data folder, new, empty or made here before; seconds, at most so much from the
-    middle of each file; test_share, of each genre's clips, above 0 and below 1; seed, of the split; processes, by
-    default one per core. A clip with a genre goes to the genre set. Where the table has emotions every clip also goes
-    to the multitask set: to its train split with them, and without them to its test split, to be predicted. An artist
-    with clips on both splits there is not. Returns {"clips": how many, "skipped": [(file, why)]}. Raises LabError where
-    nothing is left, or nothing may be written.
+    Args:
+        source: a folder DIR/<genre>/*.mp3, or a CSV table with columns among file, genre, valence, energy,
+            danceability, artist.
+        root: the data folder; new, empty, or made by an earlier call.
+        seconds: at most this much from the middle of each file.
+        test_fraction: of each genre's clips, above 0 and below 1.
+        seed: of the split.
+        processes: by default one per core.
+    A clip with a genre goes to the genre set. Where the table has emotions, every clip also goes to the multitask set:
+    with emotions to its training split, without to its test split, to be predicted. In the genre set, all clips of an
+    artist are in one split.
+    Returns {"clips": how many, "skipped": [(file, why)]}. Raises LabError where no file can be read, or `root` cannot
+    be written.
     """
     require_audio()
     source, root = Path(source).expanduser().resolve(), Path(root).expanduser().resolve()
     songs, skipped = list_table(source) if source.is_file() else list_folder(source)
     refuse_single_genre(songs)
+    folder = source if source.is_dir() else source.parent
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(root.with_name(f".{root.name}.lock")):
             root.mkdir(exist_ok=True)
             refuse_foreign(root)
-            done = extract_all(
-                songs, source if source.is_dir() else source.parent, root, float(seconds), processes, skipped
-            )
+            done = extract_all(songs, folder, root, float(seconds), processes, skipped)
             if not done:
-                raise LabError(
-                    f"{source}: audio that can be read was expected, but of {len(skipped)} files none can: {why(skipped)}"
-                )
-            lay_out(done, root, test_share, seed)
+                found = f"none of {len(skipped)} files can be read: {first_reasons(skipped)}"
+                raise LabError(f"{source}: readable audio was expected, but {found}")
+            write_layout(done, root, test_fraction, seed)
     except (OSError, concurrent.futures.BrokenExecutor) as error:
-        raise LabError(
-            f"{root}: the data folder could not be written ({reason(error)}); what is done is kept, run again"
-        ) from error
+        kept = "what is done is kept, run again"
+        raise LabError(f"{root}: the data folder could not be written ({reason(error)}); {kept}") from error
     return {"clips": len(done), "skipped": sorted(skipped)}
 
 
-def why(skipped):
-    """The first reasons, in a few words."""
+def first_reasons(skipped):
+    """Why the first three files were skipped."""
     return "; ".join(f"{file}: {text}" for file, text in skipped[:3]) + ("; ..." if len(skipped) > 3 else "")
 
 
-def list_folder(source):
-    """([Song] of a folder's genres, [(file, why skipped)]) in the order of their names."""
-    if not source.is_dir():
-        raise LabError(
-            f"--audio {source}: a folder of genres with audio files in them, or a CSV table of such files, was expected"
-        )
-    rows, skipped = [], []
-    for path in sorted(source.rglob("*")):
-        parts = path.relative_to(source).parts
-        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in parts) and path.is_file():
-            if len(parts) == 1:
-                skipped.append((parts[0], "it lies in no genre's folder"))
-            else:
-                rows.append(("/".join(parts), normal_name(parts[0]), None, None))
-    if not rows:
-        raise LabError(
-            f"--audio {source}: folders of genres with audio files ({', '.join(SUFFIXES)}) in them were expected"
-        )
-    return named_songs(rows, skipped), skipped
-
-
-def list_table(table):
-    """([Song] of a CSV table, [(file, why skipped)]). Its first line names the columns, parted by comma, semicolon or
-    TAB.
-    """
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise LabError(f"{table}: a table in UTF-8 was expected ({reason(error)})") from error
-    first = text.split("\n", 1)[0]
-    reader = csv.reader(text.splitlines(), delimiter=max("\t;,", key=first.count))
-    try:
-        (names, _), *numbered = [(fields, reader.line_num) for fields in reader] or [([], 0)]
-    except csv.Error as error:
-        raise LabError(f"{table}, line {reader.line_num}: a row of the table was expected ({reason(error)})") from error
-    names = [name.strip().lower() for name in names]
-    axes = [axis for axis in AXES if axis in names]
-    if "file" not in names or len(set(names)) < len(names) or len(axes) not in (0, 3) or not (axes or "genre" in names):
-        raise LabError(
-            f"{table}: file, genre or all of {', '.join(AXES)}, and perhaps artist were expected as columns, not {shown(first)}"
-        )
-    rows, lines = [], {}
-    for fields, number in numbered:
-        if not any(field.strip() for field in fields):
-            continue
-        row = {name: field.strip() for name, field in zip(names, fields, strict=False)}
-        place = f"{table}, line {number}"
-        if len(fields) > len(names) or not row.get("file"):
-            raise LabError(f"{place}: {len(names)} columns with a file's name among them were expected")
-        if row["file"] in lines:
-            raise LabError(
-                f"{place}: each file once was expected, but {shown(row['file'])} stands in line {lines[row['file']]} too"
-            )
-        lines[row["file"]] = number
-        rows.append(
-            (
-                row["file"],
-                normal_name(row.get("genre", "")) or None,
-                emotions_of(row, axes, place),
-                row.get("artist") or None,
-            )
-        )
-    if not rows:
-        raise LabError(f"{table}: at least one file below the first line was expected")
-    if not any(emotions for _, _, emotions, _ in rows):
-        rows = [(file, genre, None, artist) for file, genre, _, artist in rows]
-    skipped = []
-    return named_songs(rows, skipped), skipped
-
-
-def emotions_of(row, axes, place):
-    """A row's three values, in 0..1, with decimal point or comma; () where the table has the columns and the row is
-    empty there.
-    """
-    if not axes:
-        return None
-    texts = [row.get(axis, "").replace(",", ".") for axis in AXES]
-    if not any(texts):
-        return ()
-    try:
-        values = tuple(float(text) for text in texts)
-    except ValueError:
-        values = (math.nan,)
-    if not all(math.isfinite(value) and 0 <= value <= 1 for value in values):
-        raise LabError(f"{place}: a number within 0..1 for each of {', '.join(AXES)}, or none of them, was expected")
-    return values
-
-
-def named_songs(rows, skipped):
-    """[Song] with clip ids: the file's name in letters that every label file takes; where two share it or it is cut, a
-    tag of the path too.
-
-    rows: [(file, genre, emotions, artist)]. FMA's tracks without sound go to `skipped`.
-    """
-    songs = []
-    stems = [re.sub(r"[^\w-]+", "_", normal_name(Path(file).stem)).strip("_") or "song" for file, *_ in rows]
-    counts = Counter(stem.casefold() for stem in stems)  # a disk may not tell Song from song
-    for stem, (file, *rest) in zip(stems, rows, strict=True):
-        if Path(file).suffix.lower() == ".mp3" and stem.isdecimal() and int(stem) in FMA_WITHOUT_SOUND:
-            skipped.append((file, "by its name one of FMA's tracks that are known to hold no sound"))
-            continue
-        unclear = counts[stem.casefold()] > 1 or len(stem) > LONGEST_STEM
-        tag = f"-{hashlib.sha256(os.fsencode(file)).hexdigest()[:6]}" if unclear else ""
-        if rest[0] and ("\t" in rest[0] or "\n" in rest[0] or not is_text(rest[0])):
-            raise LabError(f"{file}: a genre in UTF-8 without TAB or line end was expected, not {shown(rest[0])}")
-        songs.append(Song(file, stem[:LONGEST_STEM] + tag, *rest))
-    return songs
-
-
-def is_text(name):
-    """Whether a name is UTF-8 on the disk; Python keeps the bytes of another encoding as lone surrogates."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def refuse_foreign(root):
-    """LabError where the folder holds anything that was not made here."""
+    """LabError where the folder has files in it and --audio did not make it."""
     names = {path.name for path in root.iterdir()}
     if names and JOURNAL not in names:
-        raise LabError(
-            f"--data {root}: a new folder or one that --audio made was expected, but it holds {min(names)}; nothing was changed"
-        )
+        found = f"it holds {min(names)}; nothing was changed"
+        raise LabError(f"--data {root}: a new folder, or one that --audio made, was expected, but {found}")
 
 
 def extract_all(songs, folder, root, seconds, processes, skipped):
-    """Extracts what is not done yet and unchanged; returns the songs that have features, those without are added to
-    `skipped`.
+    """Extracts the features of all new or changed files; returns the songs that have features.
 
-    The journal is read, brought to what still holds, and then grows by a line whenever a file is done.
+    The others are added to `skipped`. The journal first loses the lines that are out of date, then it gets one for each
+    file that is done.
     """
     (root / STAGING).mkdir(exist_ok=True)
     earlier, wanted, waiting = read_journal(root), {}, []
     for song in songs:
         try:
             status = (folder / song.file).stat()
-        except (OSError, ValueError) as error:  # the second for a name with a NUL in it
-            skipped.append((song.file, f"there is no such file to read ({reason(error)})"))
+        except (OSError, ValueError) as error:  # ValueError: a name with a NUL in it
+            skipped.append((song.file, f"it cannot be found ({reason(error)})"))
             continue
         metadata = {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "seconds": seconds, "extractor": EXTRACTOR}
         wanted[song] = {"id": song.ident, "file": song.file, **metadata}
-        if earlier.get(song.ident) != wanted[song] or not all(where_is(root, song.ident, tail) for tail in TAILS):
+        if earlier.get(song.ident) != wanted[song] or not all(existing_path(root, song.ident, tail) for tail in TAILS):
             waiting.append(song)
     kept = [song for song in wanted if song not in set(waiting)]
     for ident in earlier.keys() - {song.ident for song in kept}:
@@ -256,7 +118,7 @@ def extract_all(songs, folder, root, seconds, processes, skipped):
 
 
 def extracted(songs, folder, root, seconds, processes):
-    """Yields (song, None or why it has no features) as they are finished."""
+    """Yields (song, None or why it has no features), each as soon as it is done."""
     work = functools.partial(extract_one, folder=folder, staging=root / STAGING, seconds=seconds)
     processes = min(processes or os.cpu_count() or 1, len(songs))
     if processes <= 1:
@@ -266,9 +128,8 @@ def extracted(songs, folder, root, seconds, processes):
     with concurrent.futures.ProcessPoolExecutor(processes, initializer=start_worker) as pool:
         futures = {pool.submit(work, song): song for song in songs}
         try:
-            for future in progress(
-                concurrent.futures.as_completed(futures), "extracting features", "file", total=len(songs)
-            ):
+            done = concurrent.futures.as_completed(futures)
+            for future in progress(done, "extracting features", "file", total=len(songs)):
                 yield futures[future], future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -276,23 +137,21 @@ def extracted(songs, folder, root, seconds, processes):
 
 
 def compile_extractor():
-    """Lets librosa compile what it compiles at its first use, and keep it, before several processes do so at once.
+    """Makes librosa compile its functions and cache them, before several processes do so at once.
 
-    After that each of them may crash for good: their halves of numba's cache on disk do not always fit together.
+    Processes that compile at the same time can corrupt numba's cache on disk, and then every later process crashes.
     """
     fused_spectrograms(np.random.default_rng(0).normal(size=SAMPLE_RATE).astype(np.float32))
 
 
 def extract_one(song, folder, staging, seconds):
-    """Writes one file's features, full and beat-synced, into the staging folder; returns why not, in words, where it
-    cannot be read.
-    """
+    """Writes a file's features, full and beat-synced, to the staging folder; returns None, or why it has none."""
     try:
-        with threadpool_limits(1):  # the cores are taken by files, and more threads would round otherwise
+        with threadpool_limits(1):  # one file per core; with more threads the last bits would differ
             arrays = fused_spectrograms(read_sound(folder / song.file, seconds))
     except LabError as error:
         return str(error).removeprefix(f"{folder / song.file}: ")
-    except Exception as error:  # one odd file among thousands must not end the rest
+    except Exception as error:  # one odd file must not stop the others
         return f"no features could be extracted from it ({reason(error)})"
     for tail, array in zip(TAILS, arrays, strict=True):
         unfinished = staging / f"{song.ident}{tail}.part"
@@ -303,7 +162,7 @@ def extract_one(song, folder, staging, seconds):
 
 
 def read_journal(root):
-    """{clip id: what was done for it}; a last line that was cut off is as good as not there."""
+    """{clip id: entry of its file}; a line that was cut off is ignored."""
     entries = {}
     path = root / JOURNAL
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
@@ -319,8 +178,8 @@ def json_line(entry):
     return json.dumps(entry, ensure_ascii=False) + "\n"
 
 
-def homes(root, ident, tail):
-    """{(set, split): path} of the four places where a clip's file may lie, at full length or (tail "_beat") beat-synced."""
+def possible_paths(root, ident, tail):
+    """{(set, split): path} of the four paths that a clip's file may have; tail: "", or "_beat" for beat-synced."""
     return {
         (name, split): root / f"{name}{tail}" / split / f"{ident}.fused.full.npy"
         for name in (GENRES, EMOTIONS)
@@ -328,38 +187,38 @@ def homes(root, ident, tail):
     }
 
 
-def where_is(root, ident, tail):
-    """A file with the clip's features, the newest first; None where there is none."""
-    places = [root / STAGING / f"{ident}{tail}.npy", *homes(root, ident, tail).values()]
-    return next((path for path in places if path.exists()), None)
+def existing_path(root, ident, tail):
+    """The file with the clip's features, in the staging folder or in a split; None where there is none."""
+    paths = [root / STAGING / f"{ident}{tail}.npy", *possible_paths(root, ident, tail).values()]
+    return next((path for path in paths if path.exists()), None)
 
 
 def remove(root, ident):
     for tail in TAILS:
-        for path in [root / STAGING / f"{ident}{tail}.npy", *homes(root, ident, tail).values()]:
+        for path in [root / STAGING / f"{ident}{tail}.npy", *possible_paths(root, ident, tail).values()]:
             path.unlink(missing_ok=True)
 
 
 def refuse_single_genre(songs):
     genres = {song.genre for song in songs} - {None}
     if len(genres) == 1:
-        raise LabError(f"at least two genres were expected, but all that can be read is {min(genres)}")
+        raise LabError(f"at least two genres were expected, but all readable files are {min(genres)}")
 
 
-def lay_out(songs, root, test_share, seed):
-    """Brings every clip to its split, and writes label files and class table; a set without clips has no folder."""
+def write_layout(songs, root, test_fraction, seed):
+    """Moves every clip to its split, and writes label files and class table; a set without clips gets no folder."""
     refuse_single_genre(songs)
-    held_out = choose_test_ids(songs, test_share, seed)
+    test_ids = choose_test_ids(songs, test_fraction, seed)
     clips, emotions = [], []
     for song in sorted(songs, key=lambda song: song.ident):
-        places = []
+        splits = []  # [(set, split)]
         if song.genre:
-            places.append((GENRES, "test" if song.ident in held_out else "train"))
+            splits.append((GENRES, "test" if song.ident in test_ids else "train"))
         if song.emotions is not None:
-            places.append((EMOTIONS, "train" if song.emotions else "test"))
-        bring(root, song.ident, places)
-        clips += [Clip(*place, song.ident, song.genre) for place in places]
-        emotions += [song.emotions or ()] * len(places)
+            splits.append((EMOTIONS, "train" if song.emotions else "test"))
+        move_clip(root, song.ident, splits)
+        clips += [Clip(*split, song.ident, song.genre) for split in splits]
+        emotions += [song.emotions or ()] * len(splits)
     for folder in FOLDERS:
         (root / STAGING / folder).mkdir(exist_ok=True)
     write_labels(clips, emotions, root / STAGING)
@@ -372,62 +231,58 @@ def lay_out(songs, root, test_share, seed):
     shutil.rmtree(root / STAGING)
     genres, table = sorted({song.genre for song in songs} - {None}), root / CLASS_MAPPING_FILE
     if genres:
-        known = load_class_mapping(root) if table.exists() else {}  # what somebody has merged there stays merged
-        write_whole(
-            table, json.dumps({genre: known.get(genre, genre) for genre in genres}, ensure_ascii=False, indent=1) + "\n"
-        )
+        existing = load_class_mapping(root) if table.exists() else {}  # the user's merged classes stay merged
+        mapping = {genre: existing.get(genre, genre) for genre in genres}
+        write_whole(table, json.dumps(mapping, ensure_ascii=False, indent=1) + "\n")
 
 
-def bring(root, ident, places):
-    """Puts a clip's two files where `places`, [(set, split)], says, and nowhere else; whoever is killed here leaves a
-    copy to go on from.
+def move_clip(root, ident, splits):
+    """Moves a clip's two files to exactly these splits, [(set, split)].
+
+    If the process is killed at any point, a copy of each file is left to continue from.
     """
     for tail in TAILS:
-        source, staged, goals = (
-            where_is(root, ident, tail),
-            root / STAGING / f"{ident}{tail}.npy",
-            homes(root, ident, tail),
-        )
-        for name, split in places:
-            goal = goals[name, split]
+        source, staged = existing_path(root, ident, tail), root / STAGING / f"{ident}{tail}.npy"
+        targets = possible_paths(root, ident, tail)
+        for name, split in splits:
+            target = targets[name, split]
             for each in SPLITS:
-                goals[name, each].parent.mkdir(parents=True, exist_ok=True)
-            if source == staged or not goal.exists():
-                shutil.copyfile(source, goal.with_name(goal.name + ".part"))
-                os.replace(goal.with_name(goal.name + ".part"), goal)
-        for place in goals.keys() - set(places):
-            goals[place].unlink(missing_ok=True)
+                targets[name, each].parent.mkdir(parents=True, exist_ok=True)
+            if source == staged or not target.exists():
+                shutil.copyfile(source, target.with_name(target.name + ".part"))
+                os.replace(target.with_name(target.name + ".part"), target)
+        for other in targets.keys() - set(splits):
+            targets[other].unlink(missing_ok=True)
         staged.unlink(missing_ok=True)
 
 
-def choose_test_ids(songs, test_share, seed):
-    """The ids of the test split: of every genre about `test_share` of the clips, at least one of several, and an artist
-    whole or not at all.
+def choose_test_ids(songs, test_fraction, seed):
+    """The ids of the test split: about test_fraction of each genre's clips, all clips of an artist or none.
 
-    A song without an artist is split by itself. Artists come in an order that depends on seed and name alone, so that a
-    song more leaves nearly every other where it is; one goes to the test split when that brings its genres nearer to
-    their shares.
+    A song without an artist counts as an artist of its own. The artists are ordered by a hash of seed and name, so that
+    one more song changes the split of few others. An artist goes to the test split if that brings the genres closer to
+    their test sizes, which are at least one clip of a genre with two or more.
     """
     sizes = Counter(song.genre for song in songs if song.genre)
-    shares = {genre: min(max(1, round(size * test_share)), size - 1) for genre, size in sizes.items()}
+    wanted = {genre: min(max(1, round(size * test_fraction)), size - 1) for genre, size in sizes.items()}
     groups = {}
     for song in songs:
         if song.genre:
             artist = f"artist {normal_name(song.artist).casefold()}" if song.artist else f"song {song.ident}"
             groups.setdefault(artist, []).append(song)
-    held_out, have = set(), Counter()
+    test_ids, chosen = set(), Counter()
     for artist in sorted(groups, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest()):
         counts = Counter(song.genre for song in groups[artist])
         gain = sum(
-            abs(shares[genre] - have[genre]) - abs(shares[genre] - have[genre] - count)
+            abs(wanted[genre] - chosen[genre]) - abs(wanted[genre] - chosen[genre] - count)
             for genre, count in counts.items()
         )
-        if gain > 0 and all(have[genre] + count < sizes[genre] for genre, count in counts.items()):
-            have += counts
-            held_out |= {song.ident for song in groups[artist]}
-    if sizes and not held_out:
+        if gain > 0 and all(chosen[genre] + count < sizes[genre] for genre, count in counts.items()):
+            chosen += counts
+            test_ids |= {song.ident for song in groups[artist]}
+    if sizes and not test_ids:
         raise LabError("clips for a test split were expected, but no genre has two songs of different artists")
-    return held_out
+    return test_ids
 
 
 def write_whole(path, text):

@@ -1,7 +1,6 @@
-"""The course's feature extractor on audio: mel spectrogram and chromagram, at full length and beat by beat.
+"""The course's feature extractor on audio: mel spectrogram and chromagram, at full length and beat-synced.
 
-librosa and soundfile (requirements-audio.txt) are imported inside the functions, so that whoever has the lab's files
-needs neither.
+librosa and soundfile (requirements-audio.txt) are imported inside the functions: the lab's own files need neither.
 """
 
 import importlib.util
@@ -12,48 +11,41 @@ import numpy as np
 from common.errors import LabError, reason
 from common.features import HOP_LENGTH, N_CHROMA, N_MELS, SAMPLE_RATE
 
-# samples in a frame's window; with it the course's extractor keeps librosa's hann window, power and Slaney's mel
-N_FFT = 2048
-SHORTEST = 2.0  # s: the chromagram's longest filter, for its lowest note, takes 1.6
+N_FFT = 2048  # samples per window; all else is librosa's default: Hann window, power spectrum, Slaney's mel scale
+SHORTEST = 2.0  # s; the longest filter of the constant-Q transform, for the lowest note, takes 1.6
 
 
 def require_audio():
     """LabError unless librosa and soundfile are installed."""
     if not all(map(importlib.util.find_spec, ("librosa", "soundfile"))):
-        raise LabError(
-            "librosa and soundfile were expected, which read audio: python -m pip install -r requirements-audio.txt"
-        )
+        raise LabError("librosa and soundfile were expected: python -m pip install -r requirements-audio.txt")
 
 
 def read_sound(path, seconds=None):
     """An audio file's samples, (n,) float32, mono at 22050 Hz: the whole file, or at most `seconds` from its middle.
 
-    Raises LabError, naming the file, when it cannot be read, is shorter than 2 s, is silent or holds values that are
-    not finite.
+    Raises LabError, naming the file, if it cannot be read, is shorter than 2 s, is silent or has non-finite samples.
     """
     import librosa
     import soundfile
 
     try:
-        with (
-            open(path, "rb") as raw,
-            soundfile.SoundFile(raw) as file,
-        ):  # it could not open a name that is no UTF-8 itself
-            rate, length = file.samplerate, file.frames
-            wanted = length if seconds is None else min(length, round(seconds * rate))
+        # open() takes names that are not UTF-8, SoundFile does not
+        with open(path, "rb") as raw, soundfile.SoundFile(raw) as file:
+            sample_rate, length = file.samplerate, file.frames
+            wanted = length if seconds is None else min(length, round(seconds * sample_rate))
             file.seek((length - wanted) // 2)
             samples = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)  # (n, channels) -> (n,)
-    except Exception as error:  # damaged bytes reach every corner of the decoders
+    except Exception as error:  # a damaged file can make a decoder raise anything
         raise LabError(f"{path}: a readable audio file was expected ({reason(error)})") from error
-    if len(samples) < SHORTEST * rate:
-        raise LabError(
-            f"{path}: at least {SHORTEST:g} s of sound were expected, but there are {len(samples) / rate:.2f}"
-        )
+    if len(samples) < SHORTEST * sample_rate:
+        found = len(samples) / sample_rate
+        raise LabError(f"{path}: at least {SHORTEST:g} s of sound were expected, but there are {found:.2f}")
     if not np.isfinite(samples).all():
         raise LabError(f"{path}: finite samples were expected, but some are NaN or infinite")
     if not samples.any():
         raise LabError(f"{path}: sound was expected, but there is only silence")
-    return librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
+    return librosa.resample(samples, orig_sr=sample_rate, target_sr=SAMPLE_RATE)
 
 
 def mel_power(sound):
@@ -64,28 +56,25 @@ def mel_power(sound):
 
 
 def chromagram(sound):
-    """Samples (n,) at 22050 Hz -> chromagram (12, T) from a constant-Q transform, each frame's largest note 1."""
+    """Samples (n,) at 22050 Hz -> chromagram (12, T) of a constant-Q transform, each frame's maximum scaled to 1."""
     import librosa
 
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # "empty frequency set": noise has no tuning, and is taken as tuned
+        warnings.simplefilter("ignore", UserWarning)  # "empty frequency set": no tuning found in noise, 0 is used
         return librosa.feature.chroma_cqt(y=sound, sr=SAMPLE_RATE, hop_length=HOP_LENGTH, n_chroma=N_CHROMA)
 
 
 def song_frames(sound):
-    """Samples (n,) of a song of any length -> (T, 140) float32, mel in dB of full scale over chroma, for windows to be
-    cut out of.
+    """Samples (n,) of a song of any length -> (T, 140) float32: mel in dB re full scale, then chroma.
+
+    Windows are cut out of it, each of which is then scaled to dB re its own maximum.
     """
     mel = 10 * np.log10(np.maximum(mel_power(sound), 1e-10))
     return np.vstack([mel, chromagram(sound)]).T.astype(np.float32)
 
 
 def beat_frames(sound):
-    """The frames at which a beat falls, found in the percussive part: samples (n,) -> (B,) int, empty where there is no
-    beat.
-    """
+    """Samples (n,) -> the frames of the beats, (B,) int, tracked in the percussive part; empty if there is no beat."""
     import librosa
 
     percussive = librosa.effects.hpss(sound)[1]
@@ -93,16 +82,16 @@ def beat_frames(sound):
 
 
 def fused_spectrograms(sound):
-    """What the course's extractor makes of a clip: (140, T) float32 at full length, and (140, beats + 1) beat-synced.
+    """Samples (n,) -> the course's features: (140, T) float32 at full length, and (140, beats + 1) beat-synced.
 
-    Mel over chroma. The medians between beats are taken of the power, and each of the two is in dB below its own
-    maximum, 80 at most.
+    The first 128 are mel bands, the last 12 chroma bins. Beat-syncing takes the median of the power between beats. Mel
+    is in dB re the maximum of the array, with a floor at -80.
     """
     import librosa
 
     full, beats = (mel_power(sound), chromagram(sound)), beat_frames(sound)
-    segments = beats if len(beats) else [0]  # a clip without a beat is one segment; librosa would leave nothing of it
-    synced = [librosa.util.sync(rows, segments, aggregate=np.median, pad=True) for rows in full]
+    segments = beats if len(beats) else [0]  # without a beat the clip is one segment; librosa would return nothing
+    synced = [librosa.util.sync(part, segments, aggregate=np.median, pad=True) for part in full]
     return tuple(
-        np.vstack([librosa.power_to_db(power, ref=np.max), notes]).astype(np.float32) for power, notes in (full, synced)
+        np.vstack([librosa.power_to_db(mel, ref=np.max), chroma]).astype(np.float32) for mel, chroma in (full, synced)
     )

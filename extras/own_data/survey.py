@@ -1,6 +1,4 @@
-"""What lies in a data folder: each file of the lab's four folders beside its label file, so that whatever is amiss has
-a name.
-"""
+"""A survey of a data folder: checks the files of the lab's four folders against the label files."""
 
 import contextlib
 import gzip
@@ -19,56 +17,53 @@ from extras.own_data.kaggle import known_counts
 from extras.writeup.expected import EMOTION_CLIPS, GENRE_CLIPS, SHARED_IDS
 
 SPLITS = ("train", "test")
-NAMED = 5  # files that the lab's set lacks, before they are only counted
-LISTED = 100  # ids that two sets share, likewise
+NAMED = 5  # missing files that are listed by name; the others are only counted
+LISTED = 100  # likewise, ids in both sets
 
 
 def survey_data(data, headers_only=False):
-    """Counts and checks all that the lab's four folders hold, and goes on behind whatever is wrong.
+    """Counts and checks all files of the lab's four folders; an error does not stop it.
 
-    data: LabData; headers_only: judge a file by header and size instead of reading its values. Returns a dictionary
-    that JSON can hold: splits {"<folder>/<split>": see survey_split}, genres {genre: {class, train, test}}, axes {axis:
-    [min, mean, max, variance]}, which (is it the lab's set?), errors (sentences: folders absent, label files broken)
-    and notes (what may surprise).
+    Args:
+        data: LabData.
+        headers_only: check a file by header and size, without reading its values.
+    Returns a dictionary for JSON: splits {"<folder>/<split>": see survey_split}, genres {genre: {class, train, test}},
+    axes {axis: [min, mean, max, variance]}, which (is it the lab's set?), errors (missing folders, broken label files)
+    and notes (what may be a surprise).
     """
     splits, labels, errors, left_out = {}, {}, [], sets_left_out(data)
     for folder in FOLDERS:
         if folder.removesuffix("_beat") in left_out:
             continue
         if not (data.path / folder).is_dir():
-            errors.append(
-                f"{data.path / folder}: each of the lab's four folders was expected, but this one is not there"
-            )
+            errors.append(f"{data.path / folder}: each of the lab's four folders was expected, this one is missing")
             continue
         for split in SPLITS:
             key = f"{folder}/{split}"
             labels[key] = read_split_labels(data, folder, split, errors)
             splits[key] = survey_split(data.path / folder, split, labels[key], headers_only, errors)
+    which = "another set: demo music" if data.demo else which_set(*counts_and_gaps(splits, labels))
+    notes = [f"{name}: your own music has no clips for it" for name in left_out]
     return {
         "splits": splits,
         "genres": count_genres(labels, data.class_mapping),
         "axes": describe_axes(labels),
-        "which": "another set: demo music, composed by program"
-        if data.demo
-        else which_set(*counts_and_gaps(splits, labels)),
+        "which": which,
         "errors": errors,
-        "notes": [
-            *(f"{name}: your own music has no clips for it" for name in left_out),
-            *compare_splits(splits, labels),
-        ],
+        "notes": [*notes, *compare_splits(splits, labels)],
     }
 
 
 def sets_left_out(data):
-    """The sets that --audio made no folders for, since no clip had a genre, or none an emotion."""
-    return [
-        name for name in (GENRES, EMOTIONS) if (data.path / JOURNAL).exists() and not any(data.path.glob(f"{name}*"))
-    ]
+    """The sets without a folder in --audio's data, because no clip has a genre, or none has emotions."""
+    own = (data.path / JOURNAL).exists()
+    return [name for name in (GENRES, EMOTIONS) if own and not any(data.path.glob(f"{name}*"))]
 
 
 def read_split_labels(data, folder, split, errors):
-    """[(clip id, label, line number)] of one split; None where it has no labels or its file is broken, which `errors`
-    then tells.
+    """[(clip id, label, line number)] of one split; None if it has no labels or they cannot be read.
+
+    What is wrong with a label file is added to `errors`. Genres that only the class table lacks are still returned.
     """
     label_file = data.path / folder / f"{split}_labels.txt"
     is_emotions = folder.startswith(EMOTIONS)
@@ -79,19 +74,17 @@ def read_split_labels(data, folder, split, errors):
     except LabError as error:
         errors.append(str(error))
     if not is_emotions:
-        with contextlib.suppress(LabError):
-            return read_genre_labels(
-                label_file, None
-            )  # where only the table lacks a genre, the clips can still be counted
+        with contextlib.suppress(LabError):  # if only the class table lacks a genre, the clips can still be counted
+            return read_genre_labels(label_file, None)
     return None
 
 
 def survey_split(folder, split, rows, headers_only, errors):
-    """One split of one folder: ids, bytes, labelled, missing, unlabelled, unreadable; frames [min, mean, max], dtypes
-    {name: files}.
+    """Counts and checks one split of one folder.
 
-    rows: its labels, None where there are none. mel and chroma are [smallest, largest value], None unless the values
-    were read.
+    rows: its labels as read_split_labels returns them, or None. Returns ids, bytes, frames [min, mean, max], dtypes
+    {name: files}, mel and chroma [min, max] or, if only headers are read, None, the number of labelled clips, and the
+    files that are missing, unlabelled or unreadable.
     """
     try:
         files = find_spectrograms(folder / split)
@@ -105,7 +98,8 @@ def survey_split(folder, split, rows, headers_only, errors):
         except LabError as error:
             unreadable.append(str(error))
     frames = [metadata["frames"] for metadata in measured]
-    labelled = {ident: line for ident, _, line in rows or []}
+    lines = {ident: line for ident, _, line in rows or []}
+    missing = [ident for ident in lines if ident not in files]
     label_file = f"{split}_labels.txt"
     return {
         "ids": list(files),
@@ -114,34 +108,31 @@ def survey_split(folder, split, rows, headers_only, errors):
         "dtypes": dict(Counter(metadata["dtype"] for metadata in measured)),
         "mel": value_range(measured, "mel"),
         "chroma": value_range(measured, "chroma"),
-        "labelled": len(labelled),
-        "missing": [
-            f"{folder / split / ident}.fused.full.npy ({label_file}, line {line})"
-            for ident, line in labelled.items()
-            if ident not in files
-        ],
-        "unlabelled": [] if rows is None else [str(path) for ident, path in files.items() if ident not in labelled],
+        "labelled": len(lines),
+        "missing": [f"{folder / split / i}.fused.full.npy ({label_file}, line {lines[i]})" for i in missing],
+        "unlabelled": [] if rows is None else [str(path) for ident, path in files.items() if ident not in lines],
         "unreadable": unreadable,
     }
 
 
 def measure_file(path, headers_only):
-    """{bytes, frames, dtype} of a spectrogram file, and unless headers_only the ranges of its values; LabError when it
-    is damaged.
+    """{bytes, frames, dtype} of a spectrogram file; unless headers_only, also mel and chroma [min, max].
+
+    Raises LabError if the file is damaged.
     """
     metadata = read_header(path)
     if not headers_only:
         clip = read_fused_spectrogram(path)
         for name, part in (("mel", clip[:, :N_MELS]), ("chroma", clip[:, N_MELS:])):
-            metadata[name] = [float(part.min()) + 0.0, float(part.max()) + 0.0]  # + 0.0 makes a 0 of -0
+            metadata[name] = [float(part.min()) + 0.0, float(part.max()) + 0.0]  # + 0.0 turns -0 into 0
     return metadata
 
 
 def read_header(path):
-    """{bytes, frames, dtype} of a .npy or .npy.gz file from its header; LabError unless a whole (140, T) array of
-    floats can lie in it.
+    """{bytes, frames, dtype} of a .npy or .npy.gz file from its header.
 
-    What a gzipped file holds behind its header is only known to whoever reads it.
+    Raises LabError unless it is a (140, T) array of floats and the file has the size that the header implies. The size
+    of a gzipped file is not checked.
     """
     try:
         size = path.stat().st_size
@@ -150,10 +141,10 @@ def read_header(path):
             expected = file.tell() + body
     except LabError as error:
         raise LabError(f"{path}: {error}") from error
-    except Exception as error:  # damaged bytes make numpy and zlib raise nearly anything
+    except Exception as error:  # a damaged file can make numpy and zlib raise anything
         raise LabError(f"{path}: a readable .npy file was expected ({reason(error)})") from error
     if size != expected and not path.name.endswith(".gz"):
-        raise LabError(f"{path}: {expected} bytes were expected by its header, but there are {size}")
+        raise LabError(f"{path}: {expected} bytes were expected from its header, but there are {size}")
     return {"bytes": size, "frames": shape[1], "dtype": dtype.name}
 
 
@@ -163,15 +154,13 @@ def value_range(measured, part):
 
 
 def count_genres(labels, class_mapping):
-    """{genre: {"class": its class, None where it is dropped, "?" where the table lacks it; "train": clips, "test":
-    clips}} by name.
+    """{genre: {"class", "train": clips, "test": clips}}, sorted by name.
 
-    Counted in the label files of full length, or in the beat-synced ones where there are no others.
+    The class is None if the genre is dropped and "?" if the table lacks it. Counts the label files of the full-length
+    clips, or of the beat-synced ones if there are no others.
     """
-    folder = next(
-        (folder for folder in (GENRES, f"{GENRES}_beat") if any(labels.get(f"{folder}/{split}") for split in SPLITS)),
-        GENRES,
-    )
+    folders = (GENRES, f"{GENRES}_beat")
+    folder = next((each for each in folders if any(labels.get(f"{each}/{split}") for split in SPLITS)), GENRES)
     counts = {split: Counter(genre for _, genre, _ in labels.get(f"{folder}/{split}") or []) for split in SPLITS}
     return {
         genre: {"class": class_mapping.get(genre, "?"), **{split: counts[split][genre] for split in SPLITS}}
@@ -180,11 +169,12 @@ def count_genres(labels, class_mapping):
 
 
 def counts_and_gaps(splits, labels):
-    """What which_set asks for, from the splits and the labels of a survey.
+    """The arguments of which_set, (files, labelled, gaps), from the splits and labels of a survey.
 
-    files: {"<folder>/<split>": number of spectrograms}; labelled: {"<folder>/<split>": clips with a label, {genre: clips}
-    for genres}, of the label files that could be read; gaps: {"<folder>/<split>": names of files that should be there,
-    as its labels or its twin, full or beat-synced, say}.
+    files: {"<folder>/<split>": number of spectrograms}.
+    labelled: {"<folder>/<split>": number of labelled clips, {genre: clips} for genres}, of all readable label files.
+    gaps: {"<folder>/<split>": files that are missing although a label, or the full or beat-synced twin folder, has the
+    clip}.
     """
     files = {key: len(split["ids"]) for key, split in splits.items()}
     readable = {key: rows for key, rows in labels.items() if rows is not None}
@@ -196,27 +186,27 @@ def counts_and_gaps(splits, labels):
     for key in known_counts():
         folder, split = key.split("/")
         twin = f"{folder.removesuffix('_beat') if folder.endswith('_beat') else folder + '_beat'}/{split}"
-        there = {name: set(splits[name]["ids"]) if name in splits else set() for name in (key, twin)}
-        expected = there[twin] | {ident for ident, *_ in readable.get(key, [])}
-        gaps[key] = [f"{key}/{ident}.fused.full.npy" for ident in sorted(expected - there[key])]
+        ids = {name: set(splits[name]["ids"]) if name in splits else set() for name in (key, twin)}
+        expected = ids[twin] | {ident for ident, *_ in readable.get(key, [])}
+        gaps[key] = [f"{key}/{ident}.fused.full.npy" for ident in sorted(expected - ids[key])]
     return files, labelled, gaps
 
 
 def which_set(files, labelled, gaps):
-    """A sentence: the lab's set; the lab's set, with these files missing; or another set, and by what. See
-    counts_and_gaps for all three.
+    """A sentence: the lab's set, the lab's set with missing files, or another set and why. Takes counts_and_gaps.
 
-    It is the lab's where every label file that can be read, one at least, has as many clips of every genre, and no split
-    has a file more.
+    It is the lab's set if every readable label file, at least one, has the lab's number of clips of every genre, and no
+    split has more files than the lab's.
     """
-    known: dict[str, int | dict[str, int]] = {f"{EMOTIONS}{tail}/train": EMOTION_CLIPS[0] for tail in ("", "_beat")}
+    lab: dict[str, int | dict[str, int]] = {f"{EMOTIONS}{tail}/train": EMOTION_CLIPS[0] for tail in ("", "_beat")}
     for number, split in enumerate(SPLITS):
         by_genre = {genre: counts[number] for genre, counts in GENRE_CLIPS.items()}
-        known |= {f"{GENRES}/{split}": by_genre, f"{GENRES}_beat/{split}": by_genre}
+        lab |= {f"{GENRES}/{split}": by_genre, f"{GENRES}_beat/{split}": by_genre}
     for key, counts in labelled.items():
-        if counts != known[key]:
-            ours, theirs = (each if isinstance(each, int) else sum(each.values()) for each in (counts, known[key]))
-            return f"another set: {key} has labels for {ours} clips, the lab's for {theirs}{', of other genres' * (ours == theirs)}"
+        if counts != lab[key]:
+            ours, theirs = (each if isinstance(each, int) else sum(each.values()) for each in (counts, lab[key]))
+            genres = ", of other genres" * (ours == theirs)
+            return f"another set: {key} has labels for {ours} clips, the lab's for {theirs}{genres}"
     more = [
         f"{key} has {count} files, the lab's has {known_counts()[key]}"
         for key, count in files.items()
@@ -224,51 +214,48 @@ def which_set(files, labelled, gaps):
     ]
     if more or not labelled:
         return f"another set: {more[0] if more else 'no label file can be read'}"
-    lacking = [f"{key}_labels.txt" for key in known if key not in labelled]
-    count = len(lacking)
+    missing = [f"{key}_labels.txt" for key in lab if key not in labelled]
+    count = len(missing)
     for key, expected in known_counts().items():
-        short = expected - files.get(key, 0)
-        lacking += gaps[key][:short]
-        count += short
+        lacking = expected - files.get(key, 0)
+        missing += gaps[key][:lacking]
+        count += lacking
     if not count:
         return "the lab's set"
-    named = ", ".join(lacking[:NAMED])
-    rest = count - len(lacking[:NAMED])
-    return f"the lab's set, with these files missing: {named}{f' and {rest} more' if named and rest else f'{rest} files' if rest else ''}"
+    named = ", ".join(missing[:NAMED])
+    rest = count - len(missing[:NAMED])
+    others = f" and {rest} more" if named and rest else f"{rest} files" if rest else ""
+    return f"the lab's set, with these files missing: {named}{others}"
 
 
 def describe_axes(labels):
-    """{axis: [min, mean, max, variance]} of the emotion labels; a model that always says the mean has the variance as
-    its squared error.
-    """
+    """{axis: [min, mean, max, variance]} of the emotion labels; the variance is the MSE of the constant predictor."""
     rows = labels.get(f"{EMOTIONS}/train") or labels.get(f"{EMOTIONS}_beat/train")
     if not rows:
         return {}
     columns = np.array([values for _, values, _ in rows]).T
-    figures = (np.min, np.mean, np.max, np.var)
-    return {name: [float(figure(column)) for figure in figures] for name, column in zip(AXES, columns, strict=True)}
+    statistics = (np.min, np.mean, np.max, np.var)
+    return {name: [float(each(column)) for each in statistics] for name, column in zip(AXES, columns, strict=True)}
 
 
 def compare_splits(splits, labels):
-    """Sentences on what the folders have in common and should not, or should and have not."""
+    """Sentences on clips that are in both splits, in only one of two twin folders, in both sets, or labelled twice."""
     ids = {key: set(split["ids"]) for key, split in splits.items()}
     notes = []
     for folder in FOLDERS:
         shared = ids.get(f"{folder}/train", set()) & ids.get(f"{folder}/test", set())
         if shared:
-            notes.append(f"{folder}: {len(shared)} clips lie on both splits, among them '{min(shared)}'")
+            notes.append(f"{folder}: {len(shared)} clips are in both splits, among them '{min(shared)}'")
     for key in [f"{folder}/{split}" for folder in (GENRES, EMOTIONS) for split in SPLITS]:
         beat = key.replace("/", "_beat/")
         if key in ids and beat in ids and ids[key] != ids[beat]:
-            notes.append(
-                f"{key}: {len(ids[key] ^ ids[beat])} clips lie there or in {beat} alone, among them '{min(ids[key] ^ ids[beat])}'"
-            )
+            single = ids[key] ^ ids[beat]
+            notes.append(f"{key}: {len(single)} clips are only there or only in {beat}, among them '{min(single)}'")
         full_labels, beat_labels = (
             {ident: label for ident, label, _ in labels.get(each) or []} for each in (key, beat)
         )
-        unlike = [
-            ident for ident in full_labels.keys() & beat_labels.keys() if full_labels[ident] != beat_labels[ident]
-        ]
+        common = full_labels.keys() & beat_labels.keys()
+        unlike = [ident for ident in common if full_labels[ident] != beat_labels[ident]]
         if unlike:
             notes.append(f"{key}: {len(unlike)} clips have another label in {beat}, among them '{min(unlike)}'")
     in_genres, in_emotions = (
@@ -276,8 +263,7 @@ def compare_splits(splits, labels):
     )
     if in_genres & in_emotions:
         both = sorted(in_genres & in_emotions)
-        notes.append(
-            f"ids that stand in the genre and in the multitask folders: {len(both)} ({SHARED_IDS} in the lab's set; an equal id need not "
-            f"be an equal song): {', '.join(both[:LISTED])}{f' and {len(both) - LISTED} more' if len(both) > LISTED else ''}"
-        )
+        listed = ", ".join(both[:LISTED]) + (f" and {len(both) - LISTED} more" if len(both) > LISTED else "")
+        caveat = f"{SHARED_IDS} in the lab's set; the same id need not be the same song"
+        notes.append(f"ids in both the genre and the multitask folders: {len(both)} ({caveat}): {listed}")
     return notes

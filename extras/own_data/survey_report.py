@@ -1,4 +1,4 @@
-"""A survey of a data folder, as survey.py makes it, in step 0's lines."""
+"""Prints what survey.py found in a data folder: the lines of step 0."""
 
 from collections import Counter
 
@@ -8,11 +8,10 @@ UNITS = {"mel": " dB", "chroma": ""}
 
 
 def print_splits(splits):
-    """One line a split: how many files, how long, of what type, how large, and between which values."""
+    """A line for each split: number of files and labels, frames, size, dtype and range of the values."""
     width = max(map(len, splits), default=0)
-    print(
-        f"\n{'folder and split':{width}} {'files':>6} {'labels':>6}   {'frames: min   mean    max':25} {'MB':>8}  dtype; values"
-    )
+    counts = f"{'files':>6} {'labels':>6}   {'frames: min   mean    max':25}"
+    print(f"\n{'folder and split':{width}} {counts} {'MB':>8}  dtype; values")
     for key, split in splits.items():
         low, mean, high = split["frames"] or (0, 0, 0)
         values = ", ".join(
@@ -21,14 +20,12 @@ def print_splits(splits):
         dtypes = ", ".join(
             name if count == len(split["ids"]) else f"{count} {name}" for name, count in split["dtypes"].items()
         )
-        print(
-            f"{key:{width}} {len(split['ids']):6} {split['labelled'] or '-':>6}   {low:11} {mean:6.1f} {high:6} {split['bytes'] / 1e6:8.1f}"
-            f"  {dtypes}{'; ' * bool(values)}{values}"
-        )
+        counts = f"{len(split['ids']):6} {split['labelled'] or '-':>6}   {low:11} {mean:6.1f} {high:6}"
+        print(f"{key:{width}} {counts} {split['bytes'] / 1e6:8.1f}  {dtypes}{'; ' * bool(values)}{values}")
 
 
 def print_genres(genres):
-    """Clips by genre as the label files name them, and by class after the mapping."""
+    """Clips per genre of the label files, and per class after the mapping."""
     classes = {split: Counter() for split in SPLITS}
     width = max((len(name) for name in [*genres, *(row["class"] or "" for row in genres.values())]), default=0)
     width = max(width, len("total"))
@@ -43,13 +40,12 @@ def print_genres(genres):
     kept = sorted({row["class"] for row in genres.values()} - {None, "?"})
     for name in kept:
         print(f"{name:{width}}  {classes['train'][name]:6} {classes['test'][name]:6}")
-    print(
-        f"{'total':{width}}  " + " ".join(f"{sum(classes[split][name] for name in kept):6}" for split in SPLITS) + "\n"
-    )
+    train, test = (sum(classes[split][name] for name in kept) for split in SPLITS)
+    print(f"{'total':{width}}  {train:6} {test:6}\n")
 
 
 def print_axes(axes):
-    """How the emotion labels are spread; whoever always says the mean has the variance as mean squared error."""
+    """Range, mean and variance of the emotion labels; the variance is the MSE of the constant predictor."""
     if axes:
         print(f"{'axis':12} {'min':>6} {'mean':>6} {'max':>6} {'variance':>9}")
     for axis, (low, mean, high, variance) in axes.items():
@@ -57,7 +53,7 @@ def print_axes(axes):
 
 
 def count_clips(splits, folder):
-    """Clips on disk, of both splits, at full length, or beat-synced where no others are there."""
+    """The number of clips on disk in both splits, at full length; beat-synced if there are no others."""
     found = [
         sum(len(splits[f"{name}/{split}"]["ids"]) for split in SPLITS)
         for name in (folder, f"{folder}_beat")
@@ -66,14 +62,14 @@ def count_clips(splits, folder):
     return found[0] if found else 0
 
 
-def print_findings(survey):
-    """Names every file at fault. Returns {kind: how many} for errors, missing, unreadable and unlabelled."""
-    findings = {"errors": survey["errors"]}
+def print_problems(survey):
+    """Prints a line for each problem. Returns {kind: how many} for errors, missing, unreadable and unlabelled."""
+    problems = {"errors": survey["errors"]}
     for kind in ("missing", "unreadable", "unlabelled"):
-        findings[kind] = [text for split in survey["splits"].values() for text in split[kind]]
-    for kind, texts in {**findings, "note": survey["notes"]}.items():
+        problems[kind] = [text for split in survey["splits"].values() for text in split[kind]]
+    for kind, texts in {**problems, "note": survey["notes"]}.items():
         for text in texts:
             print(f"{kind.removesuffix('s'):13} : {text}")
-    totals = {kind: len(texts) for kind, texts in findings.items()}
-    print(f"{'in all':13} : " + ", ".join(f"{number} {kind}" for kind, number in totals.items()))
+    totals = {kind: len(texts) for kind, texts in problems.items()}
+    print(f"{'problems':13} : " + ", ".join(f"{number} {kind}" for kind, number in totals.items()))
     return totals

@@ -4,24 +4,24 @@ from pathlib import Path
 
 import extras.page.answers as answers
 from extras.page.blocks import (
-    BESIDE,
+    COMPARED,
     NOT_COMPARABLE,
     Answer,
     Log,
     Table,
     Text,
-    beside,
+    comparison_row,
     confusion_tables,
     log_part,
     logs,
     loss_rows,
     pictures,
-    place_of,
+    run_name,
 )
 from extras.page.results import first_run, measured_on, read_optional, shown, values
 from extras.writeup import numbers as writeup
 
-HOCHREITER = ("Hochreiter and Schmidhuber, Long Short-Term Memory, 1997 (why many steps are hard to remember over)",)
+HOCHREITER = ("Hochreiter and Schmidhuber, Long Short-Term Memory, 1997 (why many steps are hard to remember)",)
 
 
 def data_blocks(results):
@@ -29,43 +29,38 @@ def data_blocks(results):
     group = groups.get("values") or next(iter(groups.values()))
     run = first_run(group)
     genres = read_optional(Path(run["folder"]) / "survey.json", {}).get("genres")
-    rows = [
-        beside(
-            label,
-            found,
-            "data folder",
-            writeup.STEP0_DATA.get(key),
-            "the lab's data",
-            results.genres or results.emotions,
-            0,
-        )
-        for label, key, found in (
-            ("clips of the genre set", "genre_clips", values(group, "result", "genre_clips")),
-            ("genres", "genres", [len(genres)] if genres else []),
-            ("clips of the multitask set", "multitask_clips", values(group, "result", "multitask_clips")),
-            ("labelled files that are missing", "missing", values(group, "result", "missing")),
-            ("files that cannot be read", "unreadable", values(group, "result", "unreadable")),
-        )
-    ]
-    return [Table("Clips", BESIDE, rows), *logs(groups)]
+    labels = {
+        "genre_clips": "clips of the genre set",
+        "genres": "genres",
+        "multitask_clips": "clips of the multitask set",
+        "missing": "labelled files that are missing",
+        "unreadable": "files that cannot be read",
+    }
+    rows, comparable = [], results.genres or results.emotions
+    for key, label in labels.items():
+        found = values(group, "result", key) if key != "genres" else [len(genres)] if genres else []
+        theirs = writeup.STEP0_DATA.get(key)
+        rows.append(comparison_row(label, found, "data folder", theirs, "the lab's data", comparable, 0))
+    return [Table("Clips", COMPARED, rows), *logs(groups)]
 
 
 def clip_blocks(number):
-    """The function that makes the blocks of step 1, 2, 3 or 4, which one script runs: its part of the log, its figure
-    and what it asks.
+    """The function that makes the blocks of step 1, 2, 3 or 4: its part of the log, its picture and its answers.
+
+    One script, step1_visualize.py, runs all four.
     """
 
     def blocks(results):
         groups = results.groups["step1_visualize"]
         run = first_run(next(iter(groups.values())))
-        log = Log(f"{place_of(run)}, step {number}", log_part(run["log"], number))
-        asked = {1: drawn_clips, 2: frames, 4: classes}.get(number)
-        return [log, *pictures(groups, prefix=f"step{number}_"), *(asked(results, run) if asked else [])]
+        log = Log(f"{run_name(run)}, step {number}", log_part(run["log"], number))
+        answers_of = {1: chosen_clips, 2: frames, 4: classes}.get(number)
+        return [log, *pictures(groups, prefix=f"step{number}_"), *(answers_of(results, run) if answers_of else [])]
 
     return blocks
 
 
-def drawn_clips(_results, run):
+def chosen_clips(_results, run):
     theirs = answers.listed(writeup.STEP2_FRAMES)
     return [Text(f"This run's clips are {answers.listed(run['result']['ids'].split(','))}, the write-up's {theirs}.")]
 
@@ -78,10 +73,10 @@ def frames(results, run):
     ):
         for what, mine, theirs in zip(("frames", "beats"), own, steps, strict=True):
             same = (ident == name or "another clip") if results.genres else False
-            rows.append(beside(what, [int(mine)], f"clip {ident}", theirs, f"clip {name}", same, 0))
+            rows.append(comparison_row(what, [int(mine)], f"clip {ident}", theirs, f"clip {name}", same, 0))
     question = "2a: how many time steps, and can an LSTM learn on them?"
     return [
-        Table("Time steps of the two clips", BESIDE, rows),
+        Table("Time steps of the two clips", COMPARED, rows),
         Answer(question, answers.time_steps(results), HOCHREITER),
     ]
 
@@ -90,12 +85,12 @@ def classes(results, run):
     before, after = ([ratio] for ratio in run["metrics"]["imbalance"])
     theirs, on = max(writeup.SUPPORT) / min(writeup.SUPPORT), "test, 575 clips (step 6)"
     rows = [
-        beside("largest / smallest, before the mapping", before, "training split", None, "", results.genres, 2),
-        beside("largest / smallest, after it", after, "training split", theirs, on, results.genres, 2),
+        comparison_row("largest / smallest, before the mapping", before, "training split", None, "", results.genres, 2),
+        comparison_row("largest / smallest, after it", after, "training split", theirs, on, results.genres, 2),
     ]
     return [
-        Table("Balance of the classes", BESIDE, rows, "The write-up draws its histograms without figures."),
-        Text("4a: what the Dataset hands out for a clip stands in the log below."),
+        Table("Balance of the classes", COMPARED, rows, "The write-up's histograms show no numbers."),
+        Text("4a: what the Dataset returns for a clip is in the log below."),
         Answer("4b: why merge and drop, and what does it do to the balance?", answers.balance(results)),
     ]
 
@@ -107,7 +102,7 @@ def lstm_blocks(results):
         theirs = writeup.STEP5_LSTM.get(run["features"], {})
         label, comparable = answers.name_of(run), results.genres
         ours, on = values(group, "history", -1, "val_acc"), measured_on(group, "validation")
-        rows.append(beside(label, ours, on, theirs.get("val_acc"), writeup.VALIDATION, comparable))
+        rows.append(comparison_row(label, ours, on, theirs.get("val_acc"), writeup.VALIDATION, comparable))
         if comparable and writeup.STEP5_LOSSES.get(run["features"]) != run["loss"]:
             comparable = "another loss"
         scale = writeup.STEP5_LOSSES.get(run["features"], "").replace("-", " ")
@@ -115,8 +110,8 @@ def lstm_blocks(results):
         losses += loss_rows(label, group, theirs.get("train_loss"), theirs.get("val_loss"), comparable, on)
     note = "The write-up names the cross entropy, but losses near 0.09 can only be the squared error of the softmax."
     return [
-        Table(f"Accuracy in validation, last epoch (write-up: epoch {writeup.STEP5_EPOCHS - 1})", BESIDE, rows),
-        Table("Losses of the last epoch", BESIDE, losses, note),
+        Table(f"Accuracy in validation, last epoch (write-up: epoch {writeup.STEP5_EPOCHS - 1})", COMPARED, rows),
+        Table("Losses of the last epoch", COMPARED, losses, note),
         *pictures(groups, "curves"),
         *logs(groups),
     ]
@@ -129,26 +124,24 @@ def score_rows(results):
         run = first_run(group)
         theirs = writeup.STEP5_LSTM.get(run["features"], {})
         for what, key in (("accuracy", "test_acc"), ("macro F1", "test_f1_macro")):
-            label = f"LSTM on {answers.name_of(run)}, {what}"
-            on = measured_on(group, "test"), writeup.TEST_SIDE
-            rows.append(
-                beside(label, values(group, "result", key), on[0], theirs.get(key), on[1], results.genres, 4, 2)
-            )
+            label, ours = f"LSTM on {answers.name_of(run)}, {what}", values(group, "result", key)
+            ours_on, comparable = measured_on(group, "test"), results.genres
+            rows.append(comparison_row(label, ours, ours_on, theirs.get(key), writeup.TEST, comparable, 4, 2))
     return rows
 
 
 def score_blocks(results):
     groups = results.groups["step5_lstm"]
     tables = [
-        Table("Accuracy and macro F1 on the test split", BESIDE, score_rows(results)),
+        Table("Accuracy and macro F1 on the test split", COMPARED, score_rows(results)),
         *(class_table(group, results.genres) for group in groups.values()),
     ]
-    question = "6: does micro equal accuracy, and which classes pull the macro average down?"
+    question = "6: does micro equal accuracy, and which classes lower the macro average?"
     return [*tables, Answer(question, answers.micro_and_macro(results)), *pictures(groups, "confusion")]
 
 
 def class_table(group, comparable):
-    """Precision, recall and F1 by class and averaged, beside the write-up's for the class of the same name."""
+    """Precision, recall and F1 by class and averaged, next to the write-up's for the class of the same name."""
     run, keys = first_run(group), ("precision", "recall", "f1")
     theirs = dict(zip(writeup.CLASSES, writeup.STEP6_CLASSES.get(run.get("features"), ()), strict=False))
     averages = writeup.STEP6_AVERAGES.get(run.get("features"), {})
@@ -158,31 +151,20 @@ def class_table(group, comparable):
     rows = []
     for name, row in run["metrics"]["classes"].items():
         mine = [shown(values(group, "metrics", "classes", name, key), 2) for key in keys]
-        other = [f"{figure:.2f}" for figure in theirs[name]] + [str(support[name])] if name in theirs else ["-"] * 4
+        other = [f"{score:.2f}" for score in theirs[name]] + [str(support[name])] if name in theirs else ["-"] * 4
         rows.append([name, *mine, str(row["support"]), *other])
     total = str(sum(row["support"] for row in run["metrics"]["classes"].values()))
     for name in ("micro", "macro", "weighted"):
         mine = [shown(values(group, "metrics", name, key), 2) for key in keys]
-        other = (
-            [f"{figure:.2f}" for figure in averages[name]] + [str(sum(writeup.SUPPORT))]
-            if name in averages
-            else ["-"] * 4
-        )
+        other = ["-"] * 4
+        if name in averages:
+            other = [f"{score:.2f}" for score in averages[name]] + [str(sum(writeup.SUPPORT))]
         rows.append([f"{name} average", *mine, total, *other])
-    head = (
-        "class",
-        "precision",
-        "recall",
-        "F1",
-        "clips",
-        *(f"write-up: {word}" for word in ("precision", "recall", "F1", "clips")),
-    )
-    return Table(
-        f"LSTM on {answers.name_of(run)}, by class; {measured_on(group, 'test')}, write-up: {writeup.TEST_SIDE}",
-        head,
-        rows,
-        "" if comparable else NOT_COMPARABLE,
-    )
+    columns = ("precision", "recall", "F1", "clips")
+    head = ("class", *columns, *(f"write-up: {column}" for column in columns))
+    on = f"{measured_on(group, 'test')}, write-up: {writeup.TEST}"
+    note = "" if comparable else NOT_COMPARABLE
+    return Table(f"LSTM on {answers.name_of(run)}, by class; {on}", head, rows, note)
 
 
 def inside_blocks(results):
@@ -192,64 +174,52 @@ def inside_blocks(results):
     for group in groups.values():
         run = first_run(group)
         digits = (run["metrics"] or {}).get("digits", {})
-        figures = (
+        results_text = (
             f"{key} {shown(values(group, 'result', key)) if isinstance(value, float) else value}"
             for key, value in run["result"].items()
         )
-        found.append(Text(f"{run['variant']}: {', '.join(figures)}."))
+        found.append(Text(f"{run['variant']}: {', '.join(results_text)}."))
         rows = []
         for name, lines in digits.items():
             theirs = writeup.STEP7A_DIGITS.get(name)
             rows.append([name, "; ".join(lines), "; ".join(theirs or ["-"]), NOT_COMPARABLE if theirs else "-"])
         if rows:
-            note = "Another training and another digit: only sizes and parameters can agree."
+            note = "Trained separately and shown another digit: only sizes and parameters can agree."
             found.append(Table(f"The digits network of {run['variant']}, layer by layer", head, rows, note))
     return [*found, *pictures(groups), *logs(groups)]
 
 
 def cnn_rows(results, step="step7_cnn", theirs=writeup.STEP7_CNN, label="CNN on mel", **metadata):
-    """Accuracy on the test split, then in validation, of a genre CNN."""
+    """Test accuracy of a genre CNN, then validation accuracy and training loss of the last epoch."""
     rows = []
     for group in results.chosen(step, **metadata).values():
-        accuracy, last = values(group, "result", "test_acc"), values(group, "history", -1, "val_acc")
-        rows += [
-            beside(
-                f"{label}, accuracy",
-                accuracy,
-                measured_on(group, "test"),
-                theirs["test_acc"],
-                writeup.TEST_SIDE,
-                results.genres,
-            ),
-            beside(
-                f"{label}, accuracy, last epoch",
-                last,
-                measured_on(group, "validation"),
-                theirs["val_acc"],
+        comparable, on = results.genres, (writeup.TRAINING, "")
+        for what, split, ours, key, theirs_on in (
+            ("accuracy", "test", values(group, "result", "test_acc"), "test_acc", writeup.TEST),
+            (
+                "accuracy, last epoch",
+                "validation",
+                values(group, "history", -1, "val_acc"),
+                "val_acc",
                 writeup.VALIDATION,
-                results.genres,
             ),
-            loss_rows(
-                f"{label}, last epoch", group, theirs["train_loss"], None, results.genres, (writeup.TRAINING, "")
-            )[0],
-        ]
+        ):
+            ours_on = measured_on(group, split)
+            rows.append(comparison_row(f"{label}, {what}", ours, ours_on, theirs[key], theirs_on, comparable))
+        rows += loss_rows(f"{label}, last epoch", group, theirs["train_loss"], None, comparable, on)[:1]
     return rows
 
 
 def cnn_blocks(results):
     groups = results.groups["step7_cnn"]
-    layers = [
-        run["metrics"]["genre"]["layers"]
-        for run in results.runs("step7a_look_inside")
-        if (run["metrics"] or {}).get("genre")
-    ]
-    found: list = [Table(f"Accuracy and loss (write-up: {writeup.STEP7_EPOCHS} epochs)", BESIDE, cnn_rows(results))]
+    inside = [(run["metrics"] or {}).get("genre") for run in results.runs("step7a_look_inside")]
+    layers = [found["layers"] for found in inside if found]
+    found: list = [Table(f"Accuracy and loss (write-up: {writeup.STEP7_EPOCHS} epochs)", COMPARED, cnn_rows(results))]
     if layers:
         head = ("layer", "role", "output", "parameters")
         rows = [[str(layer.get(key, "-")) for key in head] for layer in layers[0]]
-        found.append(
-            Table("7c: the network's layers, for one clip; outputs are frames x mel bands x channels", head, rows)
-        )
+        caption = "7c: the network's layers, for one clip; outputs are frames x mel bands x channels"
+        found.append(Table(caption, head, rows))
     found += confusion_tables(first_run(groups), writeup.STEP7_CONFUSION, results.genres)
     found.append(Answer("7d: is the CNN better than the LSTM?", answers.cnn_against_lstm(results)))
     return [*found, *pictures(groups), *logs(groups)]

@@ -1,6 +1,4 @@
-"""The finished runs that the report's page is made of: read from --out, by step and variant, and how their figures are
-written.
-"""
+"""The finished runs that the report page shows, read from --out by step and variant, and their values as text."""
 
 import json
 import re
@@ -20,7 +18,7 @@ from extras.writeup.numbers import CLASSES, SUPPORT
 
 STEPS = tuple(dict.fromkeys(section.step for section in SECTIONS))
 LAB_LABELLED = 1122  # clips with emotion labels in the lab's own data
-# the order in which a step's variants stand on the page; None first, what is not named last
+# the order of a step's variants on the page; others come last
 ORDER = (
     None,
     "mel",
@@ -43,10 +41,10 @@ SPLITS = re.compile(
 
 @dataclass(frozen=True)
 class Results:
-    """groups: {step: {variant without its seed: {seed: run}}}; a run is its metrics.json with `folder`, `log`,
-    `history` and `machine`.
+    """The finished runs of one data set.
 
-    genres, emotions: whether these clips are the lab's own, so that the write-up's figures can be held against them.
+    groups: {step: {variant without its seed: {seed: run}}}, a run as read_run returns it; genres, emotions: whether
+    these clips are the lab's own, so that the write-up's numbers can be compared; flags: of the command line.
     """
 
     out: Path
@@ -60,7 +58,7 @@ class Results:
         return [run for group in self.groups[step].values() for run in group.values()]
 
     def chosen(self, step, **metadata):
-        """{variant: {seed: run}} of a step, of the variants whose runs agree in these metadata."""
+        """{variant: {seed: run}} of a step, of the variants whose runs have this metadata."""
         fits = {variant: first_run(group) for variant, group in self.groups[step].items()}
         return {
             name: self.groups[step][name]
@@ -69,39 +67,39 @@ class Results:
         }
 
     def only(self, step, **metadata):
-        """{seed: run} of the first such variant, {} where there is none."""
+        """{seed: run} of the first of these variants, {} where there is none."""
         return next(iter(self.chosen(step, **metadata).values()), {})
 
     def command(self, script):
-        """What makes a step's runs of these data, for the shell."""
+        """The shell command that runs a script on these data."""
         return shlex.join(["python", script, *self.flags])
 
 
 def find_results(data, path, root, seed, seeds):
-    """Reads every finished full run of these data below `root`. LabError where there is none at all.
+    """Reads every finished full run of these data in `root`. LabError where there is none at all.
 
-    path: the data folder as the user gave it, or None; seed, seeds: the first seed and how many there are of them, None
-    for all.
+    path: the data folder as the user gave it, or None; seed, seeds: the first seed and the number of seeds, None for
+    all.
     """
     out = Path(root)
     flags = [*(["--data", path] if path else []), *(["--out", root] if root != "runs" else [])]
     groups = {}
     for step in STEPS:
-        runs = [read_whole(run) for run in read_runs(out, step, data, mode="full")]
+        runs = [read_run(run) for run in read_runs(out, step, data, mode="full")]
         runs = [run for run in runs if seed <= run["seed"] and (seeds is None or run["seed"] < seed + seeds)]
         found = {}
-        for run in sorted(runs, key=place):
+        for run in sorted(runs, key=order):
             found.setdefault(run["variant"].removesuffix(f"_seed{run['seed']}"), {})[run["seed"]] = run
         groups[step] = found
     if not any(groups.values()):
-        others = " (runs of other data or seeds lie there)" if any(out.glob("step*/*/metrics.json")) else ""
+        others = " (it has runs of other data, seeds or versions)" if any(out.glob("step*/*/metrics.json")) else ""
         first = shlex.join(["python", SECTIONS[0].script, *flags])
         raise LabError(f"{out}: a finished full run on {data.path} was expected{others}; {first} makes the first one")
     return Results(out, data, groups, has_lab_genres(data), has_lab_emotions(data), tuple(flags))
 
 
-def read_whole(run):
-    """A run's metrics with what else the page takes from its folder; what is not there is empty."""
+def read_run(run):
+    """A run's metrics with its `log`, `history` and `environment` (arguments.json), empty where a file is missing."""
     folder = Path(run["folder"])
     log = folder / "log.txt"
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
@@ -109,12 +107,12 @@ def read_whole(run):
         **run,
         "log": text,
         "history": read_optional(folder / "history.json", []),
-        "machine": read_optional(folder / "arguments.json", {}),
+        "environment": read_optional(folder / "arguments.json", {}),
     }
 
 
 def read_optional(path, otherwise):
-    """What a JSON file holds, `otherwise` where there is no such file; LabError where it is broken."""
+    """The content of a JSON file, `otherwise` where there is no such file; LabError where it is damaged."""
     if not path.is_file():
         return otherwise
     try:
@@ -123,7 +121,7 @@ def read_optional(path, otherwise):
         raise LabError(f"{path}: JSON as the step wrote it was expected ({reason(error)})") from error
 
 
-def place(run):
+def order(run):
     words = [run.get(key) for key in ("features", "loss", "model", "axis", "start")]
     return [ORDER.index(word) if word in ORDER else len(ORDER) for word in words], run["variant"], run["seed"]
 
@@ -133,7 +131,7 @@ def first_run(group):
 
 
 def has_lab_genres(data):
-    """Whether the genre test split is the one that the write-up's figures are of, class by class."""
+    """Whether the genre test split is the one of the write-up, by the number of clips of each class."""
     if data.demo or data.own_table:
         return False
     try:
@@ -157,7 +155,7 @@ def has_lab_emotions(data):
 
 
 def values(group, *keys):
-    """What a group's runs hold under these keys, [one for each seed]; [] where one of them has nothing there."""
+    """The values of a group's runs under these keys, [one for each seed]; [] where one of them has none."""
     found = []
     for run in group.values():
         for key in keys:
@@ -169,20 +167,18 @@ def values(group, *keys):
     return found
 
 
-def shown(figures, places=4):
-    """Figures of several seeds as text: the one, or mean ± standard deviation; "-" for none, "undefined" where one of
-    them is None.
-    """
-    if not figures:
+def shown(scores, decimals=4):
+    """One value for each seed as text: mean ± standard deviation; "-" for none, "undefined" where one is None."""
+    if not scores:
         return "-"
-    undefined = sum(figure is None for figure in figures)
+    undefined = sum(score is None for score in scores)
     if undefined:
-        return "undefined" + (f" in {undefined} of {len(figures)} seeds" if len(figures) > 1 else "")
-    deviation = f" ± {np.std(figures, ddof=1):.{places}f}" if len(figures) > 1 else ""
-    return f"{np.mean(figures):.{places}f}{deviation}"
+        return "undefined" + (f" in {undefined} of {len(scores)} seeds" if len(scores) > 1 else "")
+    std = f" ± {np.std(scores, ddof=1):.{decimals}f}" if len(scores) > 1 else ""
+    return f"{np.mean(scores):.{decimals}f}{std}"
 
 
 def measured_on(group, split):
-    """The set that a group's figures are of, with its size by the log where that tells: "test, 129 clips"."""
-    told = SPLITS.search(first_run(group)["log"]) if group else None
-    return f"{split}, {told[split]} clips" if told else split
+    """The split that a group's values are measured on, with its size where the log has it: "test, 129 clips"."""
+    sizes = SPLITS.search(first_run(group)["log"]) if group else None
+    return f"{split}, {sizes[split]} clips" if sizes else split

@@ -1,9 +1,8 @@
-"""The lab's own data set: how many clips it holds, and what results on it are plausible.
+"""The lab's own data set: its number of clips, and the range of scores to expect on it.
 
-The counts are those that a public notebook's listing of the data set and public bar plots of its labels show; they
-agree with every sum in the write-up. The ranges come from the write-up and from the printed results of public
-solutions, whose networks, epochs and, for emotions, held-out clips differ: they tell a run that went wrong from one
-that did not, no more.
+The counts come from a public notebook's listing of the data set and from public bar plots of its labels; they agree
+with every sum in the write-up. The ranges come from the write-up and from the printed results of public solutions,
+whose networks, epochs and, for emotions, test clips differ: they show whether a run went wrong, and no more.
 """
 
 from typing import NamedTuple
@@ -12,28 +11,25 @@ from common.dataset import unwrap
 from common.labels import CLASS_MAPPING
 from extras.writeup.numbers import STEP5_LSTM, STEP7_CNN, STEP9_GENRES
 
-# Clips of each genre by split, (train, test): of these four, and of all 20. No clip is on both splits.
+# Clips of each genre, (train, test): of these four, and of all 20. No clip is in both splits.
 UNEVEN = {"Metal": (153, 38), "Trip-Hop": (137, 34), "Soundtrack": (124, 30), "Post-Rock": (95, 23)}
 GENRE_CLIPS = {genre: UNEVEN.get(genre, (160, 40)) for genre in CLASS_MAPPING}
-EMOTION_CLIPS = (1122, 375)  # (with labels, without: the competition's split)
-# ids that stand in the genre and in the emotion folders; about as many as chance gives, so few if any are equal songs
+EMOTION_CLIPS = (1122, 375)  # (with labels, without: the competition's test split)
+# ids that are in the genre and in the emotion folders, about as many as by chance: few if any are the same songs
 SHARED_IDS = 68
-LAB_TEST_CLIPS = sum(
-    test for genre, (_, test) in GENRE_CLIPS.items() if CLASS_MAPPING[genre]
-)  # 575, of the classes that are kept
+# 575, of the genres that the class table keeps
+LAB_TEST_CLIPS = sum(test for genre, (_, test) in GENRE_CLIPS.items() if CLASS_MAPPING[genre])
 
 
 class Expected(NamedTuple):
-    """Between which scores a run is plausible, and what this was seen in; a figure's owner is a key of SOURCES, or
-    "write-up".
-    """
+    """The range of plausible scores, and the results that it comes from: "write-up", or keys of SOURCES."""
 
     low: float
     high: float
-    seen: str
+    results: str
 
 
-SOURCES = {  # owner: repository on GitHub, or where else the figure stands
+SOURCES = {  # name: repository on GitHub, or where else the results are
     "evantsogk": "evantsogk/music-genre-and-emotion-recognition (2022)",
     "jpitoskas": "jpitoskas/PatRec (2019-20)",
     "PanosAntoniadis": "PanosAntoniadis/pattern_recognition-ntua (2019-20)",
@@ -59,7 +55,7 @@ ACCURACIES = {
     ),
 }
 
-# The same for the rank correlation: {(step, its network or start): {axis: ...}}
+# {(step, its network or start): {axis: rank correlation}}
 CORRELATIONS = {
     ("step8_regression", "lstm"): {
         "valence": Expected(0.01, 0.20, "write-up .01, BeatPatrol .12, evantsogk .19"),
@@ -83,70 +79,65 @@ CORRELATIONS = {
     },
 }
 
-CAUSES = {  # of a score outside of its range, the likeliest first
+CAUSES = {  # of a score outside its range, the most likely first
     "accuracy below": (
-        "the training loss never left the class priors' (curves.png): a higher --lr, or more --epochs",
+        "the training loss stayed at the class priors' (curves.png): a higher --lr, or more --epochs",
         "it was still rising (the best epoch is one of the last): more --epochs",
-        "files are missing or damaged: step0_data.py names them",
-        "chance: one standard error is 2.1 points on 575 clips; --seeds 3 tells",
+        "files are missing or damaged: step0_data.py lists them",
+        "chance: the standard error is 2.1 points on 575 clips; --seeds 3 shows the spread",
     ),
     "accuracy above": (
-        "test clips among those that it was trained with: a WARNING above names their number",
-        "more epochs, another rate or another network than those that the range was seen in",
-        "chance: one standard error is 2.1 points on 575 clips; --seeds 3 tells",
+        "it was trained with test clips: a WARNING above has their number",
+        "more epochs, another learning rate or another network than the results that the range comes from",
+        "chance: the standard error is 2.1 points on 575 clips; --seeds 3 shows the spread",
     ),
     "correlation below": (
-        "the predictions are nearly constant (their MSE is the mean's, above): a higher --lr, or more --epochs",
-        "it overfits (the training loss far below validation's in curves.png): fewer --epochs, or steps 9 and 10",
-        "other clips: the held-out part of nearly every solution is another one, the write-up's is not said",
-        "chance: one standard error is about .07 on 224 clips; --seeds 3 tells",
+        "the predictions are nearly constant (their MSE is the constant predictor's): a higher --lr, or more --epochs",
+        "it overfits (training loss far below validation loss in curves.png): fewer --epochs, or steps 9 and 10",
+        "other clips: nearly every solution has its own test split, and the write-up does not state which it used",
+        "chance: the standard error is about .07 on 224 clips; --seeds 3 shows the spread",
     ),
     "correlation above": (
-        "test clips among those that it was trained with: a WARNING above, or step 9's line on ids seen, names their number",
-        "other clips: the held-out part of nearly every solution is another one, the write-up's is not said",
-        "chance: one standard error is about .07 on 224 clips; --seeds 3 tells",
+        "it was trained with test clips: a WARNING above, or step 9's line on ids of the genre CNN, has their number",
+        "other clips: nearly every solution has its own test split, and the write-up does not state which it used",
+        "chance: the standard error is about .07 on 224 clips; --seeds 3 shows the spread",
     ),
 }
 
 
-def is_labs(demo, class_mapping, mode, clips, known):
-    """Are results of the lab's own data set, whole? Told without a file: no demo music, the lab's class table, its
-    number of clips.
-    """
-    return not demo and class_mapping == CLASS_MAPPING and mode in ("full", "score") and clips == known
+def is_labs(demo, class_mapping, mode, clips, lab_clips):
+    """Whether a run was on all of the lab's data: no demo music, the lab's class table, its number of clips."""
+    return not demo and class_mapping == CLASS_MAPPING and mode in ("full", "score") and clips == lab_clips
 
 
 def writeup_scores(step, choice):
-    """The write-up's {"test_acc", ...} on its test clips for a step and its features or start; empty where it has none."""
+    """The write-up's test scores, {"test_acc", ...}, for a step and its features or start; empty where it has none."""
     by_step = {"step5_lstm": STEP5_LSTM.get(choice, {}), "step7_cnn": STEP7_CNN, "step9_transfer": STEP9_GENRES}
     return by_step.get(step, {})
 
 
 def expectation(step, choice, score, axis=None):
-    """Lines on where a score on the lab's data set falls, and outside of the range why that may be; none where no range
-    is known.
+    """Lines on whether a score on the lab's data set is within its range and, if not, why; [] without a range.
 
     choice: the step's features, network or start, None where it has one alone; score: accuracy, or the rank correlation
-    of `axis`, which may be None (undefined), and then lies below.
+    of `axis`; None (undefined) counts as below the range.
     """
     table = ACCURACIES if axis is None else {key: ranges[axis] for key, ranges in CORRELATIONS.items()}
     if (step, choice) not in table:
         return []
-    low, high, seen = table[step, choice]
-    said = "undefined" if score is None else f"{score:.4f}"
-    place = "below" if score is None or score < low else "above" if score > high else "within"
-    line = f"to expect  : {low:.2f} to {high:.2f} on the lab's data set ({seen}); {said} is {place}"
-    if place == "within":
+    low, high, results = table[step, choice]
+    text = "undefined" if score is None else f"{score:.4f}"
+    where = "below" if score is None or score < low else "above" if score > high else "within"
+    line = f"to expect  : {low:.2f} to {high:.2f} on the lab's data set ({results}); {text} is {where}"
+    if where == "within":
         return [line]
-    causes = CAUSES[f"{'correlation' if axis else 'accuracy'} {place}"]
-    return [
-        f"{line}; likely causes, in this order:",
-        *(f"             {number}. {cause}" for number, cause in enumerate(causes, start=1)),
-    ]
+    causes = CAUSES[f"{'correlation' if axis else 'accuracy'} {where}"]
+    numbered = [f"             {number}. {cause}" for number, cause in enumerate(causes, start=1)]
+    return [f"{line}; likely causes, in this order:", *numbered]
 
 
 def print_expected(run, splits, metrics):
-    """Prints the write-up's accuracy beside a run's and, on the lab's own data set, where its scores are to be expected.
+    """Prints the write-up's accuracy and, on the lab's own data set, the range of scores to expect.
 
     splits: training, validation and test set; metrics: what report_genres or report_axes returned.
     """

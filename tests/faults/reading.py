@@ -71,7 +71,7 @@ FAULTS = [
     Fault(
         "page",
         "write-up minus ours",
-        "beside",
+        "comparison_row",
         "np.mean(ours) - theirs",
         "theirs - np.mean(ours)",
         "test_numbers_page.py",
@@ -88,11 +88,11 @@ FAULTS = [
         "page",
         "first seed alone",
         "shown",
-        "{np.mean(figures):.{places}f}",
-        "{figures[0]:.{places}f}",
+        "{np.mean(scores):.{decimals}f}",
+        "{scores[0]:.{decimals}f}",
         "test_numbers_page.py",
     ),
-    Fault("page", "size of another split", "measured_on", "told[split]", "told['test']", "test_numbers_page.py"),
+    Fault("page", "size of another split", "measured_on", "sizes[split]", "sizes['test']", "test_numbers_page.py"),
     Fault(
         "page",
         "networks better than the mean counted as no better",
@@ -229,7 +229,7 @@ FAULTS = [
     Fault(
         "data",
         "step 1: one band less",
-        "step1_visualize.py:look",
+        "step1_visualize.py:show_clips",
         "int(mel_band_of(SPLIT_HERTZ)) + 1",
         "int(mel_band_of(SPLIT_HERTZ)) - 4",
         "test_numbers_data.py",
@@ -253,8 +253,8 @@ FAULTS = [
     Fault("audio", "left channel alone", "read_sound", ".mean(axis=1)", "[:, 0]", "test_numbers_audio.py"),
     Fault(
         "inside",
-        "last right clip",
-        "first_right",
+        "last correct clip",
+        "first_correct",
         "range(len(dataset))",
         "range(len(dataset) - 1, -1, -1)",
         "test_numbers_inside.py",
