@@ -13,11 +13,11 @@ figures, predictions of both, metrics and the networks' checkpoints. Minutes: se
 import torch
 from torch import nn
 
-from common.cli import reading_options, run_script, start_run, step_parser
+from common.cli import run_script, start_run, step_parser
 from common.dataset import SpectrogramDataset, clip_ids, clip_labels, emotion_slices, genre_splits, make_loader, without
 from common.labels import AXES
 from common.locations import find_data
-from common.report import describe, print_results, report_axes, report_genres
+from common.report import describe_axes, describe_genres, print_results, report_axes, report_genres
 from common.submission import write_submission
 from common.training import evaluate
 from extras.demo.folder import demo_folder
@@ -51,12 +51,12 @@ def genres(args, data, seed):
         args, STEP, f"Tuned {name}s on mel spectrograms for genres", data, seed, "genres", args.network
     ) as run:
         # Data: the recipe is fixed beforehand, so there is no validation set
-        train_set, test_set = genre_splits(data.genres(), data.class_mapping, "mel", **reading_options(args))
+        train_set, test_set = genre_splits(data.genres(), data.class_mapping, "mel", **args.reading)
         splits, classes = (train_set, None, test_set), train_set.label_transformer.classes_
 
         # Networks: the mean of their probabilities
         run.metadata["architecture"], build = genre_network(train_set, f"tuned-{args.network}", len(classes))
-        describe(run, build(), splits, classes, "cross-entropy")
+        describe_genres(run, build(), splits, classes)
         loss_function = nn.CrossEntropyLoss(label_smoothing=RECIPE["label_smoothing"])
         models, history = train_networks(
             run, build, train_set, loss_function, seed, args.epochs, args.batch_size, args.lr, args.device
@@ -91,11 +91,11 @@ def genres(args, data, seed):
 def emotions(args, data, seed):
     with start_run(args, STEP, "Tuned CNNs on mel spectrograms for three axes", data, seed, "emotions") as run:
         # Data: the test clips of steps 8 to 10; their training and validation clips together are the training set
-        labelled = SpectrogramDataset(data.emotions(), features="mel", axis=AXES, **reading_options(args))
+        labelled = SpectrogramDataset(data.emotions(), features="mel", axis=AXES, **args.reading)
         test_set = emotion_slices(labelled, args.batch_size, seed=seed)[2].dataset
         train_set = without(labelled, clip_ids(test_set))
         network = emotion_network(train_set)
-        describe(run, network[1](), (train_set, None, test_set), AXES)
+        describe_axes(run, network[1](), (train_set, None, test_set), AXES)
         values, tests, history = emotion_values(args, run, network, train_set, test_set, seed)
         metrics = {}
         for members, outputs in values.items():
@@ -111,7 +111,7 @@ def emotions(args, data, seed):
         # Submission: all models are trained again, on every labelled clip, those of the test included
         if args.submit:
             unlabelled = SpectrogramDataset(
-                data.emotions(), None, False, labelled.max_length, "mel", axis=AXES, **reading_options(args)
+                data.emotions(), None, False, labelled.max_length, "mel", axis=AXES, **args.reading
             )
             values = emotion_values(args, run, emotion_network(labelled), labelled, unlabelled, seed, "submit")[0]
             submitted = values[args.members].tolist()

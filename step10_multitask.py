@@ -16,12 +16,12 @@ import torch
 from tqdm import tqdm
 
 from common.checks import overfit_batch, watch_training
-from common.cli import reading_options, run_script, start_run, step_parser
+from common.cli import run_script, start_run, step_parser
 from common.comparison import compare_step10
 from common.dataset import SpectrogramDataset, emotion_slices, make_loader
 from common.locations import find_data
 from common.models import CNNBackbone, MultitaskRegressor
-from common.report import describe, print_results, report_axes, report_training
+from common.report import describe_axes, print_results, report_axes, report_training
 from common.resume import resumable
 from common.submission import write_submission
 from common.training import BestEpoch, evaluate, train_epoch
@@ -73,11 +73,11 @@ def train_and_test(args, data, seed):
     title = "Step 10: one CNN on mel spectrograms for three axes"
     with start_run(args, STEP, title, data, seed, "cnn", *weights, *members) as run:
         # Data: the same three splits as in steps 8 and 9
-        labelled = SpectrogramDataset(data.emotions(), features=FEATURES, axis=tuple(WEIGHTS), **reading_options(args))
+        labelled = SpectrogramDataset(data.emotions(), features=FEATURES, axis=tuple(WEIGHTS), **args.reading)
         train_loader, val_loader, test_loader = emotion_slices(labelled, args.batch_size, seed=seed)
         splits = train_loader.dataset, val_loader.dataset, test_loader.dataset
         if args.submit:  # the unlabelled test split
-            predicted, options = [], {"axis": tuple(WEIGHTS), **reading_options(args)}
+            predicted, options = [], {"axis": tuple(WEIGHTS), **args.reading}
             hidden = SpectrogramDataset(data.emotions(), None, False, labelled.max_length, FEATURES, **options)
 
         # Networks of the ensemble: each with its own initial weights and batch order, on the same splits
@@ -92,7 +92,7 @@ def train_and_test(args, data, seed):
             model = MultitaskRegressor(CNNBackbone(labelled.feat_dim), len(WEIGHTS)).to(args.device)
             model = accelerate(model, args.device)
             optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
-            references = describe(run, model, splits, tuple(WEIGHTS))
+            references = describe_axes(run, model, splits, tuple(WEIGHTS))
             errors = zip(args.weights, references.values(), strict=True)
             constant = {"training means": sum(weight * error for weight, error in errors)}
             if args.overfit_batch:

@@ -14,13 +14,13 @@ from torch import nn
 from tqdm import tqdm
 
 from common.checks import overfit_batch, watch_training
-from common.cli import reading_options, run_script, start_run, step_parser
+from common.cli import run_script, start_run, step_parser
 from common.comparison import compare_step5
 from common.dataset import genre_splits, make_loader, torch_train_val_split
 from common.locations import find_data
 from common.metrics import squared_error_loss
 from common.models import Classifier, LSTMBackbone
-from common.report import describe, print_results, report_genres, report_training
+from common.report import describe_genres, print_results, report_genres, report_training
 from common.resume import resumable
 from common.training import BestEpoch, evaluate, train_epoch
 from extras.demo.folder import demo_folder
@@ -54,8 +54,7 @@ def main(argv=None):
     sets = {"choices": FEATURE_SETS, "default": list(FEATURE_SETS)}
     parser.add_argument("--features", nargs="+", **sets, help="beat: beat-synced mel (default: all four)")
     parser.add_argument("--beat", action="store_true", help="beat-synced frames for all: beat, chroma-beat, fused-beat")
-    loss = {"choices": LOSSES, "default": "cross-entropy"}
-    parser.add_argument("--loss", **loss, help="what is minimised (default: %(default)s)")
+    parser.add_argument("--loss", choices=LOSSES, default="cross-entropy", help="to minimise (default: %(default)s)")
     args = parser.parse_args(argv)
     chosen = list(dict.fromkeys(SYNCED[name] if args.beat else name for name in args.features))
     join_processes(args)
@@ -72,7 +71,7 @@ def train_and_test(args, data, seed, features):
     choices = {"features": features, "loss": args.loss} if args.loss != "cross-entropy" else {"features": features}
     with start_run(args, STEP, f"Step 5: an LSTM on {features}, {args.loss}", data, seed, features, args.loss) as run:
         # Data
-        train_set, test_set = genre_splits(data.genres(beat), data.class_mapping, columns, **reading_options(args))
+        train_set, test_set = genre_splits(data.genres(beat), data.class_mapping, columns, **args.reading)
         batch_sizes = args.batch_size, args.batch_size
         train_loader, val_loader = torch_train_val_split(train_set, *batch_sizes, VAL_SIZE, seed=seed)
         test_loader = make_loader(test_set, args.batch_size)
@@ -87,7 +86,7 @@ def train_and_test(args, data, seed, features):
         model = accelerate(model, args.device)
         loss_function = LOSSES[args.loss]
         optimizer = torch.optim.Adam(model.parameters(), lr=args.lr, weight_decay=WEIGHT_DECAY)
-        references = describe(run, model, splits, classes, args.loss)
+        references = describe_genres(run, model, splits, classes, args.loss)
         run.metadata |= {"architecture": ["lstm", features, RNN_SIZE, NUM_LAYERS, BIDIRECTIONAL]}
         run.metadata |= {"features": features, "loss": args.loss, "weight_decay": WEIGHT_DECAY, "val_size": VAL_SIZE}
         if args.overfit_batch:

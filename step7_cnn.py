@@ -13,12 +13,12 @@ from torch import nn
 from tqdm import tqdm
 
 from common.checks import overfit_batch, watch_training
-from common.cli import reading_options, run_script, start_run, step_parser
+from common.cli import run_script, start_run, step_parser
 from common.comparison import compare_step7
 from common.dataset import genre_splits, make_loader, torch_train_val_split
 from common.locations import find_data
 from common.models import Classifier, CNNBackbone
-from common.report import describe, print_results, report_genres, report_training
+from common.report import describe_genres, print_results, report_genres, report_training
 from common.resume import resumable
 from common.training import BestEpoch, evaluate, train_epoch
 from extras.demo.folder import demo_folder
@@ -55,7 +55,7 @@ def main(argv=None):
 def train_and_test(args, data, seed):
     with start_run(args, STEP, "Step 7b: a CNN of four stages on mel spectrograms", data, seed, FEATURES) as run:
         # Data
-        train_set, test_set = genre_splits(data.genres(), data.class_mapping, FEATURES, **reading_options(args))
+        train_set, test_set = genre_splits(data.genres(), data.class_mapping, FEATURES, **args.reading)
         batch_sizes = args.batch_size, args.batch_size
         train_loader, val_loader = torch_train_val_split(train_set, *batch_sizes, VAL_SIZE, seed=seed)
         test_loader = make_loader(test_set, args.batch_size)
@@ -70,7 +70,7 @@ def train_and_test(args, data, seed):
         model = accelerate(model, args.device)
         loss_function = nn.CrossEntropyLoss()
         optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
-        references = describe(run, model, splits, classes, "cross-entropy")
+        references = describe_genres(run, model, splits, classes)
         run.metadata |= {"architecture": ["cnn", FEATURES, CHANNELS, KERNEL_SIZE], "val_size": VAL_SIZE}
         if args.overfit_batch:
             return run.finish(overfit_batch(model, train_loader, loss_function, optimizer, args.device))

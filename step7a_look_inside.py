@@ -12,7 +12,7 @@ runs. Writes runs/step7a_look_inside/<digits or mnist>_seed<n>/: log, metrics an
 import torch
 
 from common.checks import warn_of_overlap
-from common.cli import reading_options, run_script, start_run, step_parser, whole
+from common.cli import run_script, start_run, step_parser, whole
 from common.dataset import genre_splits
 from common.errors import LabError, shown
 from common.files import write_atomically
@@ -121,7 +121,7 @@ def open_genre_cnn(path, args, data, run):
     if (kind, columns, beat, head) != ("cnn", "mel", False, "genre"):
         found = f"its architecture is {shown(str(metadata['architecture']))}"
         raise LabError(f"{path}: a checkpoint of step7_cnn.py, a CNN on mel, was expected, but {found}")
-    test_set = genre_splits(data.genres(), data.class_mapping, "mel", **reading_options(args))[1]
+    test_set = genre_splits(data.genres(), data.class_mapping, "mel", **args.reading)[1]
     classes = test_set.label_transformer.classes_
     if metadata["classes"] != classes:
         there = ", ".join(metadata["classes"])

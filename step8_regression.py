@@ -14,13 +14,13 @@ from torch import nn
 from tqdm import tqdm
 
 from common.checks import overfit_batch, watch_training
-from common.cli import reading_options, run_script, start_run, step_parser
+from common.cli import run_script, start_run, step_parser
 from common.comparison import compare_step8
 from common.dataset import SpectrogramDataset, emotion_slices
 from common.labels import AXES
 from common.locations import find_data
 from common.models import CNNBackbone, LSTMBackbone, Regressor
-from common.report import describe, print_results, report_axes, report_training
+from common.report import describe_axes, print_results, report_axes, report_training
 from common.resume import resumable
 from common.training import BestEpoch, evaluate, train_epoch
 from extras.demo.folder import demo_folder
@@ -65,7 +65,7 @@ def train_and_test(args, data, seed, name, axis):
     title = f"Step 8: {name.upper()} on {'beat-synced ' * beat}{columns}, {axis}"
     with start_run(args, STEP, title, data, seed, name, axis) as run:
         # Data: three splits of the labelled clips
-        labelled = SpectrogramDataset(data.emotions(beat), features=columns, axis=axis, **reading_options(args))
+        labelled = SpectrogramDataset(data.emotions(beat), features=columns, axis=axis, **args.reading)
         train_loader, val_loader, test_loader = emotion_slices(labelled, args.batch_size, seed=seed)
         splits = train_loader.dataset, val_loader.dataset, test_loader.dataset
 
@@ -75,7 +75,7 @@ def train_and_test(args, data, seed, name, axis):
         model = accelerate(model, args.device)
         loss_function = nn.MSELoss()
         optimizer = torch.optim.Adam(model.parameters(), lr=args.lr[name], weight_decay=WEIGHT_DECAY[name])
-        references = describe(run, model, splits, [axis])
+        references = describe_axes(run, model, splits, [axis])
         run.metadata |= {"architecture": [name, columns, beat, *SIZES[name], "regressor"], "model": name, "axis": axis}
         if args.overfit_batch:
             return {**choices, **run.finish(overfit_batch(model, train_loader, loss_function, optimizer, args.device))}

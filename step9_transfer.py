@@ -16,12 +16,19 @@ from tqdm import tqdm
 
 from common.checkpoints import read_backbone
 from common.checks import watch_training
-from common.cli import reading_options, run_script, start_run, step_parser
+from common.cli import run_script, start_run, step_parser
 from common.comparison import compare_step9
 from common.dataset import emotion_loaders, genre_loaders
 from common.locations import find_data
 from common.models import Classifier, CNNBackbone, Regressor
-from common.report import describe, print_results, report_axes, report_genres, report_training
+from common.report import (
+    describe_axes,
+    describe_genres,
+    print_results,
+    report_axes,
+    report_genres,
+    report_training,
+)
 from common.resume import resumable
 from common.training import BestEpoch, evaluate, train_epoch
 from extras.demo.folder import demo_folder
@@ -85,11 +92,10 @@ def pretrain(args, data, seed):
     title = "Step 9c: the CNN of step 7 on the genres, to be transferred"
     with start_run(args, STEP, title, data, seed, "genres") as run:
         # Data
-        reading = reading_options(args)
-        _, *held_out = emotion_loaders(data.emotions(), "mel", AXIS, args.batch_size, seed, **reading)
+        _, *held_out = emotion_loaders(data.emotions(), "mel", AXIS, args.batch_size, seed, **args.reading)
         left_out = [loader.dataset for loader in held_out]
         options = args.batch_size, VAL_SIZE, seed, left_out
-        loaders = genre_loaders(data.genres(), data.class_mapping, "mel", *options, **reading)
+        loaders = genre_loaders(data.genres(), data.class_mapping, "mel", *options, **args.reading)
         train_loader, val_loader, test_loader = loaders
         splits = train_loader.dataset, val_loader.dataset, test_loader.dataset
         classes = test_loader.dataset.label_transformer.classes_
@@ -100,7 +106,7 @@ def pretrain(args, data, seed):
         model = accelerate(model, args.device)
         loss_function = nn.CrossEntropyLoss()
         optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
-        references = describe(run, model, splits, classes, "cross-entropy")
+        references = describe_genres(run, model, splits, classes)
         run.metadata |= {"architecture": ARCHITECTURE, "start": "genres"}
 
         # Training
@@ -134,7 +140,7 @@ def fine_tune(args, data, seed, axis, start, pretrained=None):
     frozen = ["frozen"] * args.freeze
     with start_run(args, STEP, f"Step 9d: CNN on mel, {axis}, {start}", data, seed, axis, start, *frozen) as run:
         # Data: the three splits of step 8
-        loaders = emotion_loaders(data.emotions(), "mel", axis, args.batch_size, seed, **reading_options(args))
+        loaders = emotion_loaders(data.emotions(), "mel", axis, args.batch_size, seed, **args.reading)
         train_loader, val_loader, test_loader = loaders
         splits = train_loader.dataset, val_loader.dataset, test_loader.dataset
 
@@ -149,7 +155,7 @@ def fine_tune(args, data, seed, axis, start, pretrained=None):
             model.backbone.requires_grad_(False)
         loss_function = nn.MSELoss()
         optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=args.lr)
-        references = describe(run, model, splits, [axis], pretrain_ids=pretrain_ids)
+        references = describe_axes(run, model, splits, [axis], pretrain_ids=pretrain_ids)
         run.metadata |= {
             "architecture": [*ARCHITECTURE, "regressor"],
             "axis": axis,

@@ -18,7 +18,7 @@ from common.cache import cached
 from common.dataset import SpectrogramDataset, make_loader
 from common.labels import CLASS_MAPPING
 from common.models import Classifier, CNNBackbone, LSTMBackbone
-from common.training import evaluate, train_epoch, use_huge_pages
+from common.training import evaluate, train_epoch
 from extras.speed.accelerate import accelerate
 
 BATCH = 32
@@ -173,7 +173,7 @@ def main():
 
 
 if __name__ == "__main__":
-    if sys.argv[2] == "ours":
-        use_huge_pages()
+    if sys.argv[2] != "ours":
+        os.environ["THP_MEM_ALLOC_ENABLE"] = "0"  # importing accelerate has set it
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     main()

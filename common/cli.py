@@ -1,9 +1,9 @@
 """The command line that the steps share: flags, their checks, and how a step starts and ends."""
 
 import argparse
+import contextlib
 import math
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -17,13 +17,12 @@ from common.files import file_path
 from common.former import add_former_flags
 from common.locations import REPOSITORY
 from common.report import print_header
-from common.resume import RESUME, add_resume_flag, how_to_go_on
+from common.resume import RESUME, add_resume_flag, print_how_to_resume
 from common.run import open_run
 from common.submission import add_submit_flags, check_submit_path
-from common.training import use_huge_pages
 
 QUICK_CLIPS = 160  # of each split in a dry run: five batches of 32, a third of the training clips for validation
-ALWAYS_SHOWN = ("epochs", "batch_size", "lr", "seed")  # in the header, beside what differs from the defaults
+ALWAYS_SHOWN = {"epochs", "batch_size", "lr", "seed"}  # in the header, beside what differs from the defaults
 
 
 def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, submit=False, pretrained=False):
@@ -31,7 +30,7 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, 
 
     epochs, lr: the defaults, or {model: default} in a step that trains several; args.epochs and args.lr have that form.
     overfit: add --overfit-batch; submit: add the flags of the competition's file; pretrained: add --pretrained.
-    parse_args checks the flags together and adds `mode` (full, quick or overfit), `seeds` and `shown`.
+    parse_args checks the flags together and adds `mode` (full, quick or overfit), `seeds` and `reading`.
     """
     parser = StepParser(description, {} if epochs is None else {"epochs": epochs, "lr": lr})
     data = "the lab's data folder (default: data/ here, Kaggle's input, else demo music)"
@@ -45,9 +44,9 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, 
         return parser
     seeds = "run N seeds from --seed on, report mean and standard deviation"
     parser.add_argument("--seeds", type=whole(1), default=1, metavar="N", help=seeds)
-    parser.add_argument("--epochs", type=whole(1), help=f"passes over the training clips (default: {as_text(epochs)})")
+    parser.add_argument("--epochs", type=whole(1), help=f"passes over the training clips (default: {epochs})")
     parser.add_argument("--batch-size", type=whole(1), default=batch_size, help="in clips (default: %(default)s)")
-    parser.add_argument("--lr", type=positive, help=f"Adam's learning rate (default: {as_text(lr)})")
+    parser.add_argument("--lr", type=positive, help=f"Adam's learning rate (default: {lr})")
     add_baselines_flag(parser)
     names = "cpu, cuda or another name of PyTorch's; auto is cuda where there is one (default: %(default)s)"
     parser.add_argument("--device", type=device, default="auto", help=names)
@@ -84,11 +83,11 @@ class StepParser(OneSentenceParser):
 
     def parse_args(self, args=None, namespace=None):
         args = super().parse_args(args, namespace)
+        args.shown = {name for name, value in vars(args).items() if value != self.get_default(name)} | ALWAYS_SHOWN
         args.mode = "quick" if getattr(args, "quick", False) else "full"
         if getattr(args, "overfit_batch", False):
             args.mode = "overfit"
-        args.shown = {name for name, value in vars(args).items() if value != self.get_default(name)} - {"mode"}
-        args.shown |= set(ALWAYS_SHOWN)
+        args.reading = reading_options(args)
         if self.by_model:
             if args.mode == "quick" and args.epochs is None:
                 args.epochs = 2
@@ -96,7 +95,6 @@ class StepParser(OneSentenceParser):
                 setattr(args, name, chosen(getattr(args, name), default))
             args.seeds = [args.seed + k for k in range(args.seeds)]
             args.baselines = args.baselines and args.mode == "full"
-            use_huge_pages()
         if getattr(args, "submit", None):
             if len(args.seeds) > 1:
                 self.error("--submit writes one file: no --seeds was expected beside it")
@@ -113,26 +111,22 @@ def chosen(given, default):
     return dict.fromkeys(default, given) if isinstance(default, dict) else given
 
 
-def as_text(default):
-    return ", ".join(f"{value} {name}" for name, value in default.items()) if isinstance(default, dict) else default
-
-
 def reading_options(args):
-    """SpectrogramDataset's `at_most` and `read` under these arguments."""
+    """SpectrogramDataset's `at_most` and `read` under these arguments, in a step args.reading."""
     options = {"at_most": QUICK_CLIPS if getattr(args, "quick", False) else None}
     if not args.no_cache:
         options["read"] = cached(args.cache or REPOSITORY / "cache", build=options["at_most"] is None)
     return options
 
 
-@contextmanager
+@contextlib.contextmanager
 def start_run(args, step, title, data, seed, *choices):
     """A run of a step with its header printed: `with start_run(args, STEP, "Step 7b: ...", data, seed, "mel") as run`.
 
     choices: what distinguishes it from other runs of the step, in the name of its folder. See open_run.
     """
     variant = "_".join([*choices, f"seed{seed}", *([] if args.mode == "full" else [args.mode])])
-    given = {name: value for name, value in vars(args).items() if name != "shown"}
+    given = {name: value for name, value in vars(args).items() if name not in ("shown", "reading")}
     given.pop(RESUME, None)
     arguments = {**given, "seed": seed, "data": str(data.path), "out": str(Path(args.out).resolve())}
     metadata = {"mode": args.mode, "seed": seed, **data.metadata()}
@@ -152,9 +146,8 @@ def run_script(main):
     except LabError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sentence = "stopped by Ctrl-C"
-        sentence += how_to_go_on()
-        print(sentence, file=sys.stderr)
+        print("stopped by Ctrl-C", file=sys.stderr)
+        print_how_to_resume()
         sys.exit(130)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; Python would complain about it once more at its end

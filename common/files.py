@@ -14,7 +14,7 @@ from common.checkpoints import digest
 from common.errors import LabError, reason
 
 METRICS = "metrics.json"  # of a run, written last: a run without it did not finish
-FORMAT = 2  # of metrics.json, predictions.csv and checkpoints; files of other formats are refused by name
+FORMAT = 2  # of metrics.json; runs of another format are left out of comparisons by name
 
 
 def write_atomically(path, content, before=None):

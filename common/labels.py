@@ -71,7 +71,8 @@ def load_class_mapping(data):
         table = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise LabError(f"{path}: a JSON object of genre to class was expected ({reason(error)})") from error
-    if not isinstance(table, dict) or not all(is_class_or_none(value) for value in table.values()):
+    classes = table.values() if isinstance(table, dict) else [False]
+    if not all(name is None or (isinstance(name, str) and name.strip()) for name in classes):
         raise LabError(f"{path}: a JSON object whose values are class names, or null to drop a genre, was expected")
     composed = {normal_name(genre): value and normal_name(value) for genre, value in table.items()}
     if len(composed) < len(table):
@@ -79,10 +80,6 @@ def load_class_mapping(data):
     if len(set(composed.values()) - {None}) < 2:
         raise LabError(f"{path}: at least two classes were expected")
     return composed
-
-
-def is_class_or_none(value):
-    return value is None or (isinstance(value, str) and bool(value.strip()))
 
 
 def read_genre_labels(path, class_mapping):

@@ -34,10 +34,8 @@ def prior_losses(train_labels, num_classes):
     priors = np.bincount(train_labels, minlength=num_classes) / len(train_labels)
     entropy = -sum(prior * math.log(prior) for prior in priors if prior > 0)
     uniform = np.full(num_classes, 1 / num_classes)
-    errors = [
-        float(np.dot(priors, np.sum((guess - np.eye(num_classes)) ** 2, axis=1))) / num_classes
-        for guess in (uniform, priors)
-    ]
+    distances = (np.sum((guess - np.eye(num_classes)) ** 2, axis=1) for guess in (uniform, priors))
+    errors = [float(np.dot(priors, each)) / num_classes for each in distances]
     return {"uniform guess": (math.log(num_classes), errors[0]), "class priors": (entropy, errors[1])}
 
 

@@ -42,29 +42,35 @@ def print_header(title, data, run, names=None):
     print(f"run folder : {run.folder}")
 
 
-def describe(run, model, splits, names, loss=None, pretrain_ids=None):
+def describe_genres(run, model, splits, classes, loss="cross-entropy"):
     """Prints sizes and the losses of constant predictors, and notes classes and clip ids in run.metadata.
 
-    splits: training, validation (None where no epoch is picked) and test set; names: of the classes or axes; loss: of
-    classes, "cross-entropy" or "squared-error"; pretrain_ids: of the clips that a pretrained network was trained with.
+    splits: training, validation (None where no epoch is picked) and test set; loss: "cross-entropy" or "squared-error".
     Returns {constant predictor: its validation loss} for curves and warnings.
     """
+    print_sizes(run, model, splits, classes)
+    return print_class_priors(clip_labels(splits[0]), clip_labels(splits[2]), classes, loss)
+
+
+def describe_axes(run, model, splits, axes, pretrain_ids=None):
+    """As describe_genres, for emotions; pretrain_ids: of the clips that a pretrained network was trained with."""
+    print_sizes(run, model, splits, axes)
+    if pretrain_ids is not None:
+        shared = {*clip_ids(splits[1]), *clip_ids(splits[2])} & set(pretrain_ids)
+        run.metadata |= {"shared_ids": len(shared), "train_ids": run.metadata["train_ids"] + pretrain_ids}
+        print(f"validation and test clips whose ids the genre CNN was trained with: {len(shared)}")
+    return print_axis_means(splits, axes)
+
+
+def print_sizes(run, model, splits, names):
+    """Prints the numbers of clips and parameters, and notes names and clip ids in run.metadata, see describe_genres."""
     train_set, val_set, test_set = splits
     train_ids = clip_ids(train_set) + (clip_ids(val_set) if val_set else [])  # validation picks the epoch
     run.metadata |= {"classes": list(names), "train_ids": train_ids}
     picks = f"{len(val_set)} to validate with (they pick the epoch)" if val_set else "none to validate with"
     print(f"clips      : {len(train_set)} to train on, {picks}, {len(test_set)} to test")
     warn_of_overlap(train_ids, test_set, "are training clips too")
-    if pretrain_ids is not None:
-        shared = {*clip_ids(val_set), *clip_ids(test_set)} & set(pretrain_ids)
-        run.metadata |= {"shared_ids": len(shared), "train_ids": train_ids + pretrain_ids}
-        print(f"validation and test clips whose ids the genre CNN was trained with: {len(shared)}")
-    if clip_labels(train_set).dtype == np.int64:
-        references = print_class_priors(clip_labels(train_set), clip_labels(test_set), names, loss)
-    else:
-        references = print_axis_means(splits, names)
     print(f"parameters : {sum(parameter.numel() for parameter in model.parameters())}")
-    return references
 
 
 def print_class_priors(train_labels, test_labels, classes, loss):
@@ -114,7 +120,8 @@ def report_genres(run, title, splits, test, val=None, matrix=False, baselines=Fa
     without a network score too; suffix: of the names of its files, where a run has several reports.
     """
     classes, test_set = run.metadata["classes"], splits[2]
-    metrics = classification_metrics(test.targets.numpy(), test.outputs.argmax(dim=1).numpy(), classes)
+    classified = test.targets.numpy(), test.outputs.argmax(dim=1).numpy()
+    metrics = classification_metrics(*classified, classes)
     metrics["test_cross_entropy"] = torch.nn.functional.cross_entropy(test.outputs, test.targets).item()
     metrics["test_squared_error"] = squared_error_loss(test.outputs, test.targets).item()
     if val:
@@ -123,8 +130,7 @@ def report_genres(run, title, splits, test, val=None, matrix=False, baselines=Fa
     print(report_table(metrics))
     entropy, error = metrics["test_cross_entropy"], metrics["test_squared_error"]
     print(f"\ncross entropy {entropy:.4f}, squared error of the softmax {error:.4f}")
-    predicted = test.outputs.argmax(dim=1).numpy()
-    metrics["interval"] = print_interval("accuracy", test.targets.numpy(), predicted, fraction_correct)
+    metrics["interval"] = print_interval("accuracy", *classified, fraction_correct)
     print("\nconfusion matrix: rows true, columns predicted, in the same order")
     for name, counts in zip(classes, metrics["confusion"], strict=True):
         print(f"{name[:20]:>20} " + " ".join(f"{count:4d}" for count in counts))

@@ -29,10 +29,11 @@ def add_resume_flag(parser):
     parser.add_argument("--resume", action="store_true", help=text)
 
 
-def how_to_go_on():
-    """Text behind "stopped by Ctrl-C": the command that continues, where own_folder raised the KeyboardInterrupt."""
-    again = shlex.join(["python", *(word for word in sys.argv if word != "--resume"), "--resume"])
-    return f"; this continues after the last whole epoch: {again}" if getattr(sys.exc_info()[1], "args", ()) else ""
+def print_how_to_resume():
+    """The command that continues, to stderr, where own_folder raised the KeyboardInterrupt at hand."""
+    if getattr(sys.exc_info()[1], "args", ()):
+        again = shlex.join(["python", *(word for word in sys.argv if word != "--resume"), "--resume"])
+        print(f"this continues after the last whole epoch: {again}", file=sys.stderr)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """A run's folder, ROOT/<step>/<variant>/, with all that a step writes."""
 
-from contextlib import contextmanager
+import contextlib
 
 from common.files import FORMAT, METRICS, make_folder, save_checkpoint, write_atomically, write_json
 from common.plots import png
@@ -44,7 +44,7 @@ class Run:
         return result
 
 
-@contextmanager
+@contextlib.contextmanager
 def open_run(folder, metadata, arguments, resume=None):
     """The folder ROOT/<step>/<variant>/ for one run, new or resumed, with all that is printed copied into log.txt.
 

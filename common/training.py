@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 from typing import NamedTuple
 
 import torch
@@ -19,15 +18,6 @@ class Evaluation(NamedTuple):
     loss: float | list
     outputs: torch.Tensor
     targets: torch.Tensor
-
-
-def use_huge_pages():
-    """Asks PyTorch to take large tensors from the CPU in pages of 2 MB, before the first of them is made.
-
-    Writing an activation of hundreds of MB otherwise costs a page fault every 4 KB: half the time of the CNN's step.
-    The variable is PyTorch's own (c10/core/impl/alloc_cpu.cpp) and does nothing where Linux's huge pages are off.
-    """
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
 def train_epoch(model, loader, loss_function, optimizer, device="cpu"):
@@ -74,9 +64,8 @@ def mixed_precision(device):
     """The context of a forward pass: on an NVIDIA GPU bfloat16 where the chip has it, else float16; none elsewhere."""
     if torch.device(device).type != "cuda":
         return contextlib.nullcontext()
-    return torch.autocast(
-        "cuda", dtype=torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    )
+    has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast("cuda", dtype=torch.bfloat16 if has_bfloat16 else torch.float16)
 
 
 def gradient_scaler(device):

@@ -369,7 +369,7 @@ def test_lengths_that_do_not_fit_are_pytorchs_error():
 def test_large_tensors_of_a_step_are_in_huge_pages():
     """PyTorch reads the variable when it makes its first tensor, so importing a step must not make one."""
     code = (
-        "import step5_lstm, step7_cnn, compete, torch\nfrom common.training import use_huge_pages\nuse_huge_pages()\n"
+        "import step5_lstm, step7_cnn, compete, torch\n"
         "large = torch.ones(50_000_000)\n"
         "print([line.split()[1] for line in open('/proc/self/smaps_rollup') if line.startswith('AnonHuge')][0])"
     )

@@ -20,7 +20,7 @@ import step10_multitask
 from common.checks import SEVERAL, watch_training
 from common.dataset import SpectrogramDataset, torch_train_val_split
 from common.labels import AXES, CLASS_MAPPING
-from common.report import describe, report_training
+from common.report import describe_genres, report_training
 from common.training import Evaluation
 from extras.own_data.kaggle import known_counts
 from extras.own_data.survey import which_set
@@ -182,7 +182,7 @@ def test_the_log_says_the_labs_split_in_words(capsys):
     test = Clips(575)
     test.ids = [f"t{ident}" for ident in test.ids]
     run = SimpleNamespace(metadata={})
-    describe(run, torch.nn.Linear(2, 1), (train.dataset, val.dataset, test), list("abcdefghij"), "cross-entropy")
+    describe_genres(run, torch.nn.Linear(2, 1), (train.dataset, val.dataset, test), list("abcdefghij"))
     assert (
         "clips      : 1545 to train on, 760 to validate with (they pick the epoch), 575 to test"
         in capsys.readouterr().out

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from common.errors import LabError, shown
 from common.locations import REPOSITORY
 from extras.single_file.trim import (
+    functions,
     is_docstring,
     item_span,
     lines_of,
@@ -236,10 +237,9 @@ class SingleFile:
         lines, last = [], None
         groups = {found: None for found in self.needed.values()}
         for found in sorted(groups, key=lambda found: (visited.index(found.module), found.line)):
-            # one blank line between the definitions of a module, none between its constants
-            together = last and last.module == found.module
-            constants = together and is_constant(last.source) and is_constant(found.source)
-            lines += [*([] if constants else [""] if together else ["", ""]), found.source]
+            # one blank line between definitions, none between the constants of a module
+            constants = last and last.module == found.module and is_constant(last.source) and is_constant(found.source)
+            lines += [*([] if constants else [""]), found.source]
             last = found
         return [*lines, "", ""]
 
@@ -317,7 +317,15 @@ def called(sources):
 
 @functools.cache
 def attributes_in(source):
-    return frozenset(part.attr for part in ast.walk(parsed(source)) if isinstance(part, ast.Attribute))
+    """The attributes that a source uses, without those of a method that only calls itself."""
+    tree = parsed(source)
+    own = {
+        part
+        for name, function in functions(tree)
+        for part in ast.walk(function)
+        if isinstance(part, ast.Attribute) and part.attr == name.rpartition(".")[2]
+    }
+    return frozenset(part.attr for part in ast.walk(tree) if isinstance(part, ast.Attribute) and part not in own)
 
 
 @functools.cache

@@ -226,9 +226,9 @@ FAULTS = [
     ),
     Fault(
         "step9",
-        "counts seen clips of the test slice alone",
-        "describe",
-        "*clip_ids(val_set), ",
+        "counts shared ids of the test split alone",
+        "describe_axes",
+        "*clip_ids(splits[1]), ",
         "",
         "test_numbers_step9.py::test_frozen_backbones_stay_and_heads_move",
     ),
@@ -236,8 +236,8 @@ FAULTS = [
         "step9",
         "fine-tunes with another seed's slices",
         "step9_transfer.py:fine_tune",
-        "args.batch_size, seed, **reading",
-        "args.batch_size, seed + 9, **reading",
+        "args.batch_size, seed, **args.reading",
+        "args.batch_size, seed + 9, **args.reading",
         TESTS_1,
     ),
     Fault(
