@@ -25,7 +25,7 @@ all: .venv/installed
 ## lint and tests
 test: .venv/installed-dev
 	$(MAKE) -j 2 lint .venv/compiled
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

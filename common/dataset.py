@@ -72,9 +72,9 @@ class SpectrogramDataset(Dataset):
         self.max_length = int(max_length if max_length > 0 else frames.max())
         self.lengths = np.minimum(frames, self.max_length)
         self.zero_pad = PaddingTransform(self.max_length)
-        self.labels: np.ndarray
         if axis is None:
-            self.labels = np.array(self.label_transformer.transform([name for _, name, _ in rows]), dtype=np.int64)
+            numbers = self.label_transformer.transform([name for _, name, _ in rows])
+            self.labels: np.ndarray = np.array(numbers, dtype=np.int64)
         else:
             values = np.array([row for _, row, _ in rows], dtype=np.float32)[:, [AXES.index(name) for name in axes]]
             self.labels = values[:, 0] if isinstance(axis, str) else values

@@ -130,6 +130,5 @@ def read_marker(root):
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        damaged = "the marker of demo music was expected, it is damaged"
-        raise LabError(f"{path}: {damaged}; remove the folder to compose it again") from error
+        raise LabError(f"{path}: the marker of demo music is damaged; remove the folder to compose it again") from error
     return marker

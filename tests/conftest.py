@@ -81,6 +81,17 @@ comparison.ROUNDS = 20
 run.png = lambda figure: b"not drawn"
 
 
+# With --dist loadfile a file is one worker's: the longest ones begin first, so that none is left for the end.
+LONGEST = ("test_numbers_tuned", "test_sentences", "test_choices", "test_numbers_single_file", "test_step7a")
+LONGEST += ("test_numbers_baselines", "test_numbers_page", "test_resume", "test_fuzz", "test_evaluate", "test_steps")
+LONGEST += ("test_numbers_genres", "test_audio", "test_pretend_gpu", "test_bundle", "test_faults", "test_numbers_step9")
+
+
+def pytest_collection_modifyitems(items):
+    first = {f"{name}.py": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path.name, len(first)))
+
+
 @pytest.fixture
 def tiny_data(tmp_path):
     """The path of a tiny data folder: classes Rock and Ελληνικά, 12 + 6 clips of each, 24 + 6 clips with emotions,

@@ -234,7 +234,7 @@ class SingleFile:
 
         for name in modules:
             visit(name)
-        lines, last = [], None
+        lines, last = [""], None  # two blank lines below the imports
         groups = {found: None for found in self.needed.values()}
         for found in sorted(groups, key=lambda found: (visited.index(found.module), found.line)):
             # one blank line between definitions, none between the constants of a module
