@@ -346,7 +346,7 @@ def trained(flags, tmp_path, undrawn, monkeypatch):
     digits = small_digits(0)
     digits = digits._replace(train_images=digits.train_images[:320], train_labels=digits.train_labels[:320])
     monkeypatch.setattr(step7a_look_inside, "small_digits", lambda seed: digits)
-    step7_cnn.main([*flags, "--epochs", "1", "--batch-size", "8"])
+    step7_cnn.main([*flags, "--epochs", "1", "--batch-size", "8", "--no-baselines"])
     return tmp_path / "runs" / "step7_cnn" / "mel_seed0" / "best.pt"
 
 
