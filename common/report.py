@@ -68,9 +68,9 @@ def print_sizes(run, model, splits, names):
     train_ids = clip_ids(train_set) + (clip_ids(val_set) if val_set else [])  # validation picks the epoch
     run.metadata |= {"classes": list(names), "train_ids": train_ids}
     picks = f"{len(val_set)} to validate with (they pick the epoch)" if val_set else "none to validate with"
+    print(f"parameters : {sum(parameter.numel() for parameter in model.parameters())}")
     print(f"clips      : {len(train_set)} to train on, {picks}, {len(test_set)} to test")
     warn_of_overlap(train_ids, test_set, "are training clips too")
-    print(f"parameters : {sum(parameter.numel() for parameter in model.parameters())}")
 
 
 def print_class_priors(train_labels, test_labels, classes, loss):
