@@ -30,7 +30,7 @@ from common.run import open_run
 from common.submission import write_submission
 from common.training import evaluate, train_epoch
 
-pytestmark = pytest.mark.usefixtures("drawn")
+DRAWN = pytest.mark.usefixtures("drawn")  # where a picture could fail
 
 
 @pytest.fixture
@@ -49,6 +49,7 @@ def silent(frames):
     return np.vstack([np.full((128, frames), -80.0), np.zeros((12, frames))])
 
 
+@DRAWN
 def test_odd_clips_are_trained_on_and_scored(flags, tiny_data):
     odd = [np.full((140, 30), -7.25), silent(30), silent(1), random_clip(np.random.default_rng(1), 5)]
     for number, clip in enumerate(odd):
@@ -73,6 +74,7 @@ def test_a_clip_of_10000_frames_beside_one_of_one(tmp_path, network):
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
 
 
+@DRAWN
 def test_a_set_of_nothing_but_single_frames(flags, tiny_data):
     for path in tiny_data.rglob("*.npy"):
         np.save(path, random_clip(np.random.default_rng(len(path.name)), 1))
@@ -118,6 +120,7 @@ def relabel(data, split, keep):
         path.write_bytes("\r\n".join(["Id\tGenre", *kept]).encode())
 
 
+@DRAWN
 def test_a_class_with_one_clip_and_a_class_that_the_test_side_lacks(flags, tiny_data, capsys):
     relabel(
         tiny_data, "train", lambda number, genre: genre == "Rock" or number == 0
@@ -141,6 +144,7 @@ def test_too_few_clips_to_split_are_said(flags, tiny_data):
         step7_cnn.main(flags)
 
 
+@DRAWN
 def test_an_axis_that_is_constant_has_no_rank_correlation_and_says_so(flags, tiny_data, capsys):
     path = tiny_data / "multitask_dataset" / "train_labels.txt"
     lines = path.read_text().splitlines()
@@ -159,6 +163,7 @@ def test_an_axis_that_is_constant_has_no_rank_correlation_and_says_so(flags, tin
     assert "axis=valence spearman=undefined" in text and "axis=energy spearman=undefined" not in text
 
 
+@DRAWN
 def test_greek_places_and_names_that_are_no_text(tiny_data, tmp_path, capsys):
     root = tmp_path / "Μουσική για εργασία"
     data = root / "δεδομένα"
