@@ -83,8 +83,13 @@ class Tee:
         self.screen, self.log, self.written = screen, log, []
 
     def write(self, text):
-        with tqdm.external_write_mode(file=self.screen):
-            self.screen.write(text)
+        try:
+            with tqdm.external_write_mode(file=self.screen):
+                self.screen.write(text)
+        except BrokenPipeError:
+            raise  # run_script's
+        except OSError as error:
+            raise LabError(f"the output could not be written where it goes ({reason(error)})") from error
         self.written.append(text)
         rest = text.encode("utf-8", "backslashreplace")
         try:
