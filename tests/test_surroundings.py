@@ -23,7 +23,9 @@ from common import cli
 from common.checkpoints import read_backbone, read_checkpoint
 from common.errors import LabError
 from common.files import save_checkpoint
+from common.labels import load_class_mapping
 from common.models import CNNBackbone
+from common.progress import Tee
 from common.reading import read_fused_spectrogram
 from extras.own_data.kaggle import unpack
 from extras.speed.processes import join_processes
@@ -275,3 +277,19 @@ def moved(really, path, named):
     found = really(path, "--audio")
     object.__setattr__(found, "path", named)
     return found
+
+
+def test_a_class_of_half_a_character_is_refused(tmp_path):
+    (tmp_path / "class_mapping.json").write_text('{"Rock": "Rock\\ud800", "Jazz": "Jazz"}')
+    with pytest.raises(LabError, match=r"^class_mapping\.json: names of whole characters .*Rock.*ud800"):
+        load_class_mapping(tmp_path)
+
+
+def test_output_that_goes_to_a_full_disk_is_one_sentence(tmp_path):
+    class Full(io.StringIO):
+        def write(self, text):
+            raise OSError(28, "No space left on device")
+
+    full = pytest.raises(LabError, match=r"the output could not be written where it goes .*No space")
+    with open(tmp_path / "log.txt", "wb", buffering=0) as log, full:
+        Tee(Full(), log).write("a line")
