@@ -15,8 +15,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from common.cli import run_script, step_parser, whole
+from common.disk import check_own
 from common.errors import LabError, reason
-from common.files import write_atomically
+from common.files import write_own
 from common.locations import REPOSITORY, find_data
 from common.report import result_line
 from extras.demo.folder import demo_folder
@@ -34,10 +35,12 @@ def main(argv=None):
     args = parser.parse_args(argv)
     data = find_data(args.data, demo=demo_folder)
     results = find_results(data, args.data, args.out, args.seed, args.seeds)
-    page = build_page(results)
     paths = [Path(args.out) / name for name in TEMPLATES]
+    for path in paths:
+        check_own(path, "--out")
+    page = build_page(results)
     for path, text in zip(paths, [render(page, path) for path in paths], strict=True):
-        write_atomically(path, text)
+        write_own(path, text, "--out")
         print(f"report     : {path}")
     done = [step for step, groups in results.groups.items() if groups]
     runs = sum(len(results.runs(step)) for step in done)

@@ -7,8 +7,8 @@
 
 Needs a finished run of step7_cnn.py or step10_multitask.py in --out, or checkpoints by --checkpoint; for audio also
 requirements-audio.txt. A song is cut into windows as long as the clips that the network was trained on, and the
-predictions for the windows are averaged. Writes nothing but the figure of --figure. Exit code 1 if a song cannot be
-read; the others are predicted all the same.
+predictions for the windows are averaged. Writes nothing but the figure of --figure, which replaces no other file. Exit
+code 1 if a song cannot be read; the others are predicted all the same.
 """
 
 import json
@@ -19,19 +19,22 @@ import numpy as np
 import torch
 
 from common.cli import OneSentenceParser, positive, run_script
+from common.disk import check_own
 from common.errors import LabError
 from common.features import COLUMNS
-from common.files import write_atomically
+from common.files import file_path, write_own
 from common.labels import clip_id
 from common.plots import png
 from common.reading import read_fused_spectrogram
 from common.spectrogram_plots import FRAME_SECONDS
 from extras.inside.measure import occlusion, region_text
 from extras.own_data.extract import read_sound, require_audio, song_frames
+from extras.songs.files import check_song, matching
 from extras.songs.networks import frames_in, newest_checkpoints, open_trained, predict_windows, window_of, window_starts
 from extras.songs.plots import song_figure
 
 WINDOW_PARTS = (10, 8)  # occlusion hides a tenth of a window in an eighth of its mel bands at a time, as in step 7a
+LONGEST_WINDOW = 3600  # s
 DEMO_NOTE = "DEMO MUSIC: the network was trained on generated music; its predictions mean nothing for a real song"
 TRAIN_NOTE = "the network was trained with a clip of this id"
 
@@ -51,8 +54,10 @@ def main(argv=None):
     if args.json:
         print(json.dumps(answers, ensure_ascii=False, indent=1, allow_nan=False))
     problems = [answer["error"] for answer in answers if "error" in answer]
+    for problem in problems[:-1]:
+        print(f"error: {problem}", file=sys.stderr)
     if problems:
-        raise LabError("; ".join(problems))
+        raise LabError(problems[-1])
     return answers
 
 
@@ -68,10 +73,15 @@ def parse_flags(argv):
     parser.add_argument("--window", type=positive, metavar="S", help=window_help)
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     figure_help = "PNG of one song: spectrogram, genre over time, the region that decided"
-    parser.add_argument("--figure", metavar="FILE", help=figure_help)
+    parser.add_argument("--figure", type=file_path, metavar="FILE", help=figure_help)
     args = parser.parse_intermixed_args(argv)
+    args.songs = [path for name in args.songs for path in matching(name)]
     if args.figure and len(args.songs) > 1:
         parser.error("--figure draws one song: a single SONG was expected")
+    if args.figure is not None:
+        check_own(args.figure, "--figure")
+    if args.window is not None and args.window > LONGEST_WINDOW:
+        parser.error(f"--window {args.window:g}: at most {LONGEST_WINDOW} s were expected")
     if args.window is not None and frames_in(args.window) < 16:
         least = f"at least {15 * FRAME_SECONDS:.2f} s were expected"
         parser.error(f"--window {args.window:g}: {least}, the CNN's four poolings need 16 frames")
@@ -118,6 +128,7 @@ def predict_song(name, by_task, args):
 
 def read_song(name):
     """A song's frames (T, 140) float32, mel in dB and chroma, from audio or from features."""
+    check_song(name)
     if name.endswith((".npy", ".npy.gz")):
         return read_fused_spectrogram(name)
     require_audio()
@@ -162,7 +173,7 @@ def draw_song(path, name, network, frames, windows, probabilities, answer):
     if network.metadata.get("demo"):
         style = {"ha": "right", "va": "bottom", "fontsize": 8, "color": "grey"}
         figure.text(0.998, 0.002, "by a network trained on demo music", **style)
-    write_atomically(path, png(figure))
+    write_own(path, png(figure), "--figure")
     if most.drop <= 0:
         return f"no single region: hiding any of {len(regions)} made {answer['genre']} no less likely"
     return f"{region_text(most)}: hiding it lowers the log-probability of {answer['genre']} there by {most.drop:.3f}"

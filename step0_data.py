@@ -13,6 +13,7 @@ unreadable or a label file is broken. Reading all of the lab's data takes minute
 runs/step0_data/<variant>/: log and survey.json.
 """
 
+import shlex
 from argparse import ArgumentTypeError
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def main(argv=None):
     with start_run(args, STEP, "Step 0: what is in the data folder", data, args.seed, how) as run:
         result, problems = survey_and_report(args, data, run)
     if not problems and (args.audio or args.kaggle or args.zip):
-        option = "" if data.path == REPOSITORY / "data" else f" --data {data.path}"
+        option = "" if data.path == REPOSITORY / "data" else f" --data {shlex.quote(str(data.path))}"
         print(f"next          : python step7_cnn.py{option}")
     rows = print_results(STEP, data, args.mode, [args.seed], [[result]])
     if problems:

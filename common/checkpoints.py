@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import pickle
 import re
 import zipfile
@@ -64,6 +65,8 @@ CHOICES = tuple((name, "a name", is_text) for name in ("features", "loss", "mode
 def read_checkpoint(path):
     """(weights, metadata) of a checkpoint file. Raises LabError when it is missing, damaged, or not of this project."""
     try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise LabError(f"{path}: a checkpoint was expected, this is a folder or a pipe and no file")
         content = Path(path).read_bytes()
         saved = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if "facts" in saved:
@@ -136,14 +139,15 @@ def add_pretrained_flag(parser):
 def read_backbone(path, backbone, architecture):
     """(weights of the backbone, train_ids) of a checkpoint, for a backbone like the one given.
 
-    Raises LabError where its architecture is another, or where names, shapes or types below the head differ.
+    Raises LabError where its architecture is another, or where names, shapes or types differ, those of its head too.
     """
     weights, metadata = read_network(path)
     if metadata["architecture"] != architecture:
         found = shown(json.dumps(metadata["architecture"], ensure_ascii=False))
         raise LabError(f"{path}: a checkpoint of step7_cnn.py was expected, but its architecture is {found}")
-    given = {name.removeprefix("backbone."): tensor for name, tensor in weights.items() if not name.startswith("head.")}
-    check_fit(path, backbone.state_dict(), given)
+    head = torch.nn.Linear(backbone.feature_size, len(metadata["classes"])).state_dict(prefix="head.")
+    check_fit(path, {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()} | head, weights)
+    given = {name.removeprefix("backbone."): tensor for name, tensor in weights.items() if name not in head}
     return given, metadata["train_ids"]
 
 

@@ -5,6 +5,7 @@ import math
 import torch
 
 from common.dataset import clip_ids
+from common.errors import LabError
 from common.training import train_mode
 
 IN_SINGLE_FILE = False  # left out of the single file of a step: no part of the training
@@ -18,6 +19,17 @@ def add_overfit_flag(parser):
     """Adds --overfit-batch."""
     text = "sanity check: train on one batch until its loss is near 0"
     parser.add_argument("--overfit-batch", action="store_true", help=text)
+
+
+def check_torch_defaults():
+    """Raises LabError where a notebook has changed what all networks and training of PyTorch start from."""
+    if torch.get_default_dtype() != torch.float32:
+        now = str(torch.get_default_dtype()).removeprefix("torch.")
+        raise LabError(f"torch.set_default_dtype(torch.float32) was expected before this: the default is {now}")
+    if torch.empty(0).device.type != "cpu":
+        raise LabError('torch.set_default_device("cpu") was expected before this: --device says where to train')
+    if not torch.is_grad_enabled():
+        raise LabError("torch.set_grad_enabled(True) was expected before this: gradients are switched off")
 
 
 def overfit_batch(model, loader, loss_function, optimizer, device="cpu", steps=1000):

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import math
+import os
 import sys
 from pathlib import Path
 
@@ -11,13 +12,13 @@ import torch
 from common.baselines import add_baselines_flag
 from common.cache import add_cache_flags, cached
 from common.checkpoints import add_pretrained_flag
-from common.checks import add_overfit_flag
+from common.checks import add_overfit_flag, check_torch_defaults
 from common.errors import LabError
 from common.files import file_path
 from common.former import add_former_flags
 from common.locations import REPOSITORY
 from common.report import print_header
-from common.resume import RESUME, add_resume_flag, print_how_to_resume
+from common.resume import RESUME, add_resume_flag, print_how_to_resume, sigterm_like_ctrl_c
 from common.run import open_run
 from common.submission import add_submit_flags, check_submit_path
 
@@ -43,8 +44,8 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, 
     if epochs is None:
         return parser
     seeds = "run N seeds from --seed on, report mean and standard deviation"
-    parser.add_argument("--seeds", type=whole(1), default=1, metavar="N", help=seeds)
-    parser.add_argument("--epochs", type=whole(1), help=f"passes over the training clips (default: {epochs})")
+    parser.add_argument("--seeds", type=whole(1, 1000), default=1, metavar="N", help=seeds)
+    parser.add_argument("--epochs", type=whole(1, 10**6), help=f"passes over the training clips (default: {epochs})")
     parser.add_argument("--batch-size", type=whole(1), default=batch_size, help="in clips (default: %(default)s)")
     parser.add_argument("--lr", type=positive, help=f"Adam's learning rate (default: {lr})")
     add_baselines_flag(parser)
@@ -65,10 +66,17 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, 
 
 
 class OneSentenceParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence; --help shows the description as it is written."""
+    """An argument parser whose errors are one sentence; --help shows the description as it is written.
+
+    In a notebook, main() without arguments takes none: there sys.argv is the kernel's own.
+    """
 
     def __init__(self, **options):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+
+    def parse_known_args(self, args=None, namespace=None):
+        check_torch_defaults()
+        return super().parse_known_args(given_arguments(args), namespace)
 
     def error(self, message):
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")
@@ -104,6 +112,13 @@ class StepParser(OneSentenceParser):
         return args
 
 
+def given_arguments(args):
+    """A main's arguments: None, which stands for those of the command line, is none in a notebook's kernel."""
+    program = Path(sys.argv[0])
+    in_kernel = program.name.endswith("kernel_launcher.py") or {"ipykernel", "spyder_kernels"} & {*program.parts}
+    return [] if args is None and in_kernel else args
+
+
 def chosen(given, default):
     """The user's value, for every model where the default has one for each; else the default."""
     if given is None:
@@ -137,12 +152,14 @@ def start_run(args, step, title, data, seed, *choices):
 
 
 def run_script(main):
-    """Runs a step's main and exits: 0 at its end, 1 with one sentence for a LabError, 130 after Ctrl-C."""
+    """Runs a step's main and exits: 0 at its end, 1 with a sentence for a LabError, 130 after Ctrl-C, 143 after SIGTERM."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a console without Greek letters shows '?' instead of ending the run
+    os.environ.pop("MPLBACKEND", None)  # a notebook's, which matplotlib may lack here; no picture needs a backend
     try:
-        main()
+        with sigterm_like_ctrl_c():
+            main()
     except LabError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
@@ -161,8 +178,7 @@ def device(name):
     try:
         torch.zeros(1).to(name).cpu()
     except (RuntimeError, AssertionError, ValueError, NotImplementedError) as error:
-        expected = "a device of this computer was expected, such as cpu"
-        raise argparse.ArgumentTypeError(f"{expected}, not {name!r}") from error
+        raise argparse.ArgumentTypeError(f"a device of this computer such as cpu was expected, not {name!r}") from error
     return name
 
 
@@ -170,24 +186,18 @@ def whole(smallest, largest=math.inf):
     """An argparse type: a whole number within these bounds."""
 
     def parse(text):
-        try:
-            value = int(text)
-        except ValueError:
-            value = None
-        if value is None or not smallest <= value <= largest:
-            bounds = f"from {smallest}" + (f" to {largest}" if largest < math.inf else " on")
-            raise argparse.ArgumentTypeError(f"a whole number {bounds} was expected, not {text!r}")
-        return value
+        with contextlib.suppress(ValueError):
+            if smallest <= int(text) <= largest:
+                return int(text)
+        bounds = f"from {smallest}" + (f" to {largest}" if largest < math.inf else " on")
+        raise argparse.ArgumentTypeError(f"a whole number {bounds} was expected, not {text!r}")
 
     return parse
 
 
 def positive(text):
-    """An argparse type: a finite number above 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"a number above 0 was expected, not {text!r}")
-    return value
+    """An argparse type: a number above 0 and up to 1e30; a learning rate beyond it overflows Adam's float32."""
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) <= 1e30:
+            return float(text)
+    raise argparse.ArgumentTypeError(f"a number above 0 (up to 1e30) was expected, not {text!r}")

@@ -144,7 +144,7 @@ def torch_train_val_split(dataset, batch_train, batch_eval, val_size=0.2, shuffl
     held_out = math.floor(val_size * len(dataset)) if 0 < val_size < 1 else 0
     if not 0 < held_out < len(dataset):
         empty = f"a validation fraction of {val_size} of {len(dataset)} clips leaves training or validation empty"
-        raise LabError(f"{empty} (make_loader takes all)")
+        raise LabError(f"{empty}; more clips are needed")
     order = np.random.default_rng(seed).permutation(len(dataset)) if shuffle else np.arange(len(dataset))
     val_set, train_set = Subset(dataset, order[:held_out].tolist()), Subset(dataset, order[held_out:].tolist())
     return make_loader(train_set, batch_train, shuffle, seed), make_loader(val_set, batch_eval)

@@ -11,32 +11,51 @@ from pathlib import Path
 import torch
 
 from common.checkpoints import digest
+from common.disk import check_own, record_of, record_text, sync
 from common.errors import LabError, reason
 
+ARGUMENTS, LOG = "arguments.json", "log.txt"  # of a run, written first
 METRICS = "metrics.json"  # of a run, written last: a run without it did not finish
 FORMAT = 2  # of metrics.json; runs of another format are left out of comparisons by name
 
 
-def write_atomically(path, content, before=None):
+def write_atomically(path, content, before=None, advice="--out DIR puts runs elsewhere"):
     """Writes bytes or text beside `path`, then renames it to `path`. Raises LabError where the disk refuses.
 
     Bytes of a file name that are no UTF-8 are written as \\udcXX, which JSON can read back.
     before: the name under which an older file is kept; if the process is killed, one of the two is there and complete.
+    advice: what the error tells the user to do.
     """
     path = Path(path)
-    unfinished = path.with_name(path.name + ".part")
+    unfinished = part_of(path)
     try:
-        with open(unfinished, "wb") as out:
+        with open(unfinished, "xb") as out:
             out.write(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
-            out.flush()
-            os.fsync(out.fileno())
+            sync(out)
         if before and path.exists():
             os.replace(path, before)
         os.replace(unfinished, path)
     except OSError as error:
         with contextlib.suppress(OSError):  # a disk that can only be read
             unfinished.unlink(missing_ok=True)
-        raise LabError(f"{path}: it cannot be written ({reason(error)}); --out DIR puts runs elsewhere") from error
+        raise LabError(f"{path}: it cannot be written ({reason(error)}); {advice}") from error
+
+
+def part_of(path):
+    """A free name beside `path` for what is not yet whole: <name>.part, or <name>.1.part where something has it."""
+    names = (path.with_name(f"{path.name}{number}.part") for number in ("", *(f".{n}" for n in range(1, 1000))))
+    return next(name for name in names if not (name.exists() or name.is_symlink()))
+
+
+def write_own(path, content, flag):
+    """write_atomically at a path that the user chose by `flag`, and only there where check_own allows it.
+
+    A file .<name>.written beside it keeps checksums: of the content and, in case the process is killed, of the old one.
+    """
+    check_own(path, flag)
+    content, advice = content if isinstance(content, bytes) else content.encode(), f"{flag} takes another name"
+    write_atomically(record_of(path), record_text(path, content), advice=advice)
+    write_atomically(path, content, advice=advice)
 
 
 def checksum(content):
@@ -67,8 +86,7 @@ def save_checkpoint(path, weights, metadata, before=None):
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     text = json.dumps(metadata, ensure_ascii=False)
-    buffer = io.BytesIO()
-    saved = {"weights": weights, "metadata": text}
+    buffer, saved = io.BytesIO(), {"weights": weights, "metadata": text}
     saved["sha256"] = digest(weights, text)
     torch.save(saved, buffer)
     write_atomically(path, buffer.getvalue(), before)

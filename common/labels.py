@@ -156,4 +156,6 @@ def each_once(path, rows):
 
 
 def normal_name(text):
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise LabError(f"{CLASS_MAPPING_FILE}: names of whole characters were expected, {text!a} holds half of one")
     return unicodedata.normalize("NFC", text.strip())

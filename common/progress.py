@@ -10,7 +10,7 @@ import torch
 from tqdm import tqdm
 
 from common.errors import LabError, reason
-from common.files import make_folder, unwritable
+from common.files import LOG, make_folder, unwritable
 
 IN_SINGLE_FILE = False  # left out of the single file of a step: no number depends on it
 
@@ -62,9 +62,11 @@ def full_memory_in_a_sentence(arguments):
 def logged(run):
     """Copies what is printed into <run's folder>/log.txt, by a Tee that is run.log. LabError if it cannot be written."""
     make_folder(run.folder)
+    if (run.folder / LOG).is_symlink():
+        raise LabError(f"{run.folder / LOG}: no link was expected there; remove it, or give another --out")
     with ExitStack() as held:
         try:
-            log = held.enter_context(open(run.folder / "log.txt", "wb", buffering=0))
+            log = held.enter_context(open(run.folder / LOG, "wb", buffering=0))
         except OSError as error:
             raise unwritable(run.folder, error) from error
         run.log = held.enter_context(redirect_stdout(Tee(sys.stdout, log)))
@@ -81,8 +83,13 @@ class Tee:
         self.screen, self.log, self.written = screen, log, []
 
     def write(self, text):
-        with tqdm.external_write_mode(file=self.screen):
-            self.screen.write(text)
+        try:
+            with tqdm.external_write_mode(file=self.screen):
+                self.screen.write(text)
+        except BrokenPipeError:
+            raise  # run_script's
+        except OSError as error:
+            raise LabError(f"the output could not be written where it goes ({reason(error)})") from error
         self.written.append(text)
         rest = text.encode("utf-8", "backslashreplace")
         try:

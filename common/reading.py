@@ -1,7 +1,9 @@
 """From a spectrogram file to an array: the lab's .npy files, plain or gzipped, and how a clip's file is found."""
 
 import gzip
+import io
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from common.errors import LabError
 from common.features import N_FEATURES, N_MELS
 from common.labels import clip_id
 
+LONGEST = 1_000_000  # frames, 6 hours at full length
 LARGEST = 65504.0  # the largest float16; decibels and chroma stay far below
 
 
@@ -19,6 +22,8 @@ def read_fused_spectrogram(path):
     path: a .npy or .npy.gz file with a (140, T) array of float16, float32 or float64. Nothing is ever unpickled.
     Raises LabError, naming the file, when it cannot be read or holds anything but a finite (140, T>0) array.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise LabError(f"{path}: a .npy file was expected, this is a folder or a pipe")  # opening a pipe would wait
     opener = gzip.open if str(path).endswith(".gz") else open
     try:
         with opener(path, "rb") as file:
@@ -56,10 +61,12 @@ def parse_header(file):
     Raises LabError for an array of another shape or type.
     """
     version = np.lib.format.read_magic(file)
+    size = file.read(2 if version == (1, 0) else 4)
+    text = io.BytesIO(size + file.read(min(int.from_bytes(size, "little"), 2**16)))  # it may claim 4 GB
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran_order, dtype = header(file)
-    if len(shape) != 2 or shape[0] != N_FEATURES or shape[1] < 1:
-        raise LabError(f"an array of shape (140, T) with T > 0 was expected, not {shape}")
+    shape, fortran_order, dtype = header(text)
+    if len(shape) != 2 or shape[0] != N_FEATURES or not 0 < shape[1] <= LONGEST:
+        raise LabError(f"an array of shape (140, T) with T > 0, at most {LONGEST}, was expected, not {shape}")
     if dtype.kind != "f" or dtype.itemsize not in (2, 4, 8):
         raise LabError(f"float16, float32 or float64 was expected, not {dtype}")
     return shape, fortran_order, dtype, math.prod(shape) * dtype.itemsize

@@ -4,16 +4,18 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import sys
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from filelock import FileLock, Timeout
 
 from common.checkpoints import read_checkpoint
 from common.errors import LabError, reason
-from common.files import METRICS, make_folder, save_checkpoint, unwritable
+from common.files import ARGUMENTS, LOG, make_folder, save_checkpoint, unwritable
 from common.versions import versions
 
 IN_SINGLE_FILE = False  # left out of the single file of a step: it trains without interruption
@@ -34,6 +36,31 @@ def print_how_to_resume():
     if getattr(sys.exc_info()[1], "args", ()):
         again = shlex.join(["python", *(word for word in sys.argv if word != "--resume"), "--resume"])
         print(f"this continues after the last whole epoch: {again}", file=sys.stderr)
+
+
+@contextmanager
+def sigterm_like_ctrl_c():
+    """At SIGTERM, as kill and job schedulers send it, what is open is closed as at Ctrl-C; then the exit code is 143."""
+    came = []
+
+    def stop(number, frame):
+        came.append(number)
+        raise KeyboardInterrupt
+
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not came:
+            raise
+        print("stopped by SIGTERM", file=sys.stderr)
+        print_how_to_resume()
+        sys.exit(143)
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager
@@ -65,7 +92,8 @@ def own_folder(run, resume):
             if holds_nothing(folder):
                 shutil.rmtree(folder, ignore_errors=True)
                 if earlier and not folder.exists():
-                    earlier.rename(folder)
+                    with suppress(OSError):  # on Windows, where another program has a file of it open
+                        earlier.rename(folder)
             if isinstance(error, KeyboardInterrupt) and run.metadata["mode"] == "full" and resume is not None:
                 raise KeyboardInterrupt("--resume continues") from error
             raise
@@ -74,7 +102,7 @@ def own_folder(run, resume):
 def keep_earlier(folder):
     """Renames an existing folder to the first free <name>.old-<n>; returns its new path, None where there was none.
 
-    A folder in which a killed process has saved nothing is removed.
+    A folder in which a killed process has saved nothing, and nobody else anything, is removed.
     """
     if folder.is_dir() and holds_nothing(folder):
         shutil.rmtree(folder)
@@ -87,8 +115,13 @@ def keep_earlier(folder):
 
 
 def holds_nothing(folder):
-    """Whether a run's folder has neither weights nor metrics in it."""
-    return not any(folder.glob("*.pt")) and not (folder / METRICS).exists()
+    """Whether a folder has no file in it but those of a run that had just begun: its arguments and log."""
+    found = {path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()}
+    try:
+        begun = json.loads((folder / ARGUMENTS).read_text(encoding="utf-8")).keys() == {"arguments", "versions"}
+    except (OSError, ValueError, AttributeError):
+        begun = not found
+    return begun and found <= {folder / ARGUMENTS, folder / LOG}
 
 
 def resumable(epochs, run, model, optimizer, loader, best, history, *more, name=""):

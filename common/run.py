@@ -2,7 +2,7 @@
 
 import contextlib
 
-from common.files import FORMAT, METRICS, make_folder, save_checkpoint, write_atomically, write_json
+from common.files import ARGUMENTS, FORMAT, METRICS, make_folder, save_checkpoint, write_atomically, write_json
 from common.plots import png
 from common.progress import Clock, full_memory_in_a_sentence, logged, note_used, used_by
 from common.resume import own_folder
@@ -54,5 +54,5 @@ def open_run(folder, metadata, arguments, resume=None):
     run = Run(folder, {"step": folder.parent.name, "variant": folder.name, **metadata}, arguments)
     with full_memory_in_a_sentence(arguments), own_folder(run, resume), logged(run):
         make_folder(folder)
-        write_json(folder / "arguments.json", {"arguments": arguments, "versions": versions()})
+        write_json(folder / ARGUMENTS, {"arguments": arguments, "versions": versions()})
         yield run

@@ -1,11 +1,10 @@
 """The competition's file: a line for each clip of the unlabelled test split."""
 
 import math
-import os
-from pathlib import Path
 
+from common.disk import check_own
 from common.errors import LabError, shown
-from common.files import file_path, write_atomically
+from common.files import file_path, write_own
 from common.labels import AXES
 
 IN_SINGLE_FILE = False  # left out of the single file of a step: it reports on clips with labels
@@ -31,9 +30,8 @@ def add_submit_flags(parser):
 
 
 def check_submit_path(path, *names):
-    """Raises LabError where the file could not be written there, or with these names; a step asks before it trains."""
-    if Path(path).is_dir() or not os.access(Path(path).absolute().parent, os.W_OK):
-        raise LabError(f"--submit {path}: the name of a file in a folder that is there and can be written was expected")
+    """Raises LabError where the file may not be written there, or with these names; a step asks before it trains."""
+    check_own(path, "--submit")
     for text in names:
         if "," in text or len(f"|{text}|".splitlines()) > 1:
             expected = "names without comma and line break were expected"
@@ -60,4 +58,4 @@ def write_submission(path, ids, values, header=HANDOUT_HEADER, suffix=HANDOUT_SU
         ",".join([f"{ident}{suffix}", *(f"{value:.6f}" for value in row)])
         for ident, row in zip(ids, values, strict=True)
     ]
-    write_atomically(path, "\n".join([",".join([header, *AXES]), *rows]) + "\n")
+    write_own(path, "\n".join([",".join([header, *AXES]), *rows]) + "\n", "--submit")

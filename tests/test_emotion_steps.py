@@ -1,6 +1,7 @@
 """Steps 8 to 10 on the tiny data folder, and what they promise: one split, an honest transfer, a whole submission."""
 
 import json
+import os
 from functools import partial
 from types import SimpleNamespace
 
@@ -179,7 +180,7 @@ def test_a_submission_is_whole_or_not_there(tmp_path):
             write_submission(path, ["7", "8"], values)
     with pytest.raises(LabError, match=str(tmp_path / "nowhere")):
         write_submission(tmp_path / "nowhere" / "x.txt", ["7", "8"], [[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
-    assert path.read_text().startswith("Id,") and len(list(tmp_path.iterdir())) == 1
+    assert path.read_text().startswith("Id,") and {*os.listdir(tmp_path)} == {path.name, f".{path.name}.written"}
 
 
 def test_a_header_that_cannot_be_written_ends_the_run_before_it_trains(flags, tmp_path, monkeypatch):

@@ -10,7 +10,9 @@ import json
 import math
 import multiprocessing
 import os
+import re
 import shutil
+import signal
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +22,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from common.errors import LabError, reason
+from common.files import checksum
 from common.labels import AXES
-from common.locations import EMOTIONS, GENRES, MARKER, read_marker
+from common.locations import EMOTIONS, FOLDERS, GENRES, MARKER, read_marker
 from common.progress import progress as progress_bar
 from extras.demo.compose import compose_track
 from extras.demo.render import HOP_LENGTH, SAMPLE_RATE, render
@@ -103,6 +106,7 @@ def start_worker():
     Threads do not speed up small matrices, and their number could change the last bit.
     """
     threadpool_limits(1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a fork has inherited run_script's
     threading.Thread(target=end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 
@@ -188,7 +192,8 @@ def compose_demo(root, seconds=10.0, scale=1.0, seed=0, processes=None, progress
     """Composes demo music into the folder `root`, in the lab's layout, unless the same music is already there.
 
     Args:
-        root: the data folder. It appears when it is complete; the next call removes what a stopped one left.
+        root: the data folder. It appears when it is complete; the next call removes what a stopped one left. Other
+            demo music there gives way, if nothing was added to it or edited.
         seconds: length of a clip, 2..120.
         scale: multiplies the numbers of clips, above 0 to 20. 4.5 and 30 s give the lab's own size.
         seed: a whole number, at least 0. The same seed gives the same bytes on the same computer.
@@ -208,31 +213,77 @@ def compose_demo(root, seconds=10.0, scale=1.0, seed=0, processes=None, progress
             if read_marker(root) != marker:
                 refuse_foreign(root)
                 compose_and_rename(root, clips, marker, processes, progress)
-    except (OSError, concurrent.futures.BrokenExecutor) as error:
+    except concurrent.futures.BrokenExecutor as error:
+        ended = "the system has ended a worker process, as it does where the memory is full; run it again"
+        raise LabError(f"could not compose demo music into {root}: {ended}") from error
+    except OSError as error:
         raise LabError(f"could not compose demo music into {root} ({reason(error)})") from error
     return marker
 
 
 def refuse_foreign(root):
-    """LabError where `root` exists and is neither demo music nor an empty folder."""
-    if root.exists() and read_marker(root) is None and not (root.is_dir() and not any(root.iterdir())):
-        advice = "use another folder; nothing was changed"
+    """LabError where `root` exists and is neither an empty folder nor demo music and nothing else."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return
+    marker, advice = read_marker(root), "use another folder; nothing was changed"
+    if marker is None:
         raise LabError(f"{root} exists and is not demo music (it has no {MARKER}): {advice}")
+    try:
+        planned = {
+            f"{name}/{clip.split}/{clip.id}.fused.full.npy"
+            for clip in plan_clips(marker["scale"], marker["seed"])
+            for name in (clip.set, f"{clip.set}_beat")
+        }
+    except (KeyError, TypeError, ValueError):
+        planned = set()
+    others = [name for name in files_in(root) if name not in planned and not is_label_file(name) and name != MARKER]
+    if others:
+        raise LabError(f"{root / others[0]}: only demo music was expected in the folder, move this away or {advice}")
+    labels = json.loads((root / MARKER).read_text(encoding="utf-8")).get("labels")
+    if labels not in (None, labels_checksum(root)):
+        raise LabError(f"{root}: its label files were edited since the demo music was composed: {advice}")
+
+
+def files_in(folder):
+    """The paths of all files and links in a folder, relative to it, in order."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def is_label_file(name):
+    return name.removesuffix("/train_labels.txt").removesuffix("/test_labels.txt") in FOLDERS
+
+
+def labels_checksum(root):
+    return checksum(b"".join(path.read_bytes() for path in sorted(root.glob("*/*_labels.txt"))))
+
+
+def is_ours(folder):
+    """Whether a folder beside the demo music's is what a stopped run has left: empty, or its files and a marker."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    names = files_in(folder)
+    clip = rf"({'|'.join(FOLDERS)})/({'|'.join(SPLITS)})/\d+\.fused\.full\.npy"
+    known = [name for name in names if re.fullmatch(clip, name) or is_label_file(name) or name == MARKER]
+    return not names or (known == names and MARKER in names)
 
 
 def compose_and_rename(root, clips, marker, processes, progress):
     """Composes into a temporary folder and renames it to `root`; first removes what killed runs left."""
     work, old = root.with_name(f".{root.name}.composing.{os.getpid()}"), root.with_name(f".{root.name}.old")
-    for leftover in (*root.parent.glob(f".{glob.escape(root.name)}.composing.*"), old):
-        shutil.rmtree(leftover, ignore_errors=not leftover.exists())
+    for leftover in filter(is_ours, (*root.parent.glob(f".{glob.escape(root.name)}.composing.*"), old)):
+        shutil.rmtree(leftover)
+    if old.exists() or old.is_symlink():
+        raise LabError(f"{old}: nothing was expected there, remove it or use another folder; nothing was changed")
+    work.mkdir()
     try:
-        for name in ID_RANGES:
-            for folder in (name, f"{name}_beat"):
-                for split in SPLITS:
-                    (work / folder / split).mkdir(parents=True)
+        write_lines(work / MARKER, [json.dumps(marker, indent=2)])  # what is_ours looks for, should this be killed
+        for name in FOLDERS:
+            for split in SPLITS:
+                (work / name / split).mkdir(parents=True)
         emotions = write_clips(clips, work, marker["seconds"], marker["seed"], processes, progress)
         write_labels(clips, emotions, work)
-        write_lines(work / MARKER, [json.dumps(marker, indent=2)])
+        write_lines(work / MARKER, [json.dumps({**marker, "labels": labels_checksum(work)}, indent=2)])
         if root.exists():
             root.rename(old)
         work.rename(root)

@@ -8,12 +8,14 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from common.errors import LabError, reason
+from common.files import part_of
 from common.locations import EMOTIONS, FOLDERS, GENRES
 from common.progress import progress
 from extras.writeup.expected import EMOTION_CLIPS, GENRE_CLIPS
 
 HANDLE = "geoparslp/patreco3-multitask-affective-music"
 SPLITS = ("train", "test")
+READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 FRAME_BYTES = 140 * 8  # one frame in float64
 FRAMES = 1292 + 60  # of a clip at full length, and about as many as that beat-synced
 
@@ -121,6 +123,14 @@ def lab_entries(archive_path, archive):
             continue
         if info.flag_bits & 1:
             raise LabError(f"{archive_path}: a zip without a password was expected, but {info.filename} has one")
+        if info.compress_type not in READABLE:
+            what = (
+                "Deflate64, as Windows packs large files" if info.compress_type == 9 else f"method {info.compress_type}"
+            )
+            unpack_it = "unpack it with 7-Zip or Explorer, and give the folder by --data DIR instead of --zip"
+            raise LabError(
+                f"{archive_path}: {info.filename} is packed by {what}, which Python cannot read; {unpack_it}"
+            )
         if str(path).casefold() in entries:
             raise LabError(f"{archive_path}: each file once was expected, but there are two of {path}")
         entries[str(path).casefold()] = info, path
@@ -159,7 +169,11 @@ def is_unpacked(info, target):
 
 def write_entry(archive, info, target):
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(target.name + ".part")
-    with archive.open(info) as source, open(unfinished, "wb") as out:  # zipfile checks size and CRC
-        shutil.copyfileobj(source, out)
-    os.replace(unfinished, target)
+    unfinished = part_of(target)
+    try:
+        with archive.open(info) as source, open(unfinished, "xb") as out:  # zipfile checks size and CRC
+            shutil.copyfileobj(source, out)
+        os.replace(unfinished, target)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise

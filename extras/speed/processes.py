@@ -17,14 +17,24 @@ from pathlib import Path
 import torch
 from torch import distributed
 
+from common.errors import LabError, reason
+
 
 def join_processes(args):
-    """Under torchrun with more than one process: joins the group, takes a GPU, silences all but the first process."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return
-    if args.device == "cuda":
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if args.device == "cuda" else "gloo")
+    """Under torchrun with more than one process: joins the group, takes a GPU, silences all but the first process.
+
+    Raises LabError where the environment names processes that cannot be joined.
+    """
+    world = os.environ.get("WORLD_SIZE", "").strip() or "1"
+    try:
+        if int(world) == 1:
+            return
+        if args.device == "cuda":
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        distributed.init_process_group("nccl" if args.device == "cuda" else "gloo")
+    except (ValueError, KeyError, RuntimeError) as error:
+        start = "start with torchrun --nproc_per_node=N, or unset WORLD_SIZE for one process"
+        raise LabError(f"WORLD_SIZE={world} in the environment: {start} ({reason(error)})") from error
     atexit.register(distributed.destroy_process_group)
     if distributed.get_rank():
         shown, args.out = args.out, tempfile.mkdtemp(prefix="lab3-process-")
@@ -34,7 +44,7 @@ def join_processes(args):
         if getattr(args, "submit", None):
             args.submit = str(Path(args.out) / "submission.txt")
         args.baselines = False
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, for as long as the process lives
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, for as long as the process lives
         os.environ["TQDM_DISABLE"] = "1"
         sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # so that tqdm draws no bars; errors are shown
     distributed.barrier()  # the first process writes only after the others have read the saved state that they resume
