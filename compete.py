@@ -47,9 +47,8 @@ def main(argv=None):
 
 def genres(args, data, seed):
     name = args.network.upper()
-    with start_run(
-        args, STEP, f"Tuned {name}s on mel spectrograms for genres", data, seed, "genres", args.network
-    ) as run:
+    title = f"Tuned {name}s on mel spectrograms for genres"
+    with start_run(args, STEP, title, data, seed, "genres", args.network, folders=[data.genres()]) as run:
         # Data: the recipe is fixed beforehand, so there is no validation set
         train_set, test_set = genre_splits(data.genres(), data.class_mapping, "mel", **args.reading)
         splits, classes = (train_set, None, test_set), train_set.label_transformer.classes_
@@ -89,7 +88,8 @@ def genres(args, data, seed):
 
 
 def emotions(args, data, seed):
-    with start_run(args, STEP, "Tuned CNNs on mel spectrograms for three axes", data, seed, "emotions") as run:
+    title, folders = "Tuned CNNs on mel spectrograms for three axes", [data.emotions()]
+    with start_run(args, STEP, title, data, seed, "emotions", folders=folders) as run:
         # Data: the test clips of steps 8 to 10; their training and validation clips together are the training set
         labelled = SpectrogramDataset(data.emotions(), features="mel", axis=AXES, **args.reading)
         test_set = emotion_slices(labelled, args.batch_size, seed=seed)[2].dataset

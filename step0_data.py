@@ -35,7 +35,8 @@ def main(argv=None):
     args = parse_flags(argv)
     data = get_data(args)
     how = "headers" if args.headers else "values"
-    with start_run(args, STEP, "Step 0: what is in the data folder", data, args.seed, how) as run:
+    title, content = "Step 0: what is in the data folder", not args.headers
+    with start_run(args, STEP, title, data, args.seed, how, content=content) as run:
         result, problems = survey_and_report(args, data, run)
     if not problems and (args.audio or args.kaggle or args.zip):
         option = "" if data.path == REPOSITORY / "data" else f" --data {data.path}"

@@ -33,6 +33,11 @@ def add_cache_flags(parser):
     parser.add_argument("--no-cache", action="store_true", help=text)
 
 
+def cache_folder(given, no_cache):
+    """The folder of the cache by the values of --cache and --no-cache; None for no cache."""
+    return None if no_cache else given or REPOSITORY / "cache"
+
+
 def cached(folder, build=True):
     """SpectrogramDataset's `read` with a cache: SpectrogramDataset(..., read=cached("cache")). Same values as without.
 

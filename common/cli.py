@@ -9,17 +9,18 @@ from pathlib import Path
 import torch
 
 from common.baselines import add_baselines_flag
-from common.cache import add_cache_flags, cached
+from common.cache import add_cache_flags, cache_folder, cached
 from common.checkpoints import add_pretrained_flag
 from common.checks import add_overfit_flag
 from common.errors import LabError
 from common.files import file_path
 from common.former import add_former_flags
-from common.locations import REPOSITORY
+from common.locations import FOLDERS
 from common.report import print_header
 from common.resume import RESUME, add_resume_flag, print_how_to_resume
 from common.run import open_run
 from common.submission import add_submit_flags, check_submit_path
+from common.versions import fingerprint_text, keep_checksums
 
 QUICK_CLIPS = 160  # of each split in a dry run: five batches of 32, a third of the training clips for validation
 ALWAYS_SHOWN = {"epochs", "batch_size", "lr", "seed"}  # in the header, beside what differs from the defaults
@@ -115,21 +116,25 @@ def reading_options(args):
     """SpectrogramDataset's `at_most` and `read` under these arguments, in a step args.reading."""
     options = {"at_most": QUICK_CLIPS if getattr(args, "quick", False) else None}
     if not args.no_cache:
-        options["read"] = cached(args.cache or REPOSITORY / "cache", build=options["at_most"] is None)
+        options["read"] = cached(cache_folder(args.cache, args.no_cache), build=options["at_most"] is None)
     return options
 
 
 @contextlib.contextmanager
-def start_run(args, step, title, data, seed, *choices):
+def start_run(args, step, title, data, seed, *choices, folders=FOLDERS, content=True):
     """A run of a step with its header printed: `with start_run(args, STEP, "Step 7b: ...", data, seed, "mel") as run`.
 
     choices: what distinguishes it from other runs of the step, in the name of its folder. See open_run.
+    folders, content: of the lab's folders those that it reads, and whether their files' content counts when it is
+    compared with other runs, see fingerprint_text; of a dry run it never does.
     """
     variant = "_".join([*choices, f"seed{seed}", *([] if args.mode == "full" else [args.mode])])
     given = {name: value for name, value in vars(args).items() if name not in ("shown", "reading")}
     given.pop(RESUME, None)
     arguments = {**given, "seed": seed, "data": str(data.path), "out": str(Path(args.out).resolve())}
+    keep_checksums(data, cache_folder(args.cache, args.no_cache))
     metadata = {"mode": args.mode, "seed": seed, **data.metadata()}
+    metadata["data"] = fingerprint_text(data, folders, content and args.mode != "quick")
     folder = Path(arguments["out"]) / step / variant
     with open_run(folder, metadata, arguments, resume=getattr(args, "resume", None)) as run:
         print_header(title, data, run, args.shown)

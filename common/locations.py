@@ -3,12 +3,11 @@
 import json
 import os
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from common.errors import LabError
 from common.labels import CLASS_MAPPING_FILE, load_class_mapping
-from common.versions import fingerprint
+from common.versions import fingerprint_text
 
 # the folder above common/; of a script that has all of it in itself, the one in which it lies
 REPOSITORY = Path(__file__).resolve().parent.parent if __package__ else Path(__file__).resolve().parent
@@ -47,10 +46,8 @@ class LabData:
         return text
 
     def metadata(self):
-        """What a run's checkpoint and metrics keep of the data."""
-        found = {"demo": self.demo, "data_path": str(self.path), "class_mapping": self.class_mapping}
-        found["data"] = self.fingerprint
-        return found
+        """What a run's checkpoint and metrics keep of the data, beside the fingerprint of the folders that it reads."""
+        return {"demo": self.demo, "data_path": str(self.path), "class_mapping": self.class_mapping}
 
     def require(self, *folders):
         """Raises LabError where one of these folders has no training labels; asked before any work."""
@@ -67,10 +64,10 @@ class LabData:
         merged = [name if found == [name] else f"{name} < {', '.join(found)}" for name, found in sorted(genres.items())]
         return "; ".join(merged) + (f"; dropped: {', '.join(dropped)}" if dropped else "")
 
-    @cached_property
+    @property
     def fingerprint(self):
-        """See common.versions.fingerprint; taken once, so that it stays when the folder changes during a run."""
-        return fingerprint(self, FOLDERS)
+        """Of all four folders, see common.versions.fingerprint_text; a run keeps that of the folders that it reads."""
+        return fingerprint_text(self, FOLDERS)
 
 
 def find_data(path=None, demo=None):
