@@ -50,11 +50,10 @@ def main(argv=None):
 
 def parse_flags(argv):
     parser = step_parser(__doc__)
+    parser.composes = True
     headers = "check each file by header and size, without reading its values"
     parser.add_argument("--headers", action="store_true", help=headers)
     source = parser.add_mutually_exclusive_group()
-    demo = "compose demo music by --seed into demo_data/ or --data DIR"
-    source.add_argument("--demo", action="store_true", help=demo)
     kaggle = "download the lab's data (needs requirements-kaggle.txt and about 8 GB)"
     source.add_argument("--kaggle", action="store_true", help=kaggle)
     archive = "unpack Kaggle's zip of the lab's data into --data DIR (default: data/)"
@@ -71,6 +70,8 @@ def parse_flags(argv):
     test_share = "with --audio: fraction of each genre's clips in the test split (default: 0.2)"
     parser.add_argument("--test-share", type=fraction, metavar="X", help=test_share)
     args = parser.parse_args(argv)
+    if args.demo and (args.kaggle or args.zip or args.audio):
+        parser.error("argument --demo: not allowed with --kaggle, --zip or --audio")
     if args.scale and not args.demo:
         parser.error("--scale: --demo was expected with it")
     if args.seconds and not (args.demo or args.audio):

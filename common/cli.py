@@ -15,12 +15,12 @@ from common.checks import add_overfit_flag
 from common.errors import LabError
 from common.files import file_path
 from common.former import add_former_flags
-from common.locations import FOLDERS
+from common.locations import FOLDERS, REPOSITORY
 from common.report import print_header
 from common.resume import RESUME, add_resume_flag, print_how_to_resume
 from common.run import open_run
 from common.submission import add_submit_flags, check_submit_path
-from common.versions import fingerprint_text, keep_checksums
+from common.versions import add_demo_flag, fingerprint_text, keep_checksums
 
 QUICK_CLIPS = 160  # of each split in a dry run: five batches of 32, a third of the training clips for validation
 ALWAYS_SHOWN = {"epochs", "batch_size", "lr", "seed"}  # in the header, beside what differs from the defaults
@@ -36,6 +36,7 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, 
     parser = StepParser(description, {} if epochs is None else {"epochs": epochs, "lr": lr})
     data = "the lab's data folder (default: data/ here, Kaggle's input, else demo music)"
     parser.add_argument("--data", type=file_path, metavar="DIR", help=data)
+    add_demo_flag(parser)
     add_cache_flags(parser)
     seed = "split, initial weights and batch order (default: %(default)s)"
     parser.add_argument("--seed", type=whole(0, 2**32 - 1), default=0, help=seed)
@@ -80,7 +81,7 @@ class StepParser(OneSentenceParser):
 
     def __init__(self, description, by_model):
         super().__init__(description=description)
-        self.by_model = by_model
+        self.by_model, self.composes = by_model, False  # step 0 composes demo music into --data
 
     def parse_args(self, args=None, namespace=None):
         args = super().parse_args(args, namespace)
@@ -89,6 +90,10 @@ class StepParser(OneSentenceParser):
         if getattr(args, "overfit_batch", False):
             args.mode = "overfit"
         args.reading = reading_options(args)
+        if getattr(args, "demo", False):
+            if args.data and not self.composes:
+                self.error("--demo: no --data was expected with it; step0_data.py --demo composes into any folder")
+            args.data = args.data or str(REPOSITORY / "demo_data")
         if self.by_model:
             if args.mode == "quick" and args.epochs is None:
                 args.epochs = 2

@@ -26,6 +26,12 @@ SPLITS = ("train", "test")
 package_version = cache(version)  # it reads files, and a state is saved after every epoch
 
 
+def add_demo_flag(parser):
+    """Adds --demo."""
+    text = "demo music, whatever other data are here; step 0 composes it by --seed into demo_data/ or --data DIR"
+    parser.add_argument("--demo", action="store_true", help=text)
+
+
 def versions():
     """What the numbers depend on beside the seed: interpreter, libraries, processor, threads."""
     packages = {name: package_version(name) for name in ("torch", "numpy", "scikit-learn", "scipy", "matplotlib")}
