@@ -13,6 +13,7 @@ figures, predictions of both, metrics and the networks' checkpoints. Minutes: se
 import torch
 from torch import nn
 
+from common.checks import clip_checksums
 from common.cli import run_script, start_run, step_parser
 from common.dataset import SpectrogramDataset, clip_ids, clip_labels, emotion_slices, genre_splits, make_loader, without
 from common.labels import AXES
@@ -131,7 +132,7 @@ def emotion_values(args, run, network, train_set, test_set, seed, name=""):
     "all": values}, the Evaluation of each network, the last network's history of training).
     """
     run.metadata["architecture"], build = network
-    run.metadata["train_ids"] = clip_ids(train_set)
+    run.metadata |= {"train_ids": clip_ids(train_set), "train_checksums": clip_checksums(train_set)}
     loss_function = emotion_loss(train_set)
     models, history = train_networks(
         run, build, train_set, loss_function, seed, args.epochs, args.batch_size, args.lr, args.device, name=name

@@ -100,7 +100,7 @@ def score_genres(args, data, run, model, metadata, architecture):
         raise LabError(
             f"{args.checkpoint}: a network for {there} was expected, it is for {', '.join(metadata['classes'])}"
         )
-    warn_of_overlap(metadata["train_ids"], test_set, "were used to train it")
+    warn_of_overlap(metadata, test_set, "were used to train it")
     test = evaluate(model, make_loader(test_set, BATCH_SIZE), nn.CrossEntropyLoss(), args.device)
     check_outputs(args.checkpoint, test.outputs)
     splits = train_set, None, test_set
@@ -117,7 +117,7 @@ def score_axes(args, data, run, model, metadata, architecture):
     folder, columns, reading = data.emotions(architecture.beat), architecture.columns, reading_options(args)
     labelled = SpectrogramDataset(folder, features=columns, axis=axes, **reading)
     splits = [loader.dataset for loader in emotion_slices(labelled, BATCH_SIZE, seed=metadata["seed"])]
-    warn_of_overlap(metadata["train_ids"], splits[2], "were used to train it")
+    warn_of_overlap(metadata, splits[2], "were used to train it")
     test = evaluate(model, make_loader(splits[2], BATCH_SIZE), nn.MSELoss(), args.device)
     check_outputs(args.checkpoint, test.outputs)
     metrics = report_axes(run, f"{metadata['step']}, {metadata['variant']}", splits, test)

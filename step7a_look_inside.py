@@ -130,7 +130,7 @@ def open_genre_cnn(path, args, data, run):
         raise LabError(f"{path}: a network for {', '.join(classes)} was expected, but it is for {there}")
     name = f"{metadata['step']}/{metadata['variant']}"
     print(f"checkpoint : {path}, epoch {metadata['epoch']} of {name}, trained on {trained_on(data, metadata)}")
-    warn_of_overlap(metadata["train_ids"], test_set, "were used to train it")
+    warn_of_overlap(metadata, test_set, "were used to train it")
     run.metadata |= {"architecture": metadata["architecture"], "classes": classes, "checkpoint": str(path)}
     run.metadata["data"] = fingerprint_text(data, [data.genres()])
     if args.clip and clip_id(args.clip) not in test_set.ids:

@@ -83,10 +83,10 @@ def one_seed(args, data, seed):
 
 
 def pretrain(args, data, seed):
-    """Step 9c: the genre CNN of step 7, or a checkpoint of it. Returns (weights of its backbone, train_ids[, folder]).
+    """Step 9c: the genre CNN of step 7, or a checkpoint of it. Returns (weights of its backbone, metadata[, folder]).
 
-    train_ids: of the clips it was trained and validated with. No clip whose id validates or tests an emotion is one.
-    folder: of the genres, where they were read.
+    metadata: with train_ids, of the clips it was trained and validated with. No clip whose id validates or tests an
+    emotion is one. folder: of the genres, where they were read.
     """
     if args.pretrained:
         return read_backbone(args.pretrained, CNNBackbone(MEL_BANDS, CHANNELS, KERNEL_SIZE), ARCHITECTURE)
@@ -133,13 +133,13 @@ def pretrain(args, data, seed):
         metrics = report_genres(run, "CNN to be transferred", splits, test, matrix=True)
         print_expected(run, splits, metrics)
         run.finish({"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}, metrics, history)
-        return model.backbone.state_dict(), run.metadata["train_ids"], data.genres()
+        return model.backbone.state_dict(), run.metadata, data.genres()
 
 
 def fine_tune(args, data, seed, axis, start, pretrained=None):
     """Step 9d: the CNN regressor of step 8 on one axis, its backbone as pretrain returned it, or from scratch."""
     title, variant = f"Step 9d: CNN on mel, {axis}, {start}", [axis, start, *["frozen"] * args.freeze]
-    weights, pretrain_ids, *genres = pretrained or (None, None)
+    weights, trained, *genres = pretrained or (None, None)
     with start_run(args, STEP, title, data, seed, *variant, folders=[data.emotions(), *genres]) as run:
         # Data: the three splits of step 8
         loaders = emotion_loaders(data.emotions(), "mel", axis, args.batch_size, seed, **args.reading)
@@ -156,7 +156,7 @@ def fine_tune(args, data, seed, axis, start, pretrained=None):
             model.backbone.requires_grad_(False)
         loss_function = nn.MSELoss()
         optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=args.lr)
-        references = describe_axes(run, model, splits, [axis], pretrain_ids=pretrain_ids)
+        references = describe_axes(run, model, splits, [axis], pretrained=trained)
         run.metadata |= {
             "architecture": [*ARCHITECTURE, "regressor"],
             "axis": axis,

@@ -58,7 +58,10 @@ METADATA = (  # of a trained network: (name, what it is, whether a value is that
     ("class_mapping", "a table of genres", lambda value: isinstance(value, dict)),
 )
 # where its step has them
-CHOICES = tuple((name, "a name", is_text) for name in ("features", "loss", "model", "axis", "start"))
+CHOICES = (
+    ("train_checksums", "a list of checksums", lambda value: isinstance(value, list) and all(map(is_text, value))),
+    *((name, "a name", is_text) for name in ("features", "loss", "model", "axis", "start")),
+)
 
 
 def read_checkpoint(path):
@@ -134,7 +137,7 @@ def add_pretrained_flag(parser):
 
 
 def read_backbone(path, backbone, architecture):
-    """(weights of the backbone, train_ids) of a checkpoint, for a backbone like the one given.
+    """(weights of the backbone, metadata) of a checkpoint, for a backbone like the one given.
 
     Raises LabError where its architecture is another, or where names, shapes or types below the head differ.
     """
@@ -144,7 +147,7 @@ def read_backbone(path, backbone, architecture):
         raise LabError(f"{path}: a checkpoint of step7_cnn.py was expected, but its architecture is {found}")
     given = {name.removeprefix("backbone."): tensor for name, tensor in weights.items() if not name.startswith("head.")}
     check_fit(path, backbone.state_dict(), given)
-    return given, metadata["train_ids"]
+    return given, metadata
 
 
 def digest(weights, text):

@@ -245,8 +245,7 @@ def refuse_others(folder, metadata, arguments, fingerprint):
             same = "--resume needs the same; else give another --out"
             raise LabError(f"{flag} {here}: the run in {folder} has {there}, and {same}")
     if metadata["data"] != fingerprint:
-        known = {"=", "~"} & set(str(metadata["data"]))
-        other = f"the run in {folder} was trained on other data" + " or by an earlier version" * (not known)
+        other = f"the run in {folder} was trained on other data"
         raise LabError(f"--data {arguments['data']}: {other}, and --resume needs the same; else give another --out")
 
 

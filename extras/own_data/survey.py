@@ -8,6 +8,7 @@ import numpy as np
 
 from common.errors import LabError, reason
 from common.features import N_MELS
+from common.files import checksum
 from common.labels import AXES, read_emotion_labels, read_genre_labels
 from common.locations import EMOTIONS, FOLDERS, GENRES
 from common.progress import progress
@@ -82,19 +83,20 @@ def read_split_labels(data, folder, split, errors):
 def survey_split(folder, split, rows, headers_only, errors):
     """Counts and checks one split of one folder.
 
-    rows: its labels as read_split_labels returns them, or None. Returns ids, bytes, frames [min, mean, max], dtypes
-    {name: files}, mel and chroma [min, max] or, if only headers are read, None, the number of labelled clips, and the
-    files that are missing, unlabelled or unreadable.
+    rows: its labels as read_split_labels returns them, or None. Returns ids, checksums {id: of its values}, bytes,
+    frames [min, mean, max], dtypes {name: files}, mel and chroma [min, max] or, if only headers are read, None, the
+    number of labelled clips, and the files that are missing, unlabelled or unreadable.
     """
     try:
         files = find_spectrograms(folder / split)
     except LabError as error:
         errors.append(str(error))
         files = {}
-    measured, unreadable = [], []
-    for path in progress(files.values(), f"reading {folder.name}/{split}", "clip"):
+    measured, unreadable, checksums = [], [], {}
+    for ident, path in progress(files.items(), f"reading {folder.name}/{split}", "clip"):
         try:
             measured.append(measure_file(path, headers_only))
+            checksums[ident] = measured[-1].pop("checksum", None)
         except LabError as error:
             unreadable.append(str(error))
     frames = [metadata["frames"] for metadata in measured]
@@ -103,6 +105,7 @@ def survey_split(folder, split, rows, headers_only, errors):
     label_file = f"{split}_labels.txt"
     return {
         "ids": list(files),
+        "checksums": {} if headers_only else checksums,
         "bytes": sum(metadata["bytes"] for metadata in measured),
         "frames": [min(frames), sum(frames) / len(frames), max(frames)] if frames else None,
         "dtypes": dict(Counter(metadata["dtype"] for metadata in measured)),
@@ -116,13 +119,14 @@ def survey_split(folder, split, rows, headers_only, errors):
 
 
 def measure_file(path, headers_only):
-    """{bytes, frames, dtype} of a spectrogram file; unless headers_only, also mel and chroma [min, max].
+    """{bytes, frames, dtype} of a spectrogram file; unless headers_only, also mel and chroma [min, max] and a checksum.
 
     Raises LabError if the file is damaged.
     """
     metadata = read_header(path)
     if not headers_only:
         clip = read_fused_spectrogram(path)
+        metadata["checksum"] = checksum(clip.astype(np.float16))  # as SpectrogramDataset keeps it
         for name, part in (("mel", clip[:, :N_MELS]), ("chroma", clip[:, N_MELS:])):
             metadata[name] = [float(part.min()) + 0.0, float(part.max()) + 0.0]  # + 0.0 turns -0 into 0
     return metadata
@@ -266,4 +270,40 @@ def compare_splits(splits, labels):
         listed = ", ".join(both[:LISTED]) + (f" and {len(both) - LISTED} more" if len(both) > LISTED else "")
         caveat = f"{SHARED_IDS} in the lab's set; the same id need not be the same song"
         notes.append(f"ids in both the genre and the multitask folders: {len(both)} ({caveat}): {listed}")
+    return notes + compare_contents(splits, labels)
+
+
+def compare_contents(splits, labels):
+    """Sentences on clips with equal values under different ids: in both splits, with different labels, in both sets."""
+    notes, by_folder = [], {}
+    for folder in FOLDERS:
+        names: dict = {}  # {checksum: {split: ids}}
+        for split in SPLITS:
+            for ident, content in splits.get(f"{folder}/{split}", {}).get("checksums", {}).items():
+                names.setdefault(content, {}).setdefault(split, []).append(ident)
+        known = {ident: label for split in SPLITS for ident, label, _ in labels.get(f"{folder}/{split}") or []}
+        groups = [(list(each), sorted({ident for ids in each.values() for ident in ids})) for each in names.values()]
+        groups = [(where, ids) for where, ids in groups if len(ids) > 1]
+        for what, chosen in (
+            ("both splits", [ids for where, ids in groups if len(where) > 1]),
+            ("one split", [ids for where, ids in groups if len(where) == 1]),
+            (
+                "the label files with different labels",
+                [i for _, i in groups if len({known.get(k) for k in i} - {None}) > 1],
+            ),
+        ):
+            if chosen:
+                count, example = sum(map(len, chosen)), " and ".join(f"'{ident}'" for ident in chosen[0][:2])
+                notes.append(
+                    f"{folder}: {count} clips of equal content under different ids are in {what}, among them {example}"
+                )
+        by_folder[folder] = {content: ids for content, where in names.items() for ids in where.values()}
+    shared = by_folder[GENRES].keys() & by_folder[EMOTIONS].keys()
+    unlike = [each for each in shared if not set(by_folder[GENRES][each]) & set(by_folder[EMOTIONS][each])]
+    if unlike:
+        pair = min((by_folder[GENRES][each][0], by_folder[EMOTIONS][each][0]) for each in unlike)
+        example = f"'{pair[0]}' and '{pair[1]}'"
+        notes.append(
+            f"clips of equal content under different ids in the genre and the multitask folders: {len(unlike)}, {example}"
+        )
     return notes
