@@ -1,7 +1,6 @@
 """What numbers depend on beside arguments and seed: the content of the data, interpreter, libraries, processor, threads."""
 
 import contextlib
-import hashlib
 import json
 import os
 import platform

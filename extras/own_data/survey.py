@@ -275,35 +275,31 @@ def compare_splits(splits, labels):
 
 def compare_contents(splits, labels):
     """Sentences on clips with equal values under different ids: in both splits, with different labels, in both sets."""
-    notes, by_folder = [], {}
+    notes, contents = [], {}
     for folder in FOLDERS:
-        names: dict = {}  # {checksum: {split: ids}}
+        found: dict = {}  # {checksum: [(split, id, label)]}
         for split in SPLITS:
+            known = {ident: label for ident, label, _ in labels.get(f"{folder}/{split}") or []}
             for ident, content in splits.get(f"{folder}/{split}", {}).get("checksums", {}).items():
-                names.setdefault(content, {}).setdefault(split, []).append(ident)
-        known = {ident: label for split in SPLITS for ident, label, _ in labels.get(f"{folder}/{split}") or []}
-        groups = [(list(each), sorted({ident for ids in each.values() for ident in ids})) for each in names.values()]
-        groups = [(where, ids) for where, ids in groups if len(ids) > 1]
-        for what, chosen in (
-            ("both splits", [ids for where, ids in groups if len(where) > 1]),
-            ("one split", [ids for where, ids in groups if len(where) == 1]),
-            (
-                "the label files with different labels",
-                [i for _, i in groups if len({known.get(k) for k in i} - {None}) > 1],
-            ),
-        ):
+                found.setdefault(content, []).append((split, ident, known.get(ident)))
+        groups = [rows for rows in found.values() if len({ident for _, ident, _ in rows}) > 1]
+        kinds = {
+            "are in both splits": [rows for rows in groups if len({split for split, *_ in rows}) > 1],
+            "are in one split": [rows for rows in groups if len({split for split, *_ in rows}) == 1],
+            "have different labels": [rows for rows in groups if len({label for *_, label in rows} - {None}) > 1],
+        }
+        for what, chosen in kinds.items():
             if chosen:
-                count, example = sum(map(len, chosen)), " and ".join(f"'{ident}'" for ident in chosen[0][:2])
-                notes.append(
-                    f"{folder}: {count} clips of equal content under different ids are in {what}, among them {example}"
-                )
-        by_folder[folder] = {content: ids for content, where in names.items() for ids in where.values()}
-    shared = by_folder[GENRES].keys() & by_folder[EMOTIONS].keys()
-    unlike = [each for each in shared if not set(by_folder[GENRES][each]) & set(by_folder[EMOTIONS][each])]
-    if unlike:
-        pair = min((by_folder[GENRES][each][0], by_folder[EMOTIONS][each][0]) for each in unlike)
-        example = f"'{pair[0]}' and '{pair[1]}'"
-        notes.append(
-            f"clips of equal content under different ids in the genre and the multitask folders: {len(unlike)}, {example}"
-        )
+                count, ids = sum(map(len, chosen)), list(dict.fromkeys(ident for _, ident, _ in chosen[0]))[:2]
+                example = f"among them '{ids[0]}' and '{ids[1]}'"
+                notes.append(f"{folder}: {count} clips of equal content under different ids {what}, {example}")
+        contents[folder] = {content: {ident for _, ident, _ in rows} for content, rows in found.items()}
+    pairs = [
+        (contents[GENRES][each], contents[EMOTIONS][each]) for each in contents[GENRES].keys() & contents[EMOTIONS]
+    ]
+    pairs = sorted((min(one), min(other)) for one, other in pairs if not one & other)
+    if pairs:
+        example = "for example '{}' and '{}'".format(*pairs[0])
+        where = "in the genre and the multitask folders"
+        notes.append(f"clips of equal content under different ids {where}: {len(pairs)}, {example}")
     return notes
