@@ -135,7 +135,7 @@ def warn_of_overlap(trained, test_set, words):
 def warn_of_copies(trained, dataset, words):
     """Prints how many clips have the content of a clip under another id that a network was trained with."""
     known = dict(zip(trained.get("train_checksums", []), trained["train_ids"], strict=False))
-    rows = zip(clip_checksums(dataset), clip_ids(dataset), strict=True) if known else []
+    rows = zip(clip_checksums(dataset), clip_ids(dataset), strict=False) if known else []
     ids = set(trained["train_ids"])
     copies = [f"'{ident}' is '{known[value]}'" for value, ident in rows if value in known and ident not in ids]
     if copies:
@@ -146,7 +146,7 @@ def warn_of_repeated(*datasets):
     """Prints how many clips have the content of another one, as when a file stands under two ids or in two genres."""
     found: dict = {}
     for each in filter(None, datasets):
-        for value, *clip in zip(clip_checksums(each), clip_ids(each), clip_labels(each).tolist(), strict=True):
+        for value, *clip in zip(clip_checksums(each), clip_ids(each), clip_labels(each).tolist(), strict=False):
             found.setdefault(value, []).append(clip)
     groups = [group for group in found.values() if len(group) > 1]
     unlike = [group for group in groups if any(label != group[0][1] for _, label in group)]
@@ -160,7 +160,10 @@ def warn_of_repeated(*datasets):
 def clip_checksums(dataset):
     """A checksum of each clip's frames, in half precision, in the dataset's order; the cache has them already."""
     base, indices = unwrap(dataset)
-    known = getattr(base.clips, "checksum", None) or (lambda ident: checksum(np.ascontiguousarray(base.clips[ident])))
+    clips = getattr(base, "clips", None)
+    if clips is None:  # another dataset than ours
+        return []
+    known = getattr(clips, "checksum", None) or (lambda ident: checksum(np.ascontiguousarray(clips[ident])))
     return [known(base.ids[index]) for index in indices]
 
 
