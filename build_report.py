@@ -14,12 +14,14 @@ import re
 from pathlib import Path
 from urllib.parse import quote
 
+from common.cache import cache_folder
 from common.cli import run_script, step_parser, whole
 from common.disk import check_own
 from common.errors import LabError, reason
 from common.files import write_own
 from common.locations import REPOSITORY, find_data
 from common.report import result_line
+from common.versions import keep_checksums
 from extras.demo.folder import demo_folder
 from extras.page.page import build_page
 from extras.page.results import find_results
@@ -34,6 +36,7 @@ def main(argv=None):
     parser.add_argument("--seeds", type=whole(1), metavar="N", help="runs of N seeds from --seed on (default: all)")
     args = parser.parse_args(argv)
     data = find_data(args.data, demo=demo_folder)
+    keep_checksums(data, cache_folder(args.cache, args.no_cache))
     results = find_results(data, args.data, args.out, args.seed, args.seeds)
     paths = [Path(args.out) / name for name in TEMPLATES]
     for path in paths:

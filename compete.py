@@ -13,6 +13,7 @@ figures, predictions of both, metrics and the networks' checkpoints. Minutes: se
 import torch
 from torch import nn
 
+from common.checks import clip_checksums
 from common.cli import run_script, start_run, step_parser
 from common.dataset import SpectrogramDataset, clip_ids, clip_labels, emotion_slices, genre_splits, make_loader, without
 from common.labels import AXES
@@ -47,9 +48,8 @@ def main(argv=None):
 
 def genres(args, data, seed):
     name = args.network.upper()
-    with start_run(
-        args, STEP, f"Tuned {name}s on mel spectrograms for genres", data, seed, "genres", args.network
-    ) as run:
+    title = f"Tuned {name}s on mel spectrograms for genres"
+    with start_run(args, STEP, title, data, seed, "genres", args.network, folders=[data.genres()]) as run:
         # Data: the recipe is fixed beforehand, so there is no validation set
         train_set, test_set = genre_splits(data.genres(), data.class_mapping, "mel", **args.reading)
         splits, classes = (train_set, None, test_set), train_set.label_transformer.classes_
@@ -89,7 +89,8 @@ def genres(args, data, seed):
 
 
 def emotions(args, data, seed):
-    with start_run(args, STEP, "Tuned CNNs on mel spectrograms for three axes", data, seed, "emotions") as run:
+    title, folders = "Tuned CNNs on mel spectrograms for three axes", [data.emotions()]
+    with start_run(args, STEP, title, data, seed, "emotions", folders=folders) as run:
         # Data: the test clips of steps 8 to 10; their training and validation clips together are the training set
         labelled = SpectrogramDataset(data.emotions(), features="mel", axis=AXES, **args.reading)
         test_set = emotion_slices(labelled, args.batch_size, seed=seed)[2].dataset
@@ -131,7 +132,7 @@ def emotion_values(args, run, network, train_set, test_set, seed, name=""):
     "all": values}, the Evaluation of each network, the last network's history of training).
     """
     run.metadata["architecture"], build = network
-    run.metadata["train_ids"] = clip_ids(train_set)
+    run.metadata |= {"train_ids": clip_ids(train_set), "train_checksums": clip_checksums(train_set)}
     loss_function = emotion_loss(train_set)
     models, history = train_networks(
         run, build, train_set, loss_function, seed, args.epochs, args.batch_size, args.lr, args.device, name=name

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from torch import nn
 
+from common.cache import cache_folder
 from common.cli import OneSentenceParser, add_submit_flags, device, file_path, reading_options, run_script
 from common.dataset import SpectrogramDataset, emotion_slices, genre_splits, make_loader
 from common.errors import LabError
@@ -24,6 +25,7 @@ from common.report import print_header, print_results, report_axes, report_genre
 from common.run import open_run
 from common.submission import check_submit_path, write_submission
 from common.training import evaluate
+from common.versions import fingerprint_text, keep_checksums, trained_on
 from extras.demo.folder import demo_folder
 from extras.songs.networks import check_outputs, load_network
 from extras.speed.accelerate import accelerate
@@ -65,10 +67,13 @@ def main(argv=None):
         )
     data = find_data(args.data or metadata["data_path"], demo=demo_folder)
     name = f"{metadata['step']}_{metadata['variant']}_{Path(args.checkpoint).stem}"
+    keep_checksums(data, cache_folder(args.cache, args.no_cache))
+    folder = data.genres if architecture.head == "genre" else data.emotions
     about = {
         "mode": "score",
         "seed": metadata["seed"],
         **data.metadata(),
+        "data": fingerprint_text(data, [folder(architecture.beat)]),
         "checkpoint": args.checkpoint,
         "classes": metadata["classes"],
     }
@@ -76,10 +81,8 @@ def main(argv=None):
     with open_run(Path(args.out).resolve() / "evaluate" / name, about, vars(args)) as run:
         run.metadata["step"] = metadata["step"]
         print_header(f"Scoring {args.checkpoint}", data, run)
-        origin = "the same data" if metadata["data"] == data.fingerprint else f"other data, {metadata['data_path']}"
-        print(
-            f"checkpoint : epoch {metadata['epoch']} of {metadata['step']}/{metadata['variant']}, trained on {origin}"
-        )
+        which, origin = f"{metadata['step']}/{metadata['variant']}", trained_on(data, metadata)
+        print(f"checkpoint : epoch {metadata['epoch']} of {which}, trained on {origin}")
         if metadata["class_mapping"] != data.class_mapping:
             print("             its class table was another one, so equal class names may mean other genres")
         model = accelerate(model.to(args.device), args.device)
@@ -97,7 +100,7 @@ def score_genres(args, data, run, model, metadata, architecture):
         raise LabError(
             f"{args.checkpoint}: a network for {there} was expected, it is for {', '.join(metadata['classes'])}"
         )
-    warn_of_overlap(metadata["train_ids"], test_set, "were used to train it")
+    warn_of_overlap(metadata, test_set, "were used to train it")
     test = evaluate(model, make_loader(test_set, BATCH_SIZE), nn.CrossEntropyLoss(), args.device)
     check_outputs(args.checkpoint, test.outputs)
     splits = train_set, None, test_set
@@ -114,7 +117,7 @@ def score_axes(args, data, run, model, metadata, architecture):
     folder, columns, reading = data.emotions(architecture.beat), architecture.columns, reading_options(args)
     labelled = SpectrogramDataset(folder, features=columns, axis=axes, **reading)
     splits = [loader.dataset for loader in emotion_slices(labelled, BATCH_SIZE, seed=metadata["seed"])]
-    warn_of_overlap(metadata["train_ids"], splits[2], "were used to train it")
+    warn_of_overlap(metadata, splits[2], "were used to train it")
     test = evaluate(model, make_loader(splits[2], BATCH_SIZE), nn.MSELoss(), args.device)
     check_outputs(args.checkpoint, test.outputs)
     metrics = report_axes(run, f"{metadata['step']}, {metadata['variant']}", splits, test)

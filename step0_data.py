@@ -36,7 +36,8 @@ def main(argv=None):
     args = parse_flags(argv)
     data = get_data(args)
     how = "headers" if args.headers else "values"
-    with start_run(args, STEP, "Step 0: what is in the data folder", data, args.seed, how) as run:
+    title, content = "Step 0: what is in the data folder", not args.headers
+    with start_run(args, STEP, title, data, args.seed, how, content=content) as run:
         result, problems = survey_and_report(args, data, run)
     if not problems and (args.audio or args.kaggle or args.zip):
         option = "" if data.path == REPOSITORY / "data" else f" --data {shlex.quote(str(data.path))}"
@@ -50,11 +51,10 @@ def main(argv=None):
 
 def parse_flags(argv):
     parser = step_parser(__doc__)
+    parser.composes = True
     headers = "check each file by header and size, without reading its values"
     parser.add_argument("--headers", action="store_true", help=headers)
     source = parser.add_mutually_exclusive_group()
-    demo = "compose demo music by --seed into demo_data/ or --data DIR"
-    source.add_argument("--demo", action="store_true", help=demo)
     kaggle = "download the lab's data (needs requirements-kaggle.txt and about 8 GB)"
     source.add_argument("--kaggle", action="store_true", help=kaggle)
     archive = "unpack Kaggle's zip of the lab's data into --data DIR (default: data/)"
@@ -71,6 +71,8 @@ def parse_flags(argv):
     test_share = "with --audio: fraction of each genre's clips in the test split (default: 0.2)"
     parser.add_argument("--test-share", type=fraction, metavar="X", help=test_share)
     args = parser.parse_args(argv)
+    if args.demo and (args.kaggle or args.zip or args.audio):
+        parser.error("argument --demo: not allowed with --kaggle, --zip or --audio")
     if args.scale and not args.demo:
         parser.error("--scale: --demo was expected with it")
     if args.seconds and not (args.demo or args.audio):

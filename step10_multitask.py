@@ -71,7 +71,7 @@ def train_and_test(args, data, seed):
     members = [f"ensemble{args.ensemble}"] * (args.ensemble > 1)
     weights = ["weights" + "-".join(f"{weight:g}" for weight in args.weights)] * (args.weights != [*WEIGHTS.values()])
     title = "Step 10: one CNN on mel spectrograms for three axes"
-    with start_run(args, STEP, title, data, seed, "cnn", *weights, *members) as run:
+    with start_run(args, STEP, title, data, seed, "cnn", *weights, *members, folders=[data.emotions()]) as run:
         # Data: the same three splits as in steps 8 and 9
         labelled = SpectrogramDataset(data.emotions(), features=FEATURES, axis=tuple(WEIGHTS), **args.reading)
         train_loader, val_loader, test_loader = emotion_slices(labelled, args.batch_size, seed=seed)

@@ -42,7 +42,8 @@ def main(argv=None):
     parser.add_argument("--ids", nargs=2, metavar="ID", help=ids)
     args = parser.parse_args(argv)
     data = find_data(args.data, demo=demo_folder)
-    with start_run(args, STEP, "Steps 1 to 4: two clips, and the dataset", data, args.seed, "clips") as run:
+    title = "Steps 1 to 4: two clips, and the dataset"
+    with start_run(args, STEP, title, data, args.seed, "clips", folders=[data.genres(), data.genres(beat=True)]) as run:
         result = show_clips(args, data, run)
     return print_results(STEP, data, args.mode, [args.seed], [[result]])
 

@@ -69,7 +69,8 @@ def main(argv=None):
 def train_and_test(args, data, seed, features):
     columns, beat = ALL_SETS[features]
     choices = {"features": features, "loss": args.loss} if args.loss != "cross-entropy" else {"features": features}
-    with start_run(args, STEP, f"Step 5: an LSTM on {features}, {args.loss}", data, seed, features, args.loss) as run:
+    title = f"Step 5: an LSTM on {features}, {args.loss}"
+    with start_run(args, STEP, title, data, seed, features, args.loss, folders=[data.genres(beat)]) as run:
         # Data
         train_set, test_set = genre_splits(data.genres(beat), data.class_mapping, columns, **args.reading)
         batch_sizes = args.batch_size, args.batch_size

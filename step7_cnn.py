@@ -53,7 +53,8 @@ def main(argv=None):
 
 
 def train_and_test(args, data, seed):
-    with start_run(args, STEP, "Step 7b: a CNN of four stages on mel spectrograms", data, seed, FEATURES) as run:
+    title = "Step 7b: a CNN of four stages on mel spectrograms"
+    with start_run(args, STEP, title, data, seed, FEATURES, folders=[data.genres()]) as run:
         # Data
         train_set, test_set = genre_splits(data.genres(), data.class_mapping, FEATURES, **args.reading)
         batch_sizes = args.batch_size, args.batch_size

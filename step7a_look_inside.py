@@ -20,6 +20,7 @@ from common.labels import clip_id
 from common.locations import find_data
 from common.plots import png
 from common.report import print_results
+from common.versions import fingerprint_text, trained_on
 from extras.demo.folder import demo_folder
 from extras.inside.digits import CROP, held_out_tensors, mnist_digits, small_digits, train_digits
 from extras.inside.measure import (
@@ -63,7 +64,8 @@ def main(argv=None):
     source = "mnist" if args.mnist else "digits"
     args.digit_epochs = args.digit_epochs or DIGIT_EPOCHS[source]
     data = find_data(args.data, demo=demo_folder)
-    with start_run(args, STEP, "Step 7a: a look inside two convolutional networks", data, args.seed, source) as run:
+    title = "Step 7a: a look inside two convolutional networks"
+    with start_run(args, STEP, title, data, args.seed, source, folders=[]) as run:  # part 1 reads none
         result = look(args, data, run)
     return print_results(STEP, data, args.mode, [args.seed], [[result]])
 
@@ -126,11 +128,11 @@ def open_genre_cnn(path, args, data, run):
     if metadata["classes"] != classes:
         there = ", ".join(metadata["classes"])
         raise LabError(f"{path}: a network for {', '.join(classes)} was expected, but it is for {there}")
-    origin = "the same data" if metadata["data"] == data.fingerprint else f"other data, {metadata['data_path']}"
     name = f"{metadata['step']}/{metadata['variant']}"
-    print(f"checkpoint : {path}, epoch {metadata['epoch']} of {name}, trained on {origin}")
-    warn_of_overlap(metadata["train_ids"], test_set, "were used to train it")
+    print(f"checkpoint : {path}, epoch {metadata['epoch']} of {name}, trained on {trained_on(data, metadata)}")
+    warn_of_overlap(metadata, test_set, "were used to train it")
     run.metadata |= {"architecture": metadata["architecture"], "classes": classes, "checkpoint": str(path)}
+    run.metadata["data"] = fingerprint_text(data, [data.genres()])
     if args.clip and clip_id(args.clip) not in test_set.ids:
         raise LabError(f"--clip {args.clip}: a clip of the genre test split was expected, in {data.genres()}")
     index = test_set.ids.index(clip_id(args.clip)) if args.clip else first_correct(model, test_set)

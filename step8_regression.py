@@ -63,7 +63,7 @@ def train_and_test(args, data, seed, name, axis):
     columns, beat = FEATURES[name]
     choices = {"model": name, "axis": axis}
     title = f"Step 8: {name.upper()} on {'beat-synced ' * beat}{columns}, {axis}"
-    with start_run(args, STEP, title, data, seed, name, axis) as run:
+    with start_run(args, STEP, title, data, seed, name, axis, folders=[data.emotions(beat)]) as run:
         # Data: three splits of the labelled clips
         labelled = SpectrogramDataset(data.emotions(beat), features=columns, axis=axis, **args.reading)
         train_loader, val_loader, test_loader = emotion_slices(labelled, args.batch_size, seed=seed)

@@ -83,14 +83,15 @@ def one_seed(args, data, seed):
 
 
 def pretrain(args, data, seed):
-    """Step 9c: the genre CNN of step 7, or a checkpoint of it. Returns (weights of its backbone, train_ids).
+    """Step 9c: the genre CNN of step 7, or a checkpoint of it. Returns (weights of its backbone, metadata[, folder]).
 
-    train_ids: of the clips it was trained and validated with. No clip whose id validates or tests an emotion is one.
+    metadata: with train_ids, of the clips it was trained and validated with. No clip whose id validates or tests an
+    emotion is one. folder: of the genres, where they were read.
     """
     if args.pretrained:
         return read_backbone(args.pretrained, CNNBackbone(MEL_BANDS, CHANNELS, KERNEL_SIZE), ARCHITECTURE)
     title = "Step 9c: the CNN of step 7 on the genres, to be transferred"
-    with start_run(args, STEP, title, data, seed, "genres") as run:
+    with start_run(args, STEP, title, data, seed, "genres", folders=[data.genres(), data.emotions()]) as run:
         # Data
         _, *held_out = emotion_loaders(data.emotions(), "mel", AXIS, args.batch_size, seed, **args.reading)
         left_out = [loader.dataset for loader in held_out]
@@ -132,13 +133,14 @@ def pretrain(args, data, seed):
         metrics = report_genres(run, "CNN to be transferred", splits, test, matrix=True)
         print_expected(run, splits, metrics)
         run.finish({"test_acc": metrics["accuracy"], "test_f1_macro": metrics["macro"]["f1"]}, metrics, history)
-        return model.backbone.state_dict(), run.metadata["train_ids"]
+        return model.backbone.state_dict(), run.metadata, data.genres()
 
 
 def fine_tune(args, data, seed, axis, start, pretrained=None):
     """Step 9d: the CNN regressor of step 8 on one axis, its backbone as pretrain returned it, or from scratch."""
-    frozen = ["frozen"] * args.freeze
-    with start_run(args, STEP, f"Step 9d: CNN on mel, {axis}, {start}", data, seed, axis, start, *frozen) as run:
+    title, variant = f"Step 9d: CNN on mel, {axis}, {start}", [axis, start, *["frozen"] * args.freeze]
+    weights, trained, *genres = pretrained or (None, None)
+    with start_run(args, STEP, title, data, seed, *variant, folders=[data.emotions(), *genres]) as run:
         # Data: the three splits of step 8
         loaders = emotion_loaders(data.emotions(), "mel", axis, args.batch_size, seed, **args.reading)
         train_loader, val_loader, test_loader = loaders
@@ -148,14 +150,13 @@ def fine_tune(args, data, seed, axis, start, pretrained=None):
         torch.manual_seed(seed)
         model = Regressor(CNNBackbone(MEL_BANDS, CHANNELS, KERNEL_SIZE)).to(args.device)
         model = accelerate(model, args.device)
-        weights, pretrain_ids = pretrained or (None, None)
         if pretrained:
             model.backbone.load_state_dict(weights)
         if args.freeze:
             model.backbone.requires_grad_(False)
         loss_function = nn.MSELoss()
         optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=args.lr)
-        references = describe_axes(run, model, splits, [axis], pretrain_ids=pretrain_ids)
+        references = describe_axes(run, model, splits, [axis], pretrained=trained)
         run.metadata |= {
             "architecture": [*ARCHITECTURE, "regressor"],
             "axis": axis,

@@ -163,7 +163,9 @@ def report_baselines(run, splits, score, axis=None, column=None):
     train_set, test_set = Subset(base, sorted(indices)), splits[2]
     if axis is not None:
         train_set, test_set = of_axis(train_set, column), of_axis(test_set, column)
-    key = "_".join(filter(None, [run.metadata["data"], base.folder.name, axis]))
+    fingerprints = run.metadata["data"].split("+")  # of all folders that the run reads: these clips' own counts
+    data = next((each for each in fingerprints if each.startswith(f"{base.folder.name}=")), run.metadata["data"])
+    key = "_".join(filter(None, [data, base.folder.name, axis]))
     scores = kept_scores(run.folder.parents[1] / "baselines", key, train_set, test_set, classify=axis is None)
     texts = [f"{NAMES[name]} {'undefined' if each is None else f'{each:.4f}'}" for name, each in scores.items()]
     below = [NAMES[name] for name, each in scores.items() if None in (each, score) or score <= each]

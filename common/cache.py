@@ -21,6 +21,7 @@ from common.files import checksum, file_path, write_json
 from common.locations import REPOSITORY
 from common.progress import progress
 from common.reading import read_fused_spectrogram
+from common.versions import stamp
 
 IN_SINGLE_FILE = False  # left out of the single file of a step: SpectrogramDataset reads the same values without
 
@@ -31,6 +32,11 @@ def add_cache_flags(parser):
     parser.add_argument("--cache", type=file_path, metavar="DIR", help=where)
     text = "read the files into memory instead: same numbers, slower, more memory"
     parser.add_argument("--no-cache", action="store_true", help=text)
+
+
+def cache_folder(given, no_cache):
+    """The folder of the cache by the values of --cache and --no-cache; None for no cache."""
+    return None if no_cache else given or REPOSITORY / "cache"
 
 
 def cached(folder, build=True):
@@ -65,6 +71,10 @@ class CachedClips:
     def length(self, ident):
         """The clip's number of frames."""
         return self.table[ident][2]
+
+    def checksum(self, ident):
+        """That of the clip's frames, as common.checks.clip_checksums takes it without a cache."""
+        return self.table[ident][3]
 
     def __getitem__(self, ident):
         _, start, length, expected = self.table[ident]
@@ -106,15 +116,6 @@ def open_clips(files, index, build=True):
     if not clips:
         raise LabError(f"{index}: the cache was written but cannot be read back; --cache DIR puts it elsewhere")
     return clips
-
-
-def stamp(path):
-    """[name, bytes, mtime in ns, ctime in ns]: changes when a file does; ctime even where the mtime was set back."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        raise LabError(f"{path}: a spectrogram file was expected ({reason(error)})") from error
-    return [Path(path).name, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def map_cache(index, stamps):

@@ -59,7 +59,10 @@ METADATA = (  # of a trained network: (name, what it is, whether a value is that
     ("class_mapping", "a table of genres", lambda value: isinstance(value, dict)),
 )
 # where its step has them
-CHOICES = tuple((name, "a name", is_text) for name in ("features", "loss", "model", "axis", "start"))
+CHOICES = (
+    ("train_checksums", "a list of checksums", lambda value: isinstance(value, list) and all(map(is_text, value))),
+    *((name, "a name", is_text) for name in ("features", "loss", "model", "axis", "start")),
+)
 
 
 def read_checkpoint(path):
@@ -137,7 +140,7 @@ def add_pretrained_flag(parser):
 
 
 def read_backbone(path, backbone, architecture):
-    """(weights of the backbone, train_ids) of a checkpoint, for a backbone like the one given.
+    """(weights of the backbone, metadata) of a checkpoint, for a backbone like the one given.
 
     Raises LabError where its architecture is another, or where names, shapes or types differ, those of its head too.
     """
@@ -148,7 +151,7 @@ def read_backbone(path, backbone, architecture):
     head = torch.nn.Linear(backbone.feature_size, len(metadata["classes"])).state_dict(prefix="head.")
     check_fit(path, {f"backbone.{name}": tensor for name, tensor in backbone.state_dict().items()} | head, weights)
     given = {name.removeprefix("backbone."): tensor for name, tensor in weights.items() if name not in head}
-    return given, metadata["train_ids"]
+    return given, metadata
 
 
 def digest(weights, text):

@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
 import torch
 
-from common.dataset import clip_ids
+from common.dataset import clip_ids, clip_labels, unwrap
 from common.errors import LabError
+from common.files import checksum
 from common.training import train_mode
 
 IN_SINGLE_FILE = False  # left out of the single file of a step: no part of the training
@@ -130,12 +132,51 @@ def first_time(signs):
     return bool(runs) and runs[-1] and not any(runs[:-1])
 
 
-def warn_of_overlap(train_ids, test_set, words):
-    """Prints how many test clips have an id among `train_ids`; equal ids are usually, but not surely, equal songs."""
-    shared = set(train_ids) & set(clip_ids(test_set))
+def warn_of_overlap(trained, test_set, words):
+    """Prints how many test clips have the id, or under another id the content, of a clip that a network was trained with.
+
+    trained: its metadata. Equal ids are usually, but not surely, equal songs.
+    """
+    shared = set(trained["train_ids"]) & set(clip_ids(test_set))
     if shared:
         count = f"{len(shared)} of the {len(test_set)} test clips"
         print(f"             WARNING: {count} {words} (by id), for example '{min(shared)}'")
+    warn_of_copies(trained, test_set, f"test clips {words}")
+
+
+def warn_of_copies(trained, dataset, words):
+    """Prints how many clips have the content of a clip under another id that a network was trained with."""
+    known = dict(zip(trained.get("train_checksums", []), trained["train_ids"], strict=False))
+    rows = zip(clip_checksums(dataset), clip_ids(dataset), strict=False) if known else []
+    ids = set(trained["train_ids"])
+    copies = [f"'{ident}' is '{known[value]}'" for value, ident in rows if value in known and ident not in ids]
+    if copies:
+        print(f"             WARNING: {len(copies)} of the {len(dataset)} {words} (by content): {min(copies)}")
+
+
+def warn_of_repeated(*datasets):
+    """Prints how many clips have the content of another one, as when a file stands under two ids or in two genres."""
+    found: dict = {}
+    for each in filter(None, datasets):
+        for value, *clip in zip(clip_checksums(each), clip_ids(each), clip_labels(each).tolist(), strict=False):
+            found.setdefault(value, []).append(clip)
+    groups = [group for group in found.values() if len(group) > 1]
+    unlike = [group for group in groups if any(label != group[0][1] for _, label in group)]
+    if groups:
+        (first, _), (other, _), *_ = (unlike or groups)[0]
+        count = f"{sum(map(len, groups))} clips to train or validate with are equal in content to another one"
+        labels = f", {sum(map(len, unlike))} of them with another label" * bool(unlike)
+        print(f"             WARNING: {count}{labels}, for example '{first}' and '{other}'")
+
+
+def clip_checksums(dataset):
+    """A checksum of each clip's frames, in half precision, in the dataset's order; the cache has them already."""
+    base, indices = unwrap(dataset)
+    clips = getattr(base, "clips", None)
+    if clips is None:  # another dataset than ours
+        return []
+    known = getattr(clips, "checksum", None) or (lambda ident: checksum(np.ascontiguousarray(clips[ident])))
+    return [known(base.ids[index]) for index in indices]
 
 
 def print_finite(run, history):

@@ -10,17 +10,18 @@ from pathlib import Path
 import torch
 
 from common.baselines import add_baselines_flag
-from common.cache import add_cache_flags, cached
+from common.cache import add_cache_flags, cache_folder, cached
 from common.checkpoints import add_pretrained_flag
 from common.checks import add_overfit_flag, check_torch_defaults
 from common.errors import LabError
 from common.files import file_path
 from common.former import add_former_flags
-from common.locations import REPOSITORY
+from common.locations import FOLDERS, REPOSITORY
 from common.report import print_header
 from common.resume import RESUME, add_resume_flag, print_how_to_resume, sigterm_like_ctrl_c
 from common.run import open_run
 from common.submission import add_submit_flags, check_submit_path
+from common.versions import add_demo_flag, fingerprint_text, keep_checksums
 
 QUICK_CLIPS = 160  # of each split in a dry run: five batches of 32, a third of the training clips for validation
 ALWAYS_SHOWN = {"epochs", "batch_size", "lr", "seed"}  # in the header, beside what differs from the defaults
@@ -36,6 +37,7 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, 
     parser = StepParser(description, {} if epochs is None else {"epochs": epochs, "lr": lr})
     data = "the lab's data folder (default: data/ here, Kaggle's input, else demo music)"
     parser.add_argument("--data", type=file_path, metavar="DIR", help=data)
+    add_demo_flag(parser)
     add_cache_flags(parser)
     seed = "split, initial weights and batch order (default: %(default)s)"
     parser.add_argument("--seed", type=whole(0, 2**32 - 1), default=0, help=seed)
@@ -87,7 +89,7 @@ class StepParser(OneSentenceParser):
 
     def __init__(self, description, by_model):
         super().__init__(description=description)
-        self.by_model = by_model
+        self.by_model, self.composes = by_model, False  # step 0 composes demo music into --data
 
     def parse_args(self, args=None, namespace=None):
         args = super().parse_args(args, namespace)
@@ -96,6 +98,10 @@ class StepParser(OneSentenceParser):
         if getattr(args, "overfit_batch", False):
             args.mode = "overfit"
         args.reading = reading_options(args)
+        if getattr(args, "demo", False):
+            if args.data and not self.composes:
+                self.error("--demo: no --data was expected with it; step0_data.py --demo composes into any folder")
+            args.data = args.data or str(REPOSITORY / "demo_data")
         if self.by_model:
             if args.mode == "quick" and args.epochs is None:
                 args.epochs = 2
@@ -130,21 +136,25 @@ def reading_options(args):
     """SpectrogramDataset's `at_most` and `read` under these arguments, in a step args.reading."""
     options = {"at_most": QUICK_CLIPS if getattr(args, "quick", False) else None}
     if not args.no_cache:
-        options["read"] = cached(args.cache or REPOSITORY / "cache", build=options["at_most"] is None)
+        options["read"] = cached(cache_folder(args.cache, args.no_cache), build=options["at_most"] is None)
     return options
 
 
 @contextlib.contextmanager
-def start_run(args, step, title, data, seed, *choices):
+def start_run(args, step, title, data, seed, *choices, folders=FOLDERS, content=True):
     """A run of a step with its header printed: `with start_run(args, STEP, "Step 7b: ...", data, seed, "mel") as run`.
 
     choices: what distinguishes it from other runs of the step, in the name of its folder. See open_run.
+    folders, content: of the lab's folders those that it reads, and whether their files' content counts when it is
+    compared with other runs, see fingerprint_text; of a dry run it never does.
     """
     variant = "_".join([*choices, f"seed{seed}", *([] if args.mode == "full" else [args.mode])])
     given = {name: value for name, value in vars(args).items() if name not in ("shown", "reading")}
     given.pop(RESUME, None)
     arguments = {**given, "seed": seed, "data": str(data.path), "out": str(Path(args.out).resolve())}
+    keep_checksums(data, cache_folder(args.cache, args.no_cache))
     metadata = {"mode": args.mode, "seed": seed, **data.metadata()}
+    metadata["data"] = fingerprint_text(data, folders, content and args.mode != "quick")
     folder = Path(arguments["out"]) / step / variant
     with open_run(folder, metadata, arguments, resume=getattr(args, "resume", None)) as run:
         print_header(title, data, run, args.shown)

@@ -18,6 +18,7 @@ from common.errors import LabError, reason
 from common.files import FORMAT, METRICS, write_atomically
 from common.labels import AXES
 from common.metrics import print_mean_correlation, rank_correlation
+from common.versions import is_same_data
 
 IN_SINGLE_FILE = False  # left out of the single file of a step: it has no other runs beside it
 
@@ -131,7 +132,11 @@ def read_runs(root, step, data, **wanted):
         if ".old-" in path.parent.name:
             continue
         run = read_metrics(path)
-        if run and all(run.get(name) == value for name, value in {"data": data.fingerprint, **wanted}.items()):
+        if (
+            run
+            and all(run.get(name) == value for name, value in wanted.items())
+            and is_same_data(data, run.get("data"))
+        ):
             found.append({**run, "folder": str(path.parent)})
     return found
 

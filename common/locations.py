@@ -3,19 +3,17 @@
 import json
 import os
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from common.errors import LabError
 from common.labels import CLASS_MAPPING_FILE, load_class_mapping
-from common.versions import fingerprint
+from common.versions import fingerprint_text
 
 # the folder above common/; of a script that has all of it in itself, the one in which it lies
 REPOSITORY = Path(__file__).resolve().parent.parent if __package__ else Path(__file__).resolve().parent
-KAGGLE_ROOTS = (
-    "/kaggle/input/patreco3-multitask-affective-music/data",
-    "../input/patreco3-multitask-affective-music/data",  # as the kernels of the course write it
-)
+KAGGLE_ROOTS = ("/kaggle/input", "../input")  # the second as the kernels of the course write it
+SLUG = "patreco3-multitask-affective-music"  # the set's name there, in the root or below datasets/OWNER/ or d/OWNER/
+DEEPEST, WIDEST = 8, 1000  # a search below a folder: its levels, and the folders of a level
 GENRES, EMOTIONS = "fma_genre_spectrograms", "multitask_dataset"
 MARKER = "demo_music.json"  # in a folder of demo music: how it was composed
 FOLDERS = (GENRES, f"{GENRES}_beat", EMOTIONS, f"{EMOTIONS}_beat")
@@ -47,10 +45,8 @@ class LabData:
         return text
 
     def metadata(self):
-        """What a run's checkpoint and metrics keep of the data."""
-        found = {"demo": self.demo, "data_path": str(self.path), "class_mapping": self.class_mapping}
-        found["data"] = self.fingerprint
-        return found
+        """What a run's checkpoint and metrics keep of the data, beside the fingerprint of the folders that it reads."""
+        return {"demo": self.demo, "data_path": str(self.path), "class_mapping": self.class_mapping}
 
     def require(self, *folders):
         """Raises LabError where one of these folders has no training labels; asked before any work."""
@@ -67,53 +63,69 @@ class LabData:
         merged = [name if found == [name] else f"{name} < {', '.join(found)}" for name, found in sorted(genres.items())]
         return "; ".join(merged) + (f"; dropped: {', '.join(dropped)}" if dropped else "")
 
-    @cached_property
+    @property
     def fingerprint(self):
-        """See common.versions.fingerprint; taken once, so that it stays when the folder changes during a run."""
-        return fingerprint(self, FOLDERS)
+        """Of all four folders, see common.versions.fingerprint_text; a run keeps that of the folders that it reads."""
+        return fingerprint_text(self, FOLDERS)
 
 
 def find_data(path=None, demo=None):
     """The LabData that a step works on.
 
-    path: the lab's data folder as the user gave it; its parent and its children are recognised. None takes data/ in the
-    repository, else Kaggle's input, else demo music in demo_data/.
+    path: the lab's data folder as the user gave it, one of the folders in it, or a folder above it. None takes data/ in
+    the repository, else Kaggle's input, else demo music in demo_data/; so does the path of demo_data/ itself.
     demo: a function that composes demo music into a folder, where it is not there yet, and returns the folder. Raises
-    LabError where `path`, or a data/ that is not empty, is no such folder, and where there are no data and no `demo`.
+    LabError where `path`, or a data/ or Kaggle's input that is not empty, has no such folder, and where there are no
+    data and no `demo`.
     """
+    own, music = REPOSITORY / "data", REPOSITORY / "demo_data"
+    if demo and path == str(music):
+        return lab_data(demo(music), "--demo")
     if path is not None:
         return lab_data(*recognise(Path(path).expanduser(), "--data"))
-    own = REPOSITORY / "data"
-    if own.is_dir() and any(not entry.name.startswith(".") for entry in own.iterdir()):
+    if any(own.glob("[!.]*")) or (os.path.lexists(own) and not os.access(own, os.R_OK)):  # a link to an absent disk
         return lab_data(*recognise(own, "data/ in the repository"))
-    for root in KAGGLE_ROOTS:
-        if holds_lab(Path(root)):
-            return lab_data(root, "Kaggle's input")
-    if demo is None:
-        raise LabError(f"--data: the lab's data folder was expected, there is none in {own} or in Kaggle's input")
-    return lab_data(demo(REPOSITORY / "demo_data"), "no --data given, none in data/ or Kaggle's input")
+    for root in map(Path, KAGGLE_ROOTS):
+        for mount in [each for above in ("", "*/", "*/*/") for each in sorted(root.glob(above + SLUG))] + [root]:
+            if labs_below(mount):
+                return lab_data(*recognise(mount, "Kaggle's input"))
+    if demo is None or any(Path(KAGGLE_ROOTS[0]).glob("[!.]*")):
+        there = f"the lab's data folder was expected, there is none in {own} or in Kaggle's input"
+        raise LabError(f"--data: {there}" + f"; add {SLUG} there, or --demo takes demo music" * bool(demo))
+    return lab_data(demo(music), "no --data DIR given, also not on a mounted Drive, none in data/ or Kaggle's input")
 
 
 def recognise(path, name):
-    """(the data folder, how it was found) for a path that is it, its parent, or one of the folders in it.
+    """(the data folder, how it was found) for a path that is it, is in it, or is above it.
 
-    name: what gave the path. Of several children that could be meant, data/ is taken; LabError if that is not clear.
+    name: what gave the path. Of several that could be meant, the nearest is taken, or data/; LabError if that is not
+    clear.
     """
     path = path.resolve()
-    if holds_lab(path):
-        return path, name
-    children = [path / "data"] if holds_lab(path / "data") else [child for child in path.glob("*") if holds_lab(child)]
-    if len(children) == 1:
-        return children[0], f"{children[0].name}/ under {name}"
     for folder in (path, path.parent):
-        if folder.name in FOLDERS and folder.is_dir():
+        if folder.name in FOLDERS and os.path.isdir(folder):
             return folder.parent, f"{name} names a folder in it"
-    raise LabError(f"{name} {path}: the lab's data folder was expected, with {GENRES} or {EMOTIONS} in it")
+    found = labs_below(path)
+    found = [path / "data"] if path / "data" in found else found
+    if len(found) != 1:
+        what = f"but there are {', '.join(map(str, found))}" if found else f"with {GENRES} or {EMOTIONS} in it"
+        raise LabError(f"{name} {path}: the lab's data folder was expected, {what}")
+    return found[0], name if found[0] == path else f"{found[0].relative_to(path)}/ under {name}"
+
+
+def labs_below(root):
+    """The data folders at a path or nearest below it, in DEEPEST levels; each once, however many links name it."""
+    level = [root]
+    for _ in range(DEEPEST):
+        found = {os.path.realpath(folder): folder for folder in level if holds_lab(folder)}
+        if found:
+            return list(found.values())
+        level = [child for folder in level for child in sorted(folder.glob("[!.]*")) if os.path.isdir(child)][:WIDEST]
+    return []
 
 
 def holds_lab(path):
-    # not Path.is_dir, which raises where the parent may not be read
-    return any(os.path.isdir(path / folder) for folder in FOLDERS)
+    return any(os.path.isdir(path / folder) for folder in FOLDERS)  # Path.is_dir raises where it may not look
 
 
 def lab_data(path, origin):

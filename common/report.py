@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from common.baselines import report_baselines
-from common.checks import print_finite, warn_of_overlap
+from common.checks import clip_checksums, print_finite, warn_of_copies, warn_of_overlap, warn_of_repeated
 from common.comparison import fraction_correct, print_interval, save_axis_predictions, save_genre_predictions
 from common.dataset import clip_ids, clip_labels
 from common.labels import AXES
@@ -52,13 +52,16 @@ def describe_genres(run, model, splits, classes, loss="cross-entropy"):
     return print_class_priors(clip_labels(splits[0]), clip_labels(splits[2]), classes, loss)
 
 
-def describe_axes(run, model, splits, axes, pretrain_ids=None):
-    """As describe_genres, for emotions; pretrain_ids: of the clips that a pretrained network was trained with."""
+def describe_axes(run, model, splits, axes, pretrained=None):
+    """As describe_genres, for emotions; pretrained: the metadata of a pretrained network, with its train_ids."""
     print_sizes(run, model, splits, axes)
-    if pretrain_ids is not None:
-        shared = {*clip_ids(splits[1]), *clip_ids(splits[2])} & set(pretrain_ids)
-        run.metadata |= {"shared_ids": len(shared), "train_ids": run.metadata["train_ids"] + pretrain_ids}
+    if pretrained is not None:
+        shared = {*clip_ids(splits[1]), *clip_ids(splits[2])} & set(pretrained["train_ids"])
+        run.metadata |= {"shared_ids": len(shared), "train_ids": run.metadata["train_ids"] + pretrained["train_ids"]}
         print(f"validation and test clips whose ids the genre CNN was trained with: {len(shared)}")
+        warn_of_copies(pretrained, splits[1], "validation clips were used to train the genre CNN")
+        warn_of_copies(pretrained, splits[2], "test clips were used to train the genre CNN")
+        run.metadata["train_checksums"] += pretrained.get("train_checksums", [])
     return print_axis_means(splits, axes)
 
 
@@ -67,10 +70,12 @@ def print_sizes(run, model, splits, names):
     train_set, val_set, test_set = splits
     train_ids = clip_ids(train_set) + (clip_ids(val_set) if val_set else [])  # validation picks the epoch
     run.metadata |= {"classes": list(names), "train_ids": train_ids}
+    run.metadata["train_checksums"] = clip_checksums(train_set) + (clip_checksums(val_set) if val_set else [])
     picks = f"{len(val_set)} to validate with (they pick the epoch)" if val_set else "none to validate with"
     print(f"parameters : {sum(parameter.numel() for parameter in model.parameters())}")
     print(f"clips      : {len(train_set)} to train on, {picks}, {len(test_set)} to test")
-    warn_of_overlap(train_ids, test_set, "are training clips too")
+    warn_of_overlap(run.metadata, test_set, "are training clips too")
+    warn_of_repeated(train_set, val_set)
 
 
 def print_class_priors(train_labels, test_labels, classes, loss):

@@ -22,7 +22,19 @@ IN_SINGLE_FILE = False  # left out of the single file of a step: it trains witho
 
 RESUME = "resume"  # among the arguments, of which a run keeps all others
 # Arguments that change no weight: paths, what is done beside the training, how many seeds. All others must be equal.
-FREE = {"data", "cache", "no_cache", "out", "device", "baselines", "seeds", "submit", "submit_header", "submit_suffix"}
+FREE = {
+    "data",
+    "demo",
+    "cache",
+    "no_cache",
+    "out",
+    "device",
+    "baselines",
+    "seeds",
+    "submit",
+    "submit_header",
+    "submit_suffix",
+}
 
 
 def add_resume_flag(parser):

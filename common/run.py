@@ -36,7 +36,8 @@ class Run:
         """
         if history:
             write_json(self.folder / "history.json", history)
-        metadata = {name: value for name, value in self.metadata.items() if name != "train_ids"}
+        in_checkpoint = {"train_ids", "train_checksums"}
+        metadata = {name: value for name, value in self.metadata.items() if name not in in_checkpoint}
         metadata["used"] = used_by(self.clock)
         content = {"format": FORMAT, "result": result, **metadata, "metrics": metrics}
         write_json(self.folder / METRICS, content)

@@ -55,7 +55,7 @@ def test_transfer_takes_weights_and_statistics_below_the_head(tmp_path):
     write_classifier(tmp_path / "best.pt", classifier.state_dict())
     weights, seen = read_backbone(tmp_path / "best.pt", CNNBackbone(channels=(2, 3)), ARCHITECTURE)
     torch.testing.assert_close(weights, dict(classifier.backbone.state_dict()), rtol=0, atol=0)
-    assert seen == ["7"]
+    assert seen["train_ids"] == ["7"]
 
 
 @pytest.mark.parametrize("damage", ["missing", "extra", "shape"])

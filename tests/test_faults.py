@@ -222,7 +222,7 @@ def test_metrics_that_are_none_are_named(tmp_path, text):
     path.parent.mkdir(parents=True)
     path.write_text(text)
     with pytest.raises(LabError, match=rf"{path}: the metrics of a finished run"):
-        read_runs(tmp_path, "step", SimpleNamespace(fingerprint="d"))
+        read_runs(tmp_path, "step", SimpleNamespace())
 
 
 class FullAfter:

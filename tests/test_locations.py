@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import common.locations as locations
+from common.cli import step_parser
 from common.errors import LabError
 from common.locations import find_data
 from common.report import result_line
@@ -29,24 +30,100 @@ def test_another_folder_is_refused(tiny_data, place):
         find_data(tiny_data / place)
 
 
-def test_without_data_the_repository_comes_first_then_kaggle_then_the_demo(tiny_data, tmp_path, monkeypatch):
-    def compose(root):
-        shutil.copytree(tiny_data, root, dirs_exist_ok=True)
-        (root / MARKER).write_text(json.dumps(METADATA))
-        return root
+def compose(root):
+    """Stands in for the demo music."""
+    (root / "fma_genre_spectrograms").mkdir(parents=True, exist_ok=True)
+    (root / MARKER).write_text(json.dumps(METADATA))
+    return root
 
-    repository, kaggle = tmp_path / "repository", tmp_path / "kaggle" / "data"
-    repository.mkdir()
-    monkeypatch.setattr(locations, "REPOSITORY", repository)
-    monkeypatch.setattr(locations, "KAGGLE_ROOTS", (str(tmp_path / "absent"), str(kaggle)))
+
+@pytest.fixture
+def computer(tmp_path, monkeypatch):
+    """(repository, Kaggle's input), both empty."""
+    folders = tmp_path / "repository", tmp_path / "kaggle" / "input"
+    for folder in folders:
+        folder.mkdir(parents=True)
+    monkeypatch.setattr(locations, "REPOSITORY", folders[0])
+    monkeypatch.setattr("common.cli.REPOSITORY", folders[0])
+    monkeypatch.setattr(locations, "KAGGLE_ROOTS", (str(folders[1]), str(tmp_path / "absent")))
+    return folders
+
+
+SLUG = "patreco3-multitask-affective-music"
+OTHERS = "datasets/someone/a-set", f"competitions/{SLUG}-of-others", "d/someone"
+
+
+def test_without_data_the_repository_comes_first_then_kaggle_then_the_demo(tiny_data, computer):
+    repository, kaggle = computer
     demo = find_data(demo=compose)
-    assert (
-        demo.path == repository / "demo_data" and demo.demo == METADATA and demo.description().startswith("DEMO MUSIC")
-    )
-    shutil.copytree(tiny_data, kaggle)
-    assert find_data().path == kaggle and find_data(demo=compose).demo is None
+    said = demo.description()
+    assert demo.path == repository / "demo_data" and demo.demo == METADATA
+    assert said.startswith("DEMO MUSIC") and "--data DIR" in said and "Drive" in said
+    with pytest.raises(LabError, match="--data: the lab's data folder was expected"):
+        find_data()
+    shutil.copytree(tiny_data, kaggle / SLUG / "data")
+    assert find_data().path == kaggle / SLUG / "data" and find_data(demo=compose).demo is None
     shutil.copytree(tiny_data, repository / "data")
     assert find_data().path == repository / "data"
+    assert find_data(str(repository / "demo_data"), compose).demo == METADATA  # what --demo gives
+
+
+@pytest.mark.parametrize(
+    "mount",
+    [
+        f"{SLUG}/data",
+        SLUG,
+        f"datasets/geoparslp/{SLUG}/data",
+        f"datasets/geoparslp/{SLUG}",
+        f"d/geoparslp/{SLUG}/data",
+        f"datasets/geoparslp/{SLUG}/versions/1/data",
+        "my-copy/lab3/data",
+    ],
+)
+def test_the_set_is_found_under_any_mount_of_kaggle(mount, tiny_data, computer):
+    _, kaggle = computer
+    for other in OTHERS:
+        (kaggle / other / "train").mkdir(parents=True)
+    shutil.copytree(tiny_data, kaggle / mount)
+    found = find_data(demo=compose)
+    assert found.path == kaggle / mount and found.demo is None and "Kaggle's input" in found.description()
+    for above in (kaggle, kaggle.parent, (kaggle / mount).parent):
+        assert find_data(above).path == kaggle / mount
+
+
+def test_the_labs_own_set_comes_before_others_and_two_others_are_refused(tiny_data, computer):
+    _, kaggle = computer
+    for other in ("mine", "yours"):
+        shutil.copytree(tiny_data, kaggle / other)
+    with pytest.raises(LabError, match=f"{kaggle}/mine, {kaggle}/yours"):
+        find_data(demo=compose)
+    shutil.copytree(tiny_data, kaggle / "datasets" / "geoparslp" / SLUG / "data")
+    assert find_data(demo=compose).path.parent.name == SLUG
+
+
+def test_no_demo_music_where_kaggle_has_other_data(computer, capsys):
+    _, kaggle = computer
+    (kaggle / ".hidden").mkdir()
+    assert find_data(demo=compose).demo
+    (kaggle / "a-set").mkdir()
+    with pytest.raises(LabError, match=f"--data.*{SLUG}.*--demo"):
+        find_data(demo=compose)
+    args = step_parser("").parse_args(["--demo"])
+    assert find_data(args.data, compose).demo == METADATA
+    with pytest.raises(SystemExit):
+        step_parser("").parse_args(["--demo", "--data", "x"])
+    assert "--demo: no --data was expected" in capsys.readouterr().err
+
+
+def test_a_data_folder_on_a_disk_that_is_not_mounted_is_not_passed_over(computer, tiny_data):
+    repository, _ = computer
+    (repository / "data").symlink_to(repository / "drive" / "lab")
+    with pytest.raises(LabError, match=r"^data/ in the repository .*drive/lab"):
+        find_data(demo=compose)
+    shutil.copytree(tiny_data, repository / "drive" / "lab")
+    (repository / "more").symlink_to(repository / "data")  # two links to one folder, and a circle
+    (repository / "circle").symlink_to(repository)
+    assert find_data(demo=compose).path == find_data(repository).path == repository / "drive" / "lab"
 
 
 def test_demo_music_is_marked_wherever_it_lies(tiny_data, tmp_path):

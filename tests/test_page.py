@@ -57,7 +57,7 @@ def write_run(
     root, data, step, variant, result, seed=0, mode="full", metrics=None, epochs=0, pictures=(), rows=(), **metadata
 ):
     rng = np.random.default_rng([seed, len(variant)])
-    metadata = {"mode": mode, "seed": seed, **data.metadata(), **metadata}
+    metadata = {"mode": mode, "seed": seed, "data": data.fingerprint, **data.metadata(), **metadata}
     with open_run(Path(root) / step / f"{variant}_seed{seed}", metadata, {"seed": seed, "device": "cpu"}) as run:
         print(f"{step} <{variant}>\n{LOG}step 1a: two clips\nstep 2a: steps\nstep 3: notes\nstep 4a: the dataset")
         for name in pictures:

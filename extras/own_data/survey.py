@@ -8,6 +8,7 @@ import numpy as np
 
 from common.errors import LabError, reason
 from common.features import N_MELS
+from common.files import checksum
 from common.labels import AXES, read_emotion_labels, read_genre_labels
 from common.locations import EMOTIONS, FOLDERS, GENRES
 from common.progress import progress
@@ -82,19 +83,20 @@ def read_split_labels(data, folder, split, errors):
 def survey_split(folder, split, rows, headers_only, errors):
     """Counts and checks one split of one folder.
 
-    rows: its labels as read_split_labels returns them, or None. Returns ids, bytes, frames [min, mean, max], dtypes
-    {name: files}, mel and chroma [min, max] or, if only headers are read, None, the number of labelled clips, and the
-    files that are missing, unlabelled or unreadable.
+    rows: its labels as read_split_labels returns them, or None. Returns ids, checksums {id: of its values}, bytes,
+    frames [min, mean, max], dtypes {name: files}, mel and chroma [min, max] or, if only headers are read, None, the
+    number of labelled clips, and the files that are missing, unlabelled or unreadable.
     """
     try:
         files = find_spectrograms(folder / split)
     except LabError as error:
         errors.append(str(error))
         files = {}
-    measured, unreadable = [], []
-    for path in progress(files.values(), f"reading {folder.name}/{split}", "clip"):
+    measured, unreadable, checksums = [], [], {}
+    for ident, path in progress(files.items(), f"reading {folder.name}/{split}", "clip"):
         try:
             measured.append(measure_file(path, headers_only))
+            checksums[ident] = measured[-1].pop("checksum", None)
         except LabError as error:
             unreadable.append(str(error))
     frames = [metadata["frames"] for metadata in measured]
@@ -103,6 +105,7 @@ def survey_split(folder, split, rows, headers_only, errors):
     label_file = f"{split}_labels.txt"
     return {
         "ids": list(files),
+        "checksums": {} if headers_only else checksums,
         "bytes": sum(metadata["bytes"] for metadata in measured),
         "frames": [min(frames), sum(frames) / len(frames), max(frames)] if frames else None,
         "dtypes": dict(Counter(metadata["dtype"] for metadata in measured)),
@@ -116,13 +119,14 @@ def survey_split(folder, split, rows, headers_only, errors):
 
 
 def measure_file(path, headers_only):
-    """{bytes, frames, dtype} of a spectrogram file; unless headers_only, also mel and chroma [min, max].
+    """{bytes, frames, dtype} of a spectrogram file; unless headers_only, also mel and chroma [min, max] and a checksum.
 
     Raises LabError if the file is damaged.
     """
     metadata = read_header(path)
     if not headers_only:
         clip = read_fused_spectrogram(path)
+        metadata["checksum"] = checksum(clip.astype(np.float16))  # as SpectrogramDataset keeps it
         for name, part in (("mel", clip[:, :N_MELS]), ("chroma", clip[:, N_MELS:])):
             metadata[name] = [float(part.min()) + 0.0, float(part.max()) + 0.0]  # + 0.0 turns -0 into 0
     return metadata
@@ -266,4 +270,36 @@ def compare_splits(splits, labels):
         listed = ", ".join(both[:LISTED]) + (f" and {len(both) - LISTED} more" if len(both) > LISTED else "")
         caveat = f"{SHARED_IDS} in the lab's set; the same id need not be the same song"
         notes.append(f"ids in both the genre and the multitask folders: {len(both)} ({caveat}): {listed}")
+    return notes + compare_contents(splits, labels)
+
+
+def compare_contents(splits, labels):
+    """Sentences on clips with equal values under different ids: in both splits, with different labels, in both sets."""
+    notes, contents = [], {}
+    for folder in FOLDERS:
+        found: dict = {}  # {checksum: [(split, id, label)]}
+        for split in SPLITS:
+            known = {ident: label for ident, label, _ in labels.get(f"{folder}/{split}") or []}
+            for ident, content in splits.get(f"{folder}/{split}", {}).get("checksums", {}).items():
+                found.setdefault(content, []).append((split, ident, known.get(ident)))
+        groups = [rows for rows in found.values() if len({ident for _, ident, _ in rows}) > 1]
+        kinds = {
+            "are in both splits": [rows for rows in groups if len({split for split, *_ in rows}) > 1],
+            "are in one split": [rows for rows in groups if len({split for split, *_ in rows}) == 1],
+            "have different labels": [rows for rows in groups if len({label for *_, label in rows} - {None}) > 1],
+        }
+        for what, chosen in kinds.items():
+            if chosen:
+                count, ids = sum(map(len, chosen)), list(dict.fromkeys(ident for _, ident, _ in chosen[0]))[:2]
+                example = f"among them '{ids[0]}' and '{ids[1]}'"
+                notes.append(f"{folder}: {count} clips of equal content under different ids {what}, {example}")
+        contents[folder] = {content: {ident for _, ident, _ in rows} for content, rows in found.items()}
+    pairs = [
+        (contents[GENRES][each], contents[EMOTIONS][each]) for each in contents[GENRES].keys() & contents[EMOTIONS]
+    ]
+    pairs = sorted((min(one), min(other)) for one, other in pairs if not one & other)
+    if pairs:
+        example = "for example '{}' and '{}'".format(*pairs[0])
+        where = "in the genre and the multitask folders"
+        notes.append(f"clips of equal content under different ids {where}: {len(pairs)}, {example}")
     return notes

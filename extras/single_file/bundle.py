@@ -3,6 +3,7 @@
 import ast
 import builtins
 import functools
+import math
 import re
 import symtable
 import sys
@@ -250,7 +251,9 @@ class SingleFile:
             if isinstance(node, ast.FunctionDef):
                 before = names_read(parsed(self.project.modules[found.module].definitions[name].source).body[0])
                 gone = before - names_read(node)
-                for index, arg in reversed([pair for pair in enumerate(node.args.args) if pair[1].arg in gone]):
+                by_keyword = [(math.inf, arg) for arg in node.args.kwonlyargs]
+                parameters = [*enumerate(node.args.args), *by_keyword]
+                for index, arg in reversed([pair for pair in parameters if pair[1].arg in gone]):
                     given = any(index < len(call.args) for source in self.sources() for call in calls_of(source, name))
                     if not given:
                         found = found._replace(source=without_parameter(found.source, arg.arg))

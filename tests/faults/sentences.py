@@ -2,6 +2,7 @@
 
 from planted import Fault
 
+SAME = "test_same_data.py"
 FAULTS = [
     Fault(
         "sentences",
@@ -64,7 +65,7 @@ FAULTS = [
         "sentences",
         "runs of other data are compared",
         "read_runs",
-        '"data": data.fingerprint, ',
+        ' and is_same_data(data, run.get("data"))',
         "",
         "test_sentences.py",
     ),
@@ -129,7 +130,7 @@ FAULTS = [
         "warnings",
         "names the clips of the train split as shared",
         "warn_of_overlap",
-        "set(train_ids) & set(clip_ids(test_set))",
+        'set(trained["train_ids"]) & set(clip_ids(test_set))',
         "set(clip_ids(test_set))",
         "test_warnings.py",
     ),
@@ -145,9 +146,48 @@ FAULTS = [
     Fault(
         "warnings",
         "checkpoint of other data is called the same",
-        "evaluate.py:main",
-        'metadata["data"] == data.fingerprint',
-        'metadata["data"]',
+        "trained_on",
+        'if is_same_data(data, metadata["data"])',
+        'if metadata["data"]',
         "test_warnings.py",
     ),
+    Fault(
+        "same data", "only some files count", "folder_hash", 'glob("[!.]*.npy*"))]', 'glob("[!.]*.npy*"))[::9]]', SAME
+    ),
+    Fault("same data", "the mtime alone tells a change", "stamp", ", status.st_ctime_ns]", "]", SAME),
+    Fault(
+        "same data",
+        "just written files are trusted",
+        "file_checksums",
+        "stamps[k] if settled else None",
+        "stamps[k]",
+        SAME,
+    ),
+    Fault(
+        "same data",
+        "all folders count",
+        "fingerprint_text",
+        "for folder in folders",
+        "for folder in data.path.iterdir()",
+        SAME,
+    ),
+    Fault(
+        "same data",
+        "step 7 compares the wrong folder",
+        "step7_cnn.py:train_and_test",
+        "folders=[data.genres()]",
+        "folders=[data.emotions()]",
+        SAME,
+    ),
+    Fault("same data", "equal content counts by its id", "warn_of_copies", "ident not in ids", "ident in ids", SAME),
+    Fault("same data", "another label is not seen", "warn_of_repeated", "label != group[0][1]", "label is None", SAME),
+    Fault(
+        "same data",
+        "demo music beside other data on Kaggle",
+        "find_data",
+        "demo is None or any",
+        "demo is None and any",
+        "test_locations.py",
+    ),
+    Fault("same data", "mounts below an owner are not found", "find_data", '"*/*/")', '"*/")', "test_locations.py"),
 ]
