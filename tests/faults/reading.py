@@ -238,8 +238,8 @@ FAULTS = [
         "audio",
         "end of the song in place of its middle",
         "read_sound",
-        "(length - wanted) // 2",
-        "length - wanted",
+        "(sound.length - wanted) // 2",
+        "sound.length - wanted",
         "test_numbers_audio.py",
     ),
     Fault(
