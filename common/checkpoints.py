@@ -8,6 +8,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from common.errors import LabError, reason, shown
@@ -58,7 +59,10 @@ METADATA = (  # of a trained network: (name, what it is, whether a value is that
     ("class_mapping", "a table of genres", lambda value: isinstance(value, dict)),
 )
 # where its step has them
-CHOICES = tuple((name, "a name", is_text) for name in ("features", "loss", "model", "axis", "start"))
+CHOICES = (
+    *((name, "a name", is_text) for name in ("features", "loss", "model", "axis", "start")),
+    ("clip_frames", "a number of frames", lambda value: is_count(value) and value > 0),
+)
 
 
 def read_checkpoint(path):
@@ -111,6 +115,11 @@ def read_network(path):
         if name.endswith("running_var") and (weight < 0).any():
             raise LabError(f"{path}: variances from 0 on were expected, {shown(name)} holds others")
     return weights, metadata
+
+
+def note_clip_frames(metadata, lengths):
+    """Notes the median length of the training clips in a run's metadata: predict.py cuts songs into such windows."""
+    metadata["clip_frames"] = int(np.median(lengths))
 
 
 def load_weights(path, model, weights):

@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from common.baselines import report_baselines
+from common.checkpoints import note_clip_frames
 from common.checks import print_finite, warn_of_overlap
 from common.comparison import fraction_correct, print_interval, save_axis_predictions, save_genre_predictions
-from common.dataset import clip_ids, clip_labels
+from common.dataset import clip_ids, clip_labels, clip_lengths
 from common.labels import AXES
 from common.metrics import (
     accuracy,
@@ -67,6 +68,7 @@ def print_sizes(run, model, splits, names):
     train_set, val_set, test_set = splits
     train_ids = clip_ids(train_set) + (clip_ids(val_set) if val_set else [])  # validation picks the epoch
     run.metadata |= {"classes": list(names), "train_ids": train_ids}
+    note_clip_frames(run.metadata, clip_lengths(train_set))
     picks = f"{len(val_set)} to validate with (they pick the epoch)" if val_set else "none to validate with"
     print(f"clips      : {len(train_set)} to train on, {picks}, {len(test_set)} to test")
     warn_of_overlap(train_ids, test_set, "are training clips too")

@@ -35,9 +35,7 @@ def read_sound(path, seconds=None, notes=None):
     wanted = sound.length if seconds is None else min(sound.length, round(seconds * sound.rate))
     channels = read_part(sound, (sound.length - wanted) // 2, wanted)  # (n, channels)
     samples = channels.mean(axis=1)
-    if len(samples) < SHORTEST * sound.rate:
-        found = math.floor(1000 * len(samples) / sound.rate) / 1000
-        raise LabError(f"{path}: at least {SHORTEST:g} s of sound were expected, but there are {found:g}")
+    check_length(path, len(samples), sound.rate)
     if not np.isfinite(samples).all():
         raise LabError(f"{path}: finite samples were expected, but some are NaN or infinite")
     part = "it" if wanted == sound.length else f"its middle {wanted / sound.rate:g} s"
@@ -52,6 +50,13 @@ def read_sound(path, seconds=None, notes=None):
     return librosa.resample(samples, orig_sr=sound.rate, target_sr=SAMPLE_RATE)
 
 
+def check_length(path, length, rate):
+    """LabError where so many samples are shorter than the extractor needs."""
+    if length < SHORTEST * rate:
+        found = math.floor(1000 * length / rate) / 1000
+        raise LabError(f"{path}: at least {SHORTEST:g} s of sound were expected, but there are {found:g}")
+
+
 def check_silence(path, part, channels, samples, rate):
     """The fraction of silent seconds in samples (n,), the mean of channels (n, C); LabError where all are silent."""
     silent = levels(samples, rate) < SILENCE
@@ -59,7 +64,7 @@ def check_silence(path, part, channels, samples, rate):
         return silent.mean()
     loudest = max(levels(channel, rate).max() for channel in channels.T)
     if loudest >= SILENCE:
-        found = f"the channels of {part} cancel each other"
+        found = f"the channels cancel each other in {part}"
     else:
         found = f"there is only silence in {part} (below {SILENCE:g} dBFS without its mean)"
     raise LabError(f"{path}: sound was expected, but {found}")
