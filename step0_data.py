@@ -22,8 +22,9 @@ from common.files import write_json
 from common.locations import EMOTIONS, GENRES, REPOSITORY, find_data, lab_data
 from common.report import print_results
 from extras.demo.folder import compose_demo, demo_folder
-from extras.own_data.audio import import_audio, print_skipped
+from extras.own_data.audio import import_audio
 from extras.own_data.kaggle import compare_counts, download, unpack
+from extras.own_data.listing import print_skipped
 from extras.own_data.survey import survey_data
 from extras.own_data.survey_report import count_clips, print_axes, print_genres, print_problems, print_splits
 from extras.writeup.numbers import STEP0_DATA

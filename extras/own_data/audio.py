@@ -22,7 +22,7 @@ from common.locations import EMOTIONS, FOLDERS, GENRES
 from common.progress import progress
 from extras.demo.folder import Clip, start_worker, write_labels
 from extras.own_data.extract import SHORTEST, fused_spectrograms, read_sound, require_audio
-from extras.own_data.listing import SPLITS, first_reasons, list_folder, list_table
+from extras.own_data.listing import SPLITS, list_folder, list_table, print_skipped
 from extras.own_data.split import choose_test_ids, describe_split, refuse_single_genre
 
 TAILS = ("", "_beat")
@@ -64,7 +64,7 @@ def import_audio(source, root, seconds=30.0, test_fraction=None, seed=0, process
             done = extract_all(songs, folder, root, float(seconds), processes, skipped, notes)
             if not done:
                 print_skipped(skipped)
-                found = f"none of {len(skipped)} files can be read: {first_reasons(skipped)}"
+                found = f"none of {len(skipped)} files can be read, see above; {': '.join(min(skipped))}"
                 raise LabError(f"{source}: readable audio was expected, but {found}")
             notes += write_layout(done, root, test_fraction, seed)
     except concurrent.futures.BrokenExecutor as error:
@@ -76,12 +76,6 @@ def import_audio(source, root, seconds=30.0, test_fraction=None, seed=0, process
     lost = {file.split("/")[0] for file, _ in skipped if "/" in file} - {song.file.split("/")[0] for song in done}
     notes += [f"{shown(name)}: none of its files could be used" for name in sorted(lost) if source.is_dir()]
     return {"clips": len(done), "skipped": sorted(skipped), "notes": notes}
-
-
-def print_skipped(skipped):
-    """A line for each file that was skipped, with the reason."""
-    for file, why in sorted(skipped):
-        print(f"skipped       : {file}: {why}")
 
 
 def refuse_foreign(root):

@@ -105,15 +105,19 @@ def list_folder(source):
             rows.append((file, normal_name(parts[0]), None, None, None))
     if not rows:
         beside = [file for file, problem in skipped if problem == NO_GENRE]
-        advice = f"{len(beside)} lie in it directly: give the folder above" if beside else first_reasons(skipped)
-        raise LabError(f"--audio {source}: genre folders with audio files were expected; {advice or 'it is empty'}")
+        print_skipped(skipped)
+        found = f"none of its {len(skipped)} files is one, see above" if skipped else "it is empty"
+        if beside:
+            found = f"{len(beside)} lie in it directly: give the folder above"
+        raise LabError(f"--audio {source}: genre folders with audio files were expected; {found}")
     notes = check_genre_folders(source, [row[0].split("/") for row in rows])
     return Listing(named_songs(rows, skipped), skipped, notes)
 
 
-def first_reasons(skipped):
-    """Why the first three files were skipped."""
-    return "; ".join(f"{file}: {text}" for file, text in skipped[:3]) + ("; ..." if len(skipped) > 3 else "")
+def print_skipped(skipped):
+    """A line for each file that was skipped, with the reason."""
+    for file, why in sorted(skipped):
+        print(f"skipped       : {file}: {why}")
 
 
 def files_below(source):
