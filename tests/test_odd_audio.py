@@ -1,4 +1,4 @@
-"""Odd music of your own: files that are listed, cut off, silent or called otherwise, and tables by other programs."""
+"""Odd music of your own: files that are listed, cut off or silent, and finished features that stay."""
 
 import json
 import os
@@ -12,15 +12,14 @@ pytest.importorskip("soundfile", reason="needs requirements-audio.txt")
 
 import soundfile
 from test_audio import EMOTIONS, GENRES, tone, write
+from test_own_tables import table
 
 import step0_data
 from common.errors import LabError
-from extras.own_data.audio import import_audio
+from extras.own_data.audio import import_audio, move_clip
 from extras.own_data.extract import read_sound
-from extras.own_data.listing import Song, list_folder, list_table
+from extras.own_data.listing import list_folder
 from extras.own_data.sound import measure
-from extras.own_data.split import choose_test_ids, describe_split
-from extras.songs import frames as song_frames_module
 from extras.songs.frames import read_song, with_sound
 
 pytestmark = pytest.mark.xdist_group("librosa")
@@ -139,8 +138,16 @@ def test_quiet_music_is_no_silence_and_half_a_silent_clip_is_noted(tmp_path):
     assert notes == ["67 % of it are silent (below -70 dBFS)"]
 
 
+@pytest.fixture
+def no_features(monkeypatch):
+    """Features of the right form without the extractor, which takes seconds to start."""
+    frames = np.random.default_rng(4).uniform(-60, 0, (140, 200))
+    stub = lambda sound: (frames[:, : 1 + len(sound) // 512], frames[:, :3])  # noqa: E731
+    monkeypatch.setattr("extras.own_data.audio.fused_spectrograms", stub)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no pipes among files")
-def test_every_file_below_the_folder_is_used_or_listed(tmp_path, monkeypatch, capsys):
+def test_every_file_below_the_folder_is_used_or_listed(tmp_path, monkeypatch, capsys, no_features):
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     music, noise = tmp_path / "music", tone(300, 2.2)
     for name, options in {
@@ -193,95 +200,7 @@ def test_folders_that_are_no_genres_are_refused(names, message, tmp_path):
         list_folder(tmp_path)
 
 
-def table(path, text, encoding="utf-8"):
-    path.write_bytes(text.encode(encoding))
-    return path
-
-
-ROWS = "file,genre,artist_name\nRock/ά.wav,Rock,Μία\nJazz/b.wav,Jazz,Δύο\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "encoding"),
-    [
-        (ROWS, "utf-16"),
-        ("sep=;\n" + ROWS.replace(",", ";").replace("/", "\\"), "utf-8-sig"),
-        (ROWS + "\r\n,,\r\n", "utf-8"),
-    ],
-)
-def test_tables_of_other_programs_are_read(text, encoding, tmp_path):
-    write(tmp_path / "Rock" / "ά.wav", tone(300, 0.1))
-    write(tmp_path / "Jazz" / "b.wav", tone(300, 0.1))
-    songs, skipped, notes = list_table(table(tmp_path / "a.csv", text, encoding))
-    assert [song[:3] for song in songs] == [("Rock/ά.wav", "ά", "Rock"), ("Jazz/b.wav", "b", "Jazz")] and not skipped
-    assert [song.artist for song in songs] == ["Μία", "Δύο"] and notes == ["the column artist_name is taken for artist"]
-
-
-@pytest.mark.parametrize(
-    ("text", "encoding", "message"),
-    [
-        (ROWS, "cp1253", "a.csv, line 2: a table in UTF-8 was expected; save it as CSV UTF-8"),
-        (ROWS, "utf-16-le", "save it as CSV UTF-8"),
-        ("file,genre,split\na.wav,Rock,valid\n", "utf-8", "line 2: train or test was expected .*'valid'"),
-        ("file,genre,split\na.wav,Rock,\n", "utf-8", "line 2: train or test was expected"),
-        ("file,genre\na.wav,Rock\n./a.wav,Rock\n", "utf-8", "line 3: each file once"),
-        ("PK\3\4", "utf-8", "not an archive: unpack it"),
-    ],
-)
-def test_other_tables_are_refused_with_a_cure(text, encoding, message, tmp_path):
-    with pytest.raises(LabError, match=message):
-        list_table(table(tmp_path / "a.csv", text, encoding))
-    with pytest.raises(LabError, match="not one song"):
-        list_table(table(tmp_path / "a.mp3", text))
-
-
-def songs_by(artists):
-    """[Song] from {genre: [artist or (artist, split)]}."""
-    rows = [
-        (genre, *(each if isinstance(each, tuple) else (each, None))) for genre, row in artists.items() for each in row
-    ]
-    return [
-        Song(f"{genre}/{k}.wav", str(k), genre, None, artist, split) for k, (genre, artist, split) in enumerate(rows)
-    ]
-
-
-def test_few_artists_are_split_as_well_as_they_can_be():
-    songs = songs_by({"Rock": ["a"] * 10 + ["b"] * 10, "Jazz": ["c"] * 10 + ["d"] * 10})
-    test_ids = choose_test_ids(songs, 0.2, 0)
-    assert {song.artist for song in songs if song.ident in test_ids} in [{x, y} for x in "ab" for y in "cd"]
-    assert describe_split(songs, test_ids, 0.2) == [
-        "test split: 20 of 40 clips, 8 were asked for; an artist is in one split"
-    ]
-    pairs = songs_by({genre: [f"{genre}{k // 2}" for k in range(7)] for genre in ("Rock", "Jazz", "Folk")})
-    assert {song.genre for song in pairs if song.ident in choose_test_ids(pairs, 0.2, 0)} == {"Rock", "Jazz", "Folk"}
-    alone = songs_by({"Rock": ["a", "a", "a"], "Jazz": ["b", "c", "d"]})
-    assert "genre Rock: no test clip" in describe_split(alone, choose_test_ids(alone, 0.2, 0), 0.2)[0]
-
-
-def test_a_second_file_of_one_name_moves_no_other_clip(tmp_path):
-    for k in range(30):
-        write(tmp_path / "music" / ("Rock", "Jazz")[k % 2] / f"{k}.wav", tone(300, 0.01))
-    before = list_folder(tmp_path / "music").songs
-    write(tmp_path / "music" / "Rock" / "b" / "0.wav", tone(300, 0.01))
-    after = list_folder(tmp_path / "music").songs
-    tests = [{song.file for song in songs if song.ident in choose_test_ids(songs, 0.2, 0)} for songs in (before, after)]
-    assert tests[0] == tests[1] or tests[0] - tests[1] == set()
-
-
-def test_a_published_split_is_taken_as_it_is():
-    songs = songs_by(
-        {"Rock": [("a", "train"), ("a", "test"), ("b", "train")], "Jazz": [("c", "train"), ("d", "train")]}
-    )
-    assert choose_test_ids(songs, None, 0) == {"1"}
-    notes = describe_split(songs, {"1"}, None)
-    assert len(notes) == 2 and "artists on both splits" in notes[0] and "genre Jazz: no test clip" in notes[1]
-    with pytest.raises(LabError, match="--test-share"):
-        choose_test_ids(songs, 0.3, 0)
-    with pytest.raises(LabError, match="has none"):
-        choose_test_ids([song._replace(split="test") for song in songs], None, 0)
-
-
-def test_finished_features_stay_until_new_ones_are_whole(tmp_path, monkeypatch):
+def test_finished_features_stay_until_new_ones_are_whole(tmp_path, monkeypatch, no_features):
     music, data = tmp_path / "music", tmp_path / "data"
     for k, name in enumerate(("Rock/1.wav", "Rock/2.wav", "Jazz/3.wav", "Jazz/4.wav")):
         write(music / name, tone(200 + 50 * k, 4.2))
@@ -315,8 +234,6 @@ def test_finished_features_stay_until_new_ones_are_whole(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return move_clip(root, ident, splits)
 
-    from extras.own_data.audio import move_clip
-
     with monkeypatch.context() as patched:
         patched.setattr("extras.own_data.audio.move_clip", killed)
         with pytest.raises(KeyboardInterrupt):
@@ -326,25 +243,19 @@ def test_finished_features_stay_until_new_ones_are_whole(tmp_path, monkeypatch):
     assert features() == first and stranger.exists() and not (data / EMOTIONS).exists()
     table(source, "file,genre\n" + rows.replace("Rock/1.wav,Rock\n", ""))
     found = import_audio(source, data, seconds=3, processes=1)
-    assert len(features()) == 6 and "1 clips of an earlier run were removed" in found["notes"][0]
+    assert len(
+        features()
+    ) == 6 and "removed: 1 of an earlier run's clips, whose files are not used now: Rock/1.wav" in str(found)
 
 
-def test_a_long_song_is_extracted_in_blocks_and_silence_is_known(tmp_path, monkeypatch):
-    def mel_only(sound):
-        mel = 10 * np.log10(np.maximum(mel_power(sound), 1e-10))
-        return np.vstack([mel, np.zeros((12, mel.shape[1]))]).T.astype(np.float32)
-
-    from extras.own_data.extract import mel_power
-
-    monkeypatch.setattr(song_frames_module, "song_frames", mel_only)
-    samples = np.random.default_rng(3).normal(0, 0.1, 275 * 22050) * np.linspace(0.1, 1, 275 * 22050)
-    samples[100 * 22050 : 200 * 22050] = 0
-    path = write(tmp_path / "a.wav", samples)
-    song, whole = read_song(str(path)), mel_only(read_sound(path))
-    assert song.frames[:] == pytest.approx(whole, abs=1e-3) and len(song.frames) == len(whole)
-    assert song.loud.mean() == pytest.approx(175 / 275, abs=0.01)
-    starts, notes = with_sound(list(range(0, 11000, 1000)), 1000, song.loud)
-    assert starts == [0, 1000, 2000, 3000, 9000, 10000][: len(starts)] and "windows are left out" in notes[0]
+def test_windows_that_are_mostly_silent_are_left_out(tmp_path):
+    frames = np.random.default_rng(3).uniform(-60, 0, (140, 600))
+    frames[:128, 250:] = -80
+    np.save(tmp_path / "a.npy", frames)
+    song = read_song(str(tmp_path / "a.npy"))
+    starts, notes = with_sound([0, 100, 180, 230, 300, 400], 100, song.loud)
+    assert starts == [0, 100, 180] and notes == ["3 of 6 windows are left out: more than half of each is silent"]
+    assert with_sound([230, 400], 100, song.loud)[0] == [230]  # nothing better is there
 
 
 @pytest.mark.parametrize(

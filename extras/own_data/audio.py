@@ -254,7 +254,7 @@ def write_layout(done, root, test_fraction, seed):
         move_clip(root, ident, [])
     if gone:
         listed = ", ".join(finished[ident]["file"] for ident in gone[:3]) + ", ..." * (len(gone) > 3)
-        notes.append(f"{len(gone)} clips of an earlier run were removed, since their files are not used now: {listed}")
+        notes.append(f"removed: {len(gone)} of an earlier run's clips, whose files are not used now: {listed}")
     for folder in FOLDERS:
         (root / STAGING / folder).mkdir(exist_ok=True)
     write_labels(clips, emotions, root / STAGING)
