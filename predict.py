@@ -25,17 +25,17 @@ from common.features import COLUMNS
 from common.files import file_path, write_own
 from common.labels import clip_id
 from common.plots import png
-from common.reading import read_fused_spectrogram
 from common.spectrogram_plots import FRAME_SECONDS
 from extras.inside.measure import occlusion, region_text
-from extras.own_data.extract import read_sound, require_audio, song_frames
 from extras.songs.files import check_song, matching
+from extras.songs.frames import read_song, with_sound
 from extras.songs.networks import frames_in, newest_checkpoints, open_trained, predict_windows, window_of, window_starts
 from extras.songs.plots import song_figure
 
 WINDOW_PARTS = (10, 8)  # occlusion hides a tenth of a window in an eighth of its mel bands at a time, as in step 7a
 LONGEST_WINDOW = 3600  # s
 DEMO_NOTE = "DEMO MUSIC: the network was trained on generated music; its predictions mean nothing for a real song"
+SHORT = 0.95  # of a window's length; the lab's own clips differ by a frame or two
 TRAIN_NOTE = "the network was trained with a clip of this id"
 
 
@@ -54,10 +54,12 @@ def main(argv=None):
     if args.json:
         print(json.dumps(answers, ensure_ascii=False, indent=1, allow_nan=False))
     problems = [answer["error"] for answer in answers if "error" in answer]
-    for problem in problems[:-1]:
-        print(f"error: {problem}", file=sys.stderr)
+    if len(problems) > 1:
+        for problem in problems:
+            print(f"error: {problem}", file=sys.stderr)
+        raise LabError(f"{len(problems)} of {len(answers)} songs cannot be read; each is named above")
     if problems:
-        raise LabError(problems[-1])
+        raise LabError(problems[0])
     return answers
 
 
@@ -69,7 +71,7 @@ def parse_flags(argv):
     parser.add_argument("--checkpoint", nargs="+", metavar="FILE", help=checkpoint_help)
     out_help = "where the newest runs of steps 7 and 10 are looked up (default: %(default)s)"
     parser.add_argument("--out", metavar="ROOT", default="runs", help=out_help)
-    window_help = "length of a window (default: of a training clip, 30 s or the demo music's)"
+    window_help = "length of a window (default: of the network's training clips)"
     parser.add_argument("--window", type=positive, metavar="S", help=window_help)
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     figure_help = "PNG of one song: spectrogram, genre over time, the region that decided"
@@ -99,58 +101,59 @@ def check_same_classes(networks):
 def predict_song(name, by_task, args):
     """The predictions for one song as a dict, printed unless --json; {"file", "error"} where it cannot be read."""
     try:
-        frames = read_song(name)
+        song = read_song(name)
     except LabError as error:
         return {"file": name, "error": str(error)}
-    answer = {"file": name, "seconds": round(len(frames) * FRAME_SECONDS, 1)}
+    answer = {"file": name, "seconds": round(len(song.frames) * FRAME_SECONDS, 1)}
+    notes = list(song.notes)
     if by_task["genre"]:
-        windows, probabilities = mean_outputs(by_task["genre"], frames, args.window)
+        windows, probabilities, found = mean_outputs(by_task["genre"], song, args.window)
+        notes += found
         classes, means = by_task["genre"][0].metadata["classes"], probabilities.mean(axis=0)
         order = means.argsort()[::-1]
         answer["genre"] = classes[order[0]]
         answer["genres"] = {classes[number]: round(float(means[number]), 4) for number in order}
         answer["windows"] = len(windows[0])
     if by_task["axes"]:
-        answer["emotions"], answer["windows"] = emotions_of(by_task["axes"], frames, args.window)
+        answer["emotions"], answer["windows"], found = emotions_of(by_task["axes"], song, args.window)
+        notes += found
     networks = by_task["genre"] + by_task["axes"]
     answer["networks"] = [str(network.path) for network in networks]
-    answer["notes"] = [DEMO_NOTE] * any(network.metadata.get("demo") for network in networks)
+    notes += [DEMO_NOTE] * any(network.metadata.get("demo") for network in networks)
     if Path(name).suffix in (".npy", ".gz") and any(
         clip_id(Path(name).name) in network.metadata.get("train_ids", []) for network in networks
     ):
-        answer["notes"].append(TRAIN_NOTE)
+        notes.append(TRAIN_NOTE)
+    answer["notes"] = list(dict.fromkeys(notes))
     if args.figure:
-        answer["decided"] = draw_song(args.figure, name, by_task["genre"][0], frames, windows, probabilities, answer)
+        answer["decided"] = draw_song(
+            args.figure, name, by_task["genre"][0], song.frames, windows, probabilities, answer
+        )
     if not args.json:
         print_answer(answer)
     return answer
 
 
-def read_song(name):
-    """A song's frames (T, 140) float32, mel in dB and chroma, from audio or from features."""
-    check_song(name)
-    if name.endswith((".npy", ".npy.gz")):
-        return read_fused_spectrogram(name)
-    require_audio()
-    return song_frames(read_sound(name))
+def mean_outputs(networks, song, seconds):
+    """((starts of the windows, their length in frames), the networks' mean output for each window (n, C), notes)."""
+    wanted = frames_in(seconds) if seconds else networks[0].clip_frames
+    length = min(wanted, len(song.frames))
+    starts, notes = with_sound(window_starts(len(song.frames), length), length, song.loud)
+    outputs = [predict_windows(network, song.frames, starts, length) for network in networks]
+    if length < SHORT * wanted:
+        notes.append(f"the song is shorter than a window, {wanted * FRAME_SECONDS:.1f} s")
+    return (starts, length), np.mean(outputs, axis=0), notes
 
 
-def mean_outputs(networks, frames, seconds):
-    """((starts of the windows, their length in frames), the networks' mean output for each window (n, C))."""
-    length = min(frames_in(seconds or networks[0].clip_seconds), len(frames))
-    starts = window_starts(len(frames), length)
-    outputs = [predict_windows(network, frames, starts, length) for network in networks]
-    return (starts, length), np.mean(outputs, axis=0)
-
-
-def emotions_of(networks, frames, seconds):
-    """({axis: value}, number of windows): the mean over windows and over all networks with this axis."""
-    values = {}
+def emotions_of(networks, song, seconds):
+    """({axis: value}, number of windows, notes): the mean over windows and over all networks with this axis."""
+    values, notes = {}, []
     for network in networks:
-        (starts, _), outputs = mean_outputs([network], frames, seconds)
+        (starts, _), outputs, found = mean_outputs([network], song, seconds)
+        notes += found
         for axis, value in zip(network.metadata["classes"], outputs.mean(axis=0), strict=True):
             values.setdefault(axis, []).append(value)
-    return {axis: round(float(np.mean(found)), 4) for axis, found in values.items()}, len(starts)
+    return {axis: round(float(np.mean(found)), 4) for axis, found in values.items()}, len(starts), notes
 
 
 def draw_song(path, name, network, frames, windows, probabilities, answer):

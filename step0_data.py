@@ -25,6 +25,7 @@ from common.report import print_results
 from extras.demo.folder import compose_demo, demo_folder
 from extras.own_data.audio import import_audio
 from extras.own_data.kaggle import compare_counts, download, unpack
+from extras.own_data.listing import print_skipped
 from extras.own_data.survey import survey_data
 from extras.own_data.survey_report import count_clips, print_axes, print_genres, print_problems, print_splits
 from extras.writeup.numbers import STEP0_DATA
@@ -34,11 +35,11 @@ STEP = "step0_data"
 
 def main(argv=None):
     args = parse_flags(argv)
-    data = get_data(args)
+    data, imported = get_data(args)
     how = "headers" if args.headers else "values"
     title, content = "Step 0: what is in the data folder", not args.headers
     with start_run(args, STEP, title, data, args.seed, how, content=content) as run:
-        result, problems = survey_and_report(args, data, run)
+        result, problems = survey_and_report(args, data, run, imported)
     if not problems and (args.audio or args.kaggle or args.zip):
         option = "" if data.path == REPOSITORY / "data" else f" --data {shlex.quote(str(data.path))}"
         print(f"next          : python step7_cnn.py{option}")
@@ -60,8 +61,8 @@ def parse_flags(argv):
     archive = "unpack Kaggle's zip of the lab's data into --data DIR (default: data/)"
     source.add_argument("--zip", type=file_path, metavar="FILE", help=archive)
     audio = (
-        "import DIR/<genre>/*.mp3|wav|flac|ogg|au into --data (needs requirements-audio.txt); DIR may be a CSV table "
-        "whose first line names the columns: file, genre, valence, energy, danceability, artist"
+        "import DIR/<genre>/*.mp3|wav|flac|ogg|... into --data (needs requirements-audio.txt); DIR may be a CSV table "
+        "whose first line names the columns: file, genre, valence, energy, danceability, artist, split"
     )
     source.add_argument("--audio", type=file_path, metavar="DIR", help=audio)
     seconds = "length of a clip, with --demo (default: 10) or --audio (default: the middle 30)"
@@ -95,29 +96,37 @@ def fraction(text):
 
 
 def get_data(args):
-    """The LabData to survey; first composed, downloaded, unpacked or imported if a flag asks for it."""
+    """The LabData to survey, first composed, downloaded, unpacked or imported if a flag asks for it; what --audio found.
+
+    What --audio found is as import_audio returns it, else None.
+    """
     given = Path(args.data).expanduser() if args.data else None
     choices = {"seconds": args.seconds, "scale": args.scale, "test_fraction": args.test_share}
     choices = {name: value for name, value in choices.items() if value is not None}
     if args.demo:
         compose_demo(given or REPOSITORY / "demo_data", seed=args.seed, **choices)
-        return lab_data(given or REPOSITORY / "demo_data", "--demo")
+        return lab_data(given or REPOSITORY / "demo_data", "--demo"), None
     if args.audio:
-        found = import_audio(args.audio, given, seed=args.seed, **choices)
-        for file, why in found["skipped"]:
-            print(f"skipped       : {file}: {why}")
-        print(f"your own music: {found['clips']} clips in {given}, {len(found['skipped'])} files skipped")
-        return lab_data(given, "--audio")
+        imported = import_audio(args.audio, given, seed=args.seed, **choices)
+        return lab_data(given, "--audio"), imported
     if args.kaggle:
-        return find_data(download())
-    return find_data(unpack(args.zip, given or REPOSITORY / "data") if args.zip else args.data, demo=demo_folder)
+        return find_data(download()), None
+    return find_data(unpack(args.zip, given or REPOSITORY / "data") if args.zip else args.data, demo=demo_folder), None
 
 
-def survey_and_report(args, data, run):
-    """Prints and saves the survey. Returns the values of the RESULT line, and a text that counts the problems."""
+def survey_and_report(args, data, run, imported):
+    """Prints and saves the survey. Returns the values of the RESULT line, and a text that counts the problems.
+
+    imported: what import_audio returns, or None.
+    """
+    if imported:
+        print_skipped(imported["skipped"])
+        for note in imported["notes"]:
+            print(f"note          : {note}")
+        print(f"your own music: {imported['clips']} clips in {args.data}, {len(imported['skipped'])} files skipped")
     print(f"contents   : {', '.join(sorted(path.name for path in data.path.iterdir()))}")
     survey = survey_data(data, args.headers)
-    write_json(run.folder / "survey.json", survey)
+    write_json(run.folder / "survey.json", survey | ({"audio": imported} if imported else {}))
 
     print_splits(survey["splits"])
     print_genres(survey["genres"])
@@ -138,6 +147,8 @@ def survey_and_report(args, data, run):
     survey["notes"] += counts
     totals = print_problems(survey) | {"counts": len(counts)}
     result = {**clips, "missing": totals["missing"], "unreadable": totals["unreadable"]}
+    if imported:
+        result["skipped"] = len(imported["skipped"])
     run.finish(result)
     names = {
         "missing": "missing labelled files",

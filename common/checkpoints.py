@@ -9,6 +9,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from common.errors import LabError, reason, shown
@@ -61,6 +62,7 @@ METADATA = (  # of a trained network: (name, what it is, whether a value is that
 # where its step has them
 CHOICES = (
     ("train_checksums", "a list of checksums", lambda value: isinstance(value, list) and all(map(is_text, value))),
+    ("clip_frames", "a number of frames", lambda value: is_count(value) and value > 0),
     *((name, "a name", is_text) for name in ("features", "loss", "model", "axis", "start")),
 )
 
@@ -117,6 +119,11 @@ def read_network(path):
         if name.endswith("running_var") and (weight < 0).any():
             raise LabError(f"{path}: variances from 0 on were expected, {shown(name)} holds others")
     return weights, metadata
+
+
+def note_clip_frames(metadata, lengths):
+    """Notes the median length of the training clips in a run's metadata: predict.py cuts songs into such windows."""
+    metadata["clip_frames"] = int(np.median(lengths))
 
 
 def load_weights(path, model, weights):

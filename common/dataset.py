@@ -243,6 +243,12 @@ def clip_ids(dataset):
     return [base.ids[index] for index in indices]
 
 
+def clip_lengths(dataset):
+    """The numbers of frames of a dataset's or Subset's clips in its own order, as an array."""
+    base, indices = unwrap(dataset)
+    return base.lengths[indices]
+
+
 def clip_labels(dataset):
     """The labels of a dataset or Subset in its own order, as an array."""
     base, indices = unwrap(dataset)

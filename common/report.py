@@ -6,9 +6,10 @@ import numpy as np
 import torch
 
 from common.baselines import report_baselines
+from common.checkpoints import note_clip_frames
 from common.checks import clip_checksums, print_finite, warn_of_copies, warn_of_overlap, warn_of_repeated
 from common.comparison import fraction_correct, print_interval, save_axis_predictions, save_genre_predictions
-from common.dataset import clip_ids, clip_labels
+from common.dataset import clip_ids, clip_labels, clip_lengths
 from common.labels import AXES
 from common.metrics import (
     accuracy,
@@ -71,6 +72,7 @@ def print_sizes(run, model, splits, names):
     train_ids = clip_ids(train_set) + (clip_ids(val_set) if val_set else [])  # validation picks the epoch
     run.metadata |= {"classes": list(names), "train_ids": train_ids}
     run.metadata["train_checksums"] = clip_checksums(train_set) + (clip_checksums(val_set) if val_set else [])
+    note_clip_frames(run.metadata, clip_lengths(train_set))
     picks = f"{len(val_set)} to validate with (they pick the epoch)" if val_set else "none to validate with"
     print(f"parameters : {sum(parameter.numel() for parameter in model.parameters())}")
     print(f"clips      : {len(train_set)} to train on, {picks}, {len(test_set)} to test")

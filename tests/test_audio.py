@@ -151,9 +151,8 @@ def test_a_folder_becomes_the_labs_layout_and_is_not_extracted_twice(music, tmp_
     data = tmp_path / "data"
     found = import_audio(music, data, processes=1)
     assert found["clips"] == 6
-    assert [file for file, _ in found["skipped"]] == ["Rock/099134.mp3", "Rock/bad.mp3", "lost.wav"] and "FMA" in found[
-        "skipped"
-    ][0][1]
+    assert [file for file, _ in found["skipped"]] == ["Rock/099134.mp3", "Rock/bad.mp3", "Rock/cover.jpg", "lost.wav"]
+    assert "FMA" in found["skipped"][0][1]
     table = load_class_mapping(data)
     assert table == {"Rock": "Rock", "Ρεμπέτικο": "Ρεμπέτικο"}
     for folder, words in (
@@ -180,7 +179,7 @@ def test_a_folder_becomes_the_labs_layout_and_is_not_extracted_twice(music, tmp_
         lambda song, **_: pytest.fail(song.file) if "bad" not in song.file else "bad",
     )
     again = import_audio(music, data, processes=1)
-    assert again["clips"] == 6 and again["skipped"][1] == ("Rock/bad.mp3", "bad") and len(again["skipped"]) == 3
+    assert again["clips"] == 6 and again["skipped"][1] == ("Rock/bad.mp3", "bad") and len(again["skipped"]) == 4
     assert {path: path.stat().st_mtime_ns for path in data.rglob("*.npy")} == before
     assert load_class_mapping(data) == {"Rock": "A", "Ρεμπέτικο": "B"}  # as its user has merged them
 
@@ -288,11 +287,11 @@ def test_names_that_are_long_or_no_text(tmp_path):
     data = tmp_path / "data"
     for _ in range(2):
         found = import_audio(tmp_path / "music", data, processes=1)
-        assert found == {"clips": 4, "skipped": []}
+        assert found == {"clips": 4, "skipped": [], "notes": []}
     ids = {ident for split in ("train", "test") for ident in find_spectrograms(data / GENRES / split)}
     assert len(ids) == 4 and max(map(len, ids)) < 70 and (data / JOURNAL).read_text(encoding="utf-8").count("\n") == 4
-    (tmp_path / "table.csv").write_text("file,genre\na\0b.wav,Rock\nc.wav,Jazz\n")
-    with pytest.raises(LabError, match="none of 2 files can be read"):
+    (tmp_path / "table.csv").write_text("file,genre\na\0b.wav,Rock\nc.wav,Jazz\nd.wav,Jazz\n")
+    with pytest.raises(LabError, match="none of 3 files can be read"):
         import_audio(tmp_path / "table.csv", tmp_path / "other")
     genres[0].rename(tmp_path / "music" / os.fsdecode("Ροκ".encode("cp1253")))
     with pytest.raises(LabError, match="a genre in UTF-8"):
@@ -334,7 +333,7 @@ def test_other_files_are_not_touched_and_without_usable_files_it_ends_with_1(mus
     paths = ["--audio", str(music), "--data", str(tmp_path / "none"), "--out", str(tmp_path / "runs")]
     with pytest.raises(SystemExit) as ended:
         run_script(lambda: step0_data.main(paths))
-    assert ended.value.code.startswith("error: ") and "none of 9 files can be read" in ended.value.code
+    assert ended.value.code.startswith("error: ") and "none of 10 files can be read" in ended.value.code
     with pytest.raises(LabError, match="all readable files are Rock"):
         import_audio(
             write_table(music / "one.csv", [["file", "genre"], ["lost.wav", "Rock"]]), tmp_path / "one", processes=1
@@ -354,7 +353,7 @@ def test_step_0_takes_it_from_there(music, tmp_path, capsys, monkeypatch):
     (result,) = step0_data.main(["--audio", str(music), "--data", str(data), *choices])
     lines = capsys.readouterr().out.splitlines()
     assert result["genre_clips"] == 6 and result["multitask_clips"] == 0
-    assert f"your own music: 6 clips in {data}, 3 files skipped" in lines
+    assert f"your own music: 6 clips in {data}, 4 files skipped" in lines and result["skipped"] == 4
     assert lines[-2] == f"next          : python step7_cnn.py --data {data}"
     assert next(iter(find_spectrograms(data / GENRES / "test").values())).exists()
     assert all(np.load(path).shape == (140, 87) for path in (data / GENRES).rglob("*.npy"))

@@ -20,7 +20,7 @@ DEMO_SECONDS, DEMO_LENGTH = 2.0, 87  # of the demo network's clips
 PARTS = (10, 8)  # a region is a tenth of the window by an eighth of the bands
 REGION = re.compile(r"([\d.]+) to ([\d.]+) s, (\d+) to (\d+) Hz")
 DROP = re.compile(r"log-probability .*?([\d.]+)$")
-TRAIN, DEMO = re.compile("trained with"), re.compile("DEMO")
+TRAIN, DEMO, SHORTER = re.compile("trained with"), re.compile("DEMO"), re.compile("shorter than a window")
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +97,14 @@ def check_genres(answer, expected):
 def test_means_over_all_windows_and_notes(runs, songs, tmp_path):
     flags = ["--out", runs, "--window", SECONDS]
     answers = json.loads(warm_script("predict.py", *songs, *flags, "--json", root=tmp_path / "x").out)
-    assert [len(answer["notes"]) for answer in answers] == [0, 0, 1, 0] and TRAIN.search(answers[2]["notes"][0])
+    notes = [
+        [bool(pattern.search(note)) for pattern in (TRAIN, SHORTER)] for note in (" ".join(a["notes"]) for a in answers)
+    ]
+    assert [train for train, _ in notes] == [False, False, True, False] and not any(
+        DEMO.search(str(a)) for a in answers
+    )
+    short = [np.load(path).shape[1] < 0.95 * LENGTH for path in songs]
+    assert [shorter for _, shorter in notes] == short and short[:2] == [False, True]
     genres, emotions = runs / "step7_cnn" / "mel_seed0" / "best.pt", runs / "step10_multitask" / "cnn_seed0" / "best.pt"
     for path, answer in zip(songs, answers, strict=True):
         frames = np.load(path)
@@ -175,9 +182,13 @@ def test_several_networks_and_the_region_that_decided(runs, songs, song, tmp_pat
     clips = windows(song, DEMO_LENGTH)  # as long as the first network's clips
     both = (probabilities(step7, clips) + probabilities(step9, clips)) / 2
     check_genres(answer, both.mean(axis=0))
-    usual = windows(song, FRAMES)  # networks not trained on demo music take 30 s, here the whole song
-    values = outputs_of(network(step10), usual).numpy()[0]
-    energy = (values[AXES.index(AXIS)] + outputs_of(network(step8), usual).numpy()[0, 0]) / 2
+    lengths = [read_weights(path)[1]["clip_frames"] for path in (step10, step8)]  # else as long as their training clips
+    assert all(33 < length < 71 for length in lengths)
+    values, energies = (
+        outputs_of(network(path), windows(song, length)).numpy().mean(axis=0)
+        for path, length in zip((step10, step8), lengths, strict=True)
+    )
+    energy = (values[AXES.index(AXIS)] + energies[0]) / 2
     expected = {**dict(zip(AXES, values, strict=True)), AXIS: energy}
     assert answer["emotions"] == pytest.approx(expected, abs=2e-4)
 

@@ -4,12 +4,14 @@ librosa and soundfile (requirements-audio.txt) are imported inside the functions
 """
 
 import importlib.util
+import math
 import warnings
 
 import numpy as np
 
-from common.errors import LabError, reason
+from common.errors import LabError
 from common.features import HOP_LENGTH, N_CHROMA, N_MELS, SAMPLE_RATE
+from extras.own_data.sound import SILENCE, levels, measure, read_part
 
 N_FFT = 2048  # samples per window; all else is librosa's default: Hann window, power spectrum, Slaney's mel scale
 SHORTEST = 2.0  # s; the longest filter of the constant-Q transform, for the lowest note, takes 1.6
@@ -21,31 +23,51 @@ def require_audio():
         raise LabError("librosa and soundfile were expected: python -m pip install -r requirements-audio.txt")
 
 
-def read_sound(path, seconds=None):
+def read_sound(path, seconds=None, notes=None):
     """An audio file's samples, (n,) float32, mono at 22050 Hz: the whole file, or at most `seconds` from its middle.
 
+    notes: a list that gets sentences on what is odd: a file that is cut off or damaged, a clip half of which is silent.
     Raises LabError, naming the file, if it cannot be read, is shorter than 2 s, is silent or has non-finite samples.
     """
     import librosa
-    import soundfile
 
-    try:
-        # open() takes names that are not UTF-8, SoundFile does not
-        with open(path, "rb") as raw, soundfile.SoundFile(raw) as file:
-            sample_rate, length = file.samplerate, file.frames
-            wanted = length if seconds is None else min(length, round(seconds * sample_rate))
-            file.seek((length - wanted) // 2)
-            samples = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)  # (n, channels) -> (n,)
-    except Exception as error:  # a damaged file can make a decoder raise anything
-        raise LabError(f"{path}: a readable audio file was expected ({reason(error)})") from error
-    if len(samples) < SHORTEST * sample_rate:
-        found = len(samples) / sample_rate
-        raise LabError(f"{path}: at least {SHORTEST:g} s of sound were expected, but there are {found:.2f}")
+    sound = measure(path)
+    wanted = sound.length if seconds is None else min(sound.length, round(seconds * sound.rate))
+    channels = read_part(sound, (sound.length - wanted) // 2, wanted)  # (n, channels)
+    samples = channels.mean(axis=1)
+    check_length(path, len(samples), sound.rate)
     if not np.isfinite(samples).all():
         raise LabError(f"{path}: finite samples were expected, but some are NaN or infinite")
-    if not samples.any():
-        raise LabError(f"{path}: sound was expected, but there is only silence")
-    return librosa.resample(samples, orig_sr=sample_rate, target_sr=SAMPLE_RATE)
+    part = "it" if wanted == sound.length else f"its middle {wanted / sound.rate:g} s"
+    silent = check_silence(path, part, channels, samples, sound.rate)
+    if notes is not None:
+        lost = (wanted - len(samples)) / sound.rate
+        notes += sound.notes
+        if lost:
+            notes.append(f"{lost:.1f} s are missing in {part}")
+        if silent >= 0.5:
+            notes.append(f"{100 * silent:.0f} % of {part} are silent (below {SILENCE:g} dBFS)")
+    return librosa.resample(samples, orig_sr=sound.rate, target_sr=SAMPLE_RATE)
+
+
+def check_length(path, length, rate):
+    """LabError where so many samples are shorter than the extractor needs."""
+    if length < SHORTEST * rate:
+        found = math.floor(1000 * length / rate) / 1000
+        raise LabError(f"{path}: at least {SHORTEST:g} s of sound were expected, but there are {found:g}")
+
+
+def check_silence(path, part, channels, samples, rate):
+    """The fraction of silent seconds in samples (n,), the mean of channels (n, C); LabError where all are silent."""
+    silent = levels(samples, rate) < SILENCE
+    if not silent.all():
+        return silent.mean()
+    loudest = max(levels(channel, rate).max() for channel in channels.T)
+    if loudest >= SILENCE:
+        found = f"the channels cancel each other in {part}"
+    else:
+        found = f"there is only silence in {part} (below {SILENCE:g} dBFS without its mean)"
+    raise LabError(f"{path}: sound was expected, but {found}")
 
 
 def mel_power(sound):

@@ -22,6 +22,7 @@ from extras.tuned.networks import KINDS, tuned_backbone
 GENRE_RUNS = ("step7_cnn/*", "compete/genres_*")
 AXES_RUNS = ("step10_multitask/*", "compete/emotions_*")
 LAB_SECONDS = 30.0  # length of the lab's clips
+LONGEST = 1e6  # s of a window
 FLOOR = -80.0  # dB re clip maximum, the lowest value of the lab's mel spectrograms
 BATCH_SIZE = 8
 # limits on the architecture that a checkpoint may describe
@@ -42,9 +43,11 @@ class Trained(NamedTuple):
         return COLUMNS[read_architecture(self.metadata["architecture"]).columns]
 
     @property
-    def clip_seconds(self):
-        """Length of the clips that it was trained on: the demo music's own, else the lab's."""
-        return (self.metadata.get("demo") or {}).get("seconds", LAB_SECONDS)
+    def clip_frames(self):
+        """Length of the clips that it was trained on: the demo music's own, else as its run saved it, else the lab's."""
+        if self.metadata.get("demo"):
+            return frames_in(self.metadata["demo"].get("seconds", LAB_SECONDS))
+        return self.metadata.get("clip_frames", frames_in(LAB_SECONDS))
 
 
 class Architecture(NamedTuple):
@@ -234,4 +237,4 @@ def predict_windows(trained, frames, starts, length):
 
 def frames_in(seconds):
     """Number of frames of a clip of so many seconds."""
-    return 1 + int(seconds * SAMPLE_RATE / HOP_LENGTH)
+    return 1 + int(min(seconds, LONGEST) * SAMPLE_RATE / HOP_LENGTH)

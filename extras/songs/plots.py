@@ -8,6 +8,7 @@ from common.plots import new_figure
 from common.spectrogram_plots import FRAME_SECONDS, draw_mel
 from extras.inside.plots import draw_drops, frame_of
 
+MOST_FRAMES = 50_000  # that are drawn of a song; of 20 minutes and more every second frame, or fewer
 SHOWN_GENRES = 5  # in the middle panel; more lines would be hard to distinguish
 
 
@@ -20,8 +21,10 @@ def song_figure(frames, starts, length, probabilities, classes, regions, most, t
     """
     figure, axes = new_figure(13, 10, 3, 1, gridspec_kw={"height_ratios": [1, 0.8, 1]})
     top, middle, bottom = axes[:, 0]
-    shown = np.maximum(frames - frames[:, :-12].max(), -80)
-    figure.colorbar(draw_mel(top, shown, title), ax=top, label="dB re song maximum", pad=0.01)
+    shown = frames[:: 1 + len(frames) // MOST_FRAMES]
+    image = draw_mel(top, np.maximum(shown - shown[:, :-12].max(), -80), title)
+    image.set_extent((-0.5 * FRAME_SECONDS, (len(frames) - 0.5) * FRAME_SECONDS, *image.get_extent()[2:]))
+    figure.colorbar(image, ax=top, label="dB re song maximum", pad=0.01)
     draw_genres(middle, starts, length, probabilities, classes)
     decision = classes[probabilities.mean(axis=0).argmax()]
     draw_drops(figure, bottom, regions, decision)
