@@ -194,7 +194,7 @@ def header_columns(where, fields, columns):
     words = [clip_id(field).lower() for field in fields]
     places = {name: [i for i, word in enumerate(words) if re.fullmatch(HEADER[name], word)] for name in HEADER}
     named = [places[column] for column in columns]
-    numbers_in_it = columns == AXES and any(re.match(r"[-+.]*\d|nan$|inf$", word) for word in words[1:])
+    numbers_in_it = columns == AXES and any(re.match(r"[-+.]*\d|nan$|inf$", field.lower()) for field in fields[1:])
     if any(named) and not numbers_in_it:
         taken = [place for found in named for place in found]
         name = [place for place in [*places["id"], *range(len(words))] if place not in taken]
@@ -202,10 +202,10 @@ def header_columns(where, fields, columns):
             expected = f"a header with an id and one column for each of {', '.join(columns)} was expected"
             raise LabError(f"{where}: {expected}, not {', '.join(fields)[:60]!r}")
         return [name[0], *taken], len(words), True
-    if columns == AXES and not numbers_in_it:
+    is_header = not numbers_in_it and all(fields) if columns == AXES else places["id"] == [0]
+    if columns == AXES and is_header:
         order = f"its columns are taken to be a name, {', '.join(AXES)}"
         print(f"note       : {where}: a header that names no axis, {', '.join(fields)[:60]!r}; {order}")
-    is_header = not numbers_in_it if columns == AXES else places["id"] == [0]
     return [*range(len(columns) + 1)], len(columns) + 1, is_header
 
 

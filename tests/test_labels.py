@@ -112,7 +112,9 @@ def test_the_header_names_the_columns(tmp_path, header, row, values):
     assert read_emotion_labels(path) == [("7", values, 2)]
 
 
-@pytest.mark.parametrize("first", ["7,0.1,0.2,0.3", "\ufeffenergy,0.1,0.2,0.3", '"7", "0.1", "0.2", "0.3"'])
+@pytest.mark.parametrize(
+    "first", ["7,.1,.2,.3", "7,0.1,0.2,0.3", "\ufeffenergy,0.1,0.2,0.3", '"7", "0.1", "0.2", "0.3"']
+)
 def test_an_emotion_file_without_header_loses_no_clip(tmp_path, first, capsys):
     path = write(tmp_path / "train_labels.txt", f"\n{first}\n\ufeff8.fused.full.npy,1,1,1\n")
     rows = read_emotion_labels(path)
@@ -130,6 +132,8 @@ def test_an_emotion_file_without_header_loses_no_clip(tmp_path, first, capsys):
         (read_emotion_labels, "valence,energy,danceability"),
         (read_emotion_labels, "Id,0,1,2"),
         (read_emotion_labels, "7,0.1,nan,0.3"),
+        (read_emotion_labels, "7,NaN,nan,-inf"),
+        (read_emotion_labels, "7,,,"),
         (read_emotion_labels, "7,0.1,1.2,0.3"),
         (lambda path: read_genre_labels(path, CLASS_MAPPING), "Id\tGenre\tGenre"),
         (lambda path: read_genre_labels(path, CLASS_MAPPING), "Track\tBluess"),

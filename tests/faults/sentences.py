@@ -121,7 +121,7 @@ FAULTS = [
         "data",
         "emotion labels without a header lose their first clip",
         "header_columns",
-        "is_header = not numbers_in_it if",
+        "is_header = not numbers_in_it and all(fields) if",
         "is_header = True if",
         "test_labels.py",
     ),
