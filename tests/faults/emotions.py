@@ -132,8 +132,8 @@ FAULTS = [
         "training",
         "a sum passes for a mean",
         "check_mean",
-        "2 * once",
-        "3 * once",
+        "once - 2",
+        "once - 3",
         "test_training.py",
     ),
     Fault(
