@@ -38,6 +38,7 @@ FEATURES = "mel"
 WEIGHTS = {"valence": 0.33, "energy": 0.33, "danceability": 0.33}
 EPOCHS = 31
 LOG_EVERY = 5
+SMALLEST = 1e-4  # weight of a loss besides 0: far smaller or larger ones have no effect in Adam's float32
 LEARNING_RATE = 1e-3  # left open by the write-up; as in steps 7 to 9, like the network and the three splits
 
 
@@ -49,8 +50,9 @@ def main(argv=None):
     ensemble = {"type": int, "default": 1, "metavar": "N"}
     parser.add_argument("--ensemble", **ensemble, help="average N networks with other initial weights and batch orders")
     args = parser.parse_args(argv)
-    if min(args.weights) < 0 or not 0 < sum(args.weights) < float("inf"):
-        parser.error(f"--weights: three numbers from 0 on, one of them above 0, were expected, not {args.weights}")
+    if not all(weight == 0 or SMALLEST <= weight <= 1 / SMALLEST for weight in args.weights) or not any(args.weights):
+        bounds = f"three numbers, each 0 or within {SMALLEST:g}..{1 / SMALLEST:g}, one of them above 0, were expected"
+        parser.error(f"--weights: {bounds}, not {args.weights}")
     if args.ensemble < 1:
         parser.error(f"--ensemble: a whole number from 1 on was expected, not {args.ensemble}")
     join_processes(args)

@@ -15,7 +15,7 @@ from common.cli import run_script, start_run, step_parser
 from common.dataset import SpectrogramDataset
 from common.errors import LabError
 from common.features import N_MELS, NOTES
-from common.labels import LabelTransformer, clip_id, label_lines, read_genre_labels
+from common.labels import LabelTransformer, clip_id, label_rows, read_genre_labels
 from common.locations import find_data
 from common.reading import find_spectrograms, read_fused_spectrogram
 from common.report import print_results
@@ -57,10 +57,9 @@ def show_clips(args, data, run):
     names = [f"{ident} ({genre})" for ident, genre, _ in chosen]
     clips = list(zip(names, full, beat, strict=True))
     print("\nstep 1a: two clips of the training split")
-    lines = dict(label_lines(label_file))
+    names_in_file = {number: name for number, name, _ in label_rows(label_file, ("genre",))}
     for _, genre, number in chosen:
-        name = lines[number].partition("\t" if "\t" in lines[number] else ",")[0]
-        print(f"{name.strip()} with label {genre}")
+        print(f"{names_in_file[number]} with label {genre}")
     run.save_figure("step1_mel", mel_figure(clips))
     print(f"step 1c, step1_mel.png: mean level below and above {SPLIT_HERTZ} Hz, in dB re clip maximum")
     low_bands = int(mel_band_of(SPLIT_HERTZ)) + 1

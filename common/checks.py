@@ -8,7 +8,7 @@ import torch
 from common.dataset import clip_ids, clip_labels, unwrap
 from common.errors import LabError
 from common.files import checksum
-from common.training import train_mode
+from common.training import check_mean, train_mode
 
 IN_SINGLE_FILE = False  # left out of the single file of a step: no part of the training
 
@@ -53,6 +53,7 @@ def overfit_batch(model, loader, loss_function, optimizer, device="cpu", steps=1
         outputs = model(x, lengths)
         loss = loss_function(outputs, y).flatten()[0]
         if step == 0:
+            check_mean(loss_function, outputs.detach(), y)
             first = loss.item()
             constant = constant_loss(loss_function, outputs.detach(), y) or first  # 0 where all labels are equal
             print(f"the best constant predictor has a loss of {constant:.4g} on it")

@@ -1,7 +1,9 @@
 """The lab's labels: genres and how they merge to classes, the three emotion axes, and the label files."""
 
+import csv
 import json
 import numbers
+import re
 import unicodedata
 from pathlib import Path
 
@@ -17,6 +19,19 @@ CLASS_MAPPING = {
     "Chiptune": "Electronic", "Jazz": "Jazz", "Soundtrack": None, "International": None, "Old-Time": None,
 }  # fmt: skip
 CLASS_MAPPING_FILE = "class_mapping.json"
+
+# what follows an id in a file's name, between dots: the lab's words, and the endings of arrays and of audio
+ENDINGS = (
+    r"|fused|full|beatsync|beat|mel|chroma|power|npy|npz|gz|wav|mp3|flac|og[ga]|opus|au|aiff?|m4a|mp[24]|aac|wma|caf"
+)
+# what a header may call a label file's columns
+HEADER = {
+    "id": r"ids?|file|file_?name|(track|clip|song)_?id",
+    "genre": r"genres?|genre_top|labels?|class|category",
+    "valence": r"v|val|.*valence.*",
+    "energy": r"e|.*energy.*",
+    "danceability": r"d|dance|.*danceability.*",
+}
 
 
 class LabelTransformer:
@@ -50,13 +65,23 @@ class LabelTransformer:
             return self.classes_[int(labels)]
         return [self.inverse(label) for label in labels]
 
+    def alike(self):
+        """Pairs of classes whose names differ only in case, hyphens or blanks, such as Hip-Hop and hip hop."""
+        first: dict = {}
+        pairs = [(first.setdefault(re.sub(r"[\W_]+", "", name).casefold(), name), name) for name in self.classes_]
+        return [pair for pair in pairs if pair[0] != pair[1]]
+
 
 def clip_id(name):
-    """A clip's id, the text before the first dot of a file name: 1042.fused.full.npy.gz and 1042 are one clip.
+    """A clip's id, a file name without the lab's endings: 1042.fused.full.npy.gz and 1042 are one clip.
 
-    In composed characters (NFC), since label files and disks disagree on how an accented letter is written.
+    Other dots are part of the id: rock.00000.wav is rock.00000. Hidden files have none. In composed characters (NFC),
+    since label files and disks disagree on how an accented letter is written.
     """
-    return unicodedata.normalize("NFC", name.strip()).split(".")[0]
+    parts = unicodedata.normalize("NFC", name.strip()).split(".")
+    while len(parts) > 1 and re.fullmatch(ENDINGS, parts[-1].lower()):
+        parts.pop()
+    return ".".join(parts) if parts[0] else ""
 
 
 def load_class_mapping(data):
@@ -68,91 +93,120 @@ def load_class_mapping(data):
     if not path.exists():
         return CLASS_MAPPING
     try:
-        table = json.loads(path.read_text(encoding="utf-8-sig"))
+        table = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
     except (OSError, ValueError, RecursionError) as error:
         raise LabError(f"{path}: a JSON object of genre to class was expected ({reason(error)})") from error
-    classes = table.values() if isinstance(table, dict) else [False]
-    if not all(name is None or (isinstance(name, str) and name.strip()) for name in classes):
+    if not isinstance(table, tuple) or not all(
+        name is None or (isinstance(name, str) and name.strip()) for _, name in table
+    ):
         raise LabError(f"{path}: a JSON object whose values are class names, or null to drop a genre, was expected")
-    composed = {normal_name(genre): value and normal_name(value) for genre, value in table.items()}
-    if len(composed) < len(table):
-        raise LabError(f"{path}: two of its genres are the same name")
-    if len(set(composed.values()) - {None}) < 2:
+    genres = [normal_name(genre) for genre, _ in table]
+    twice = [genre for genre in genres if genres.count(genre) > 1]
+    if twice:
+        raise LabError(f"{path}: each genre once was expected, but '{twice[0][:60]}' stands there twice")
+    classes = [name and normal_name(name) for _, name in table]
+    if len({*classes} - {None}) < 2:
         raise LabError(f"{path}: at least two classes were expected")
-    return composed
+    return dict(zip(genres, classes, strict=True))
 
 
 def read_genre_labels(path, class_mapping):
     """A genre label file (name, TAB or comma, genre) -> [(clip id, genre, line number)] in the file's order.
 
-    class_mapping: table whose keys are the genres allowed, None for any. A first line is taken for the header if its
-    name has no digit and no .npy in it, and its genre is not in the table. Raises LabError, naming file and line, for
-    a line of another form, an id that stands twice, or a genre that is not in the table.
+    class_mapping: table whose keys are the genres allowed, None for any. Raises LabError, naming file and line, for
+    what label_rows refuses, or a genre that is not in the table.
     """
-    rows, header = [], False
-    for number, line in label_lines(path):
-        name, separator, genre = line.partition("\t" if "\t" in line else ",")
-        ident, genre = clip_id(name), genre.strip()
-        allowed = class_mapping is None or genre in class_mapping
-        is_file = ".npy" in name or any(letter.isdigit() for letter in name)
-        if not rows and not header and not is_file and not (class_mapping and allowed):
-            header = True
-            continue  # Id<TAB>Genre
-        where = f"{path}, line {number}"
-        if not separator or not ident or not genre or "\t" in genre:
-            raise LabError(f"{where}: a file name, TAB or comma, and a genre were expected, not {line[:60]!r}")
-        if not allowed:
+    rows = []
+    for number, name, (genre,) in label_rows(path, ("genre",)):
+        if class_mapping is not None and genre not in class_mapping:
             table = f"a {CLASS_MAPPING_FILE} in the data folder, genre to class or null, would replace this table"
-            raise LabError(f"{where}: genre {genre[:60]!r} is not one of {', '.join(sorted(class_mapping))}; {table}")
-        rows.append((ident, genre, number))
-    return each_once(path, rows)
+            among = f"is not one of {', '.join(sorted(class_mapping))}"
+            raise LabError(f"{path}, line {number}: genre {genre[:60]!r} {among}; {table}")
+        rows.append((clip_id(name), genre, number))
+    return rows
 
 
 def read_emotion_labels(path):
     """A multitask label file (id, valence, energy, danceability; comma or TAB) -> [(clip id, (v, e, d), line number)].
 
-    The first line that is not blank is skipped unread, as the starter code does. Raises LabError, naming file and line,
-    for anything but three numbers within 0..1 behind an id that has not stood before.
+    Raises LabError, naming file and line, for what label_rows refuses, or anything but three numbers within 0..1.
     """
     rows = []
-    for number, line in label_lines(path)[1:]:
-        name, *fields = line.split("\t" if "\t" in line else ",")
+    for number, name, fields in label_rows(path, AXES):
         try:
             values = tuple(float(field) for field in fields)
         except ValueError:
             values = ()
-        if not clip_id(name) or len(values) != len(AXES) or not all(0 <= value <= 1 for value in values):
+        if not values or not all(0 <= value <= 1 for value in values):
             expected = f"an id and a number within 0..1 for each of {', '.join(AXES)} were expected"
-            raise LabError(f"{path}, line {number}: {expected}, not {line[:60]!r}")
+            raise LabError(f"{path}, line {number}: {expected}, not {', '.join([name, *fields])[:60]!r}")
         rows.append((clip_id(name), values, number))
-    return each_once(path, rows)
+    return rows
 
 
-def label_lines(path):
-    """[(line number from 1, text)] of the lines that are not blank. Raises LabError for a file that is no UTF-8 text.
+def label_rows(path, columns):
+    """Yields the clips of a label file: (line number from 1, file name, its fields of these columns).
 
-    In composed characters (NFC), see clip_id.
+    columns: ("genre",) or AXES. Fields stand between TABs or commas, quoted or not. A header, a first line that names
+    these columns, is obeyed in any order; a first line that is no header is the first clip. Raises LabError, naming
+    file and line, for a file that is no UTF-8 text or has no clips, a header that lacks a column, a line with too few
+    or too many fields, or an id that stands twice.
     """
     try:
-        text = unicodedata.normalize("NFC", Path(path).read_text(encoding="utf-8-sig"))
+        text = unicodedata.normalize("NFC", Path(path).read_text(encoding="utf-8-sig")).replace("\ufeff", "")
     except OSError as error:
         raise LabError(f"{path}: a label file was expected there ({error.strerror})") from error
     except ValueError as error:
         raise LabError(f"{path}: text in UTF-8 was expected ({error})") from error
-    return [(number, line.strip("\r\n ")) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-
-
-def each_once(path, rows):
-    """The rows (id, label, line number) of a label file. Raises LabError if there are none, or an id stands twice."""
-    if not rows:
-        raise LabError(f"{path}: at least one labelled clip below the header was expected")
-    lines: dict = {}
-    for ident, _, number in rows:
+    lines, header = {}, None
+    wanted = "a genre" if columns == ("genre",) else f"a number within 0..1 for each of {', '.join(columns)}"
+    for number, line in enumerate(text.split("\n"), start=1):
+        where, line = f"{path}, line {number}", line.strip("\r\n ")
+        try:
+            found = next(csv.reader([line], delimiter="\t" if "\t" in line else ",", skipinitialspace=True), [])
+        except csv.Error as error:
+            raise LabError(f"{where}: fields between TABs or commas were expected ({error})") from error
+        fields = [field.strip() for field in found]
+        if header is None and line:
+            (name, *places), width, is_header = header_columns(where, fields, columns)
+            header = fields if is_header else []
+        if not line or fields == header:
+            continue  # blank, or the header, again where files were joined
+        if len(fields) != width or not clip_id(fields[name]) or not all(fields[place] for place in places):
+            expected = f"a file name, TAB or comma, and {wanted} were expected, in {width} fields"
+            raise LabError(f"{where}: {expected}, not {line[:60]!r}")
+        ident = clip_id(fields[name])
         if ident in lines:
             twice = f"each clip once was expected, but '{ident}' stands in line {lines[ident]} too"
-            raise LabError(f"{path}, line {number}: {twice}")
+            raise LabError(f"{where}: {twice}")
         lines[ident] = number
-    return rows
+        yield number, fields[name], [fields[place] for place in places]
+    if not lines:
+        raise LabError(f"{path}: at least one labelled clip below the header was expected")
+
+
+def header_columns(where, fields, columns):
+    """From a label file's first line: ([index of the name, indices of these columns], fields of a line, a header?).
+
+    A first line that names no column is a header where numbers are expected and it has none; the columns then are in
+    the lab's order, which is printed. Raises LabError where it names only some columns, or one of them twice.
+    """
+    words = [clip_id(field).lower() for field in fields]
+    places = {name: [i for i, word in enumerate(words) if re.fullmatch(HEADER[name], word)] for name in HEADER}
+    named = [places[column] for column in columns]
+    numbers_in_it = columns == AXES and any(re.match(r"[-+.]*\d|nan$|inf$", field.lower()) for field in fields[1:])
+    if any(named) and not numbers_in_it:
+        taken = [place for found in named for place in found]
+        name = [place for place in [*places["id"], *range(len(words))] if place not in taken]
+        if len({*taken}) != len(taken) or not all(len(found) == 1 for found in named) or not name:
+            expected = f"a header with an id and one column for each of {', '.join(columns)} was expected"
+            raise LabError(f"{where}: {expected}, not {', '.join(fields)[:60]!r}")
+        return [name[0], *taken], len(words), True
+    is_header = not numbers_in_it and all(fields) if columns == AXES else places["id"] == [0]
+    if columns == AXES and is_header:
+        order = f"its columns are taken to be a name, {', '.join(AXES)}"
+        print(f"note       : {where}: a header that names no axis, {', '.join(fields)[:60]!r}; {order}")
+    return [*range(len(columns) + 1)], len(columns) + 1, is_header
 
 
 def normal_name(text):

@@ -3,50 +3,60 @@
 import torch
 from torch import nn
 
+from common.errors import LabError
+
 
 class LSTMBackbone(nn.Module):
     """An LSTM over the frames; its state at the last real frame stands for the clip.
 
     Args: input_dim, features per frame (128 mel, 12 chroma, 140 fused); rnn_size, units per direction; num_layers;
     bidirectional, a second LSTM that reads each clip backwards; dropout, between layers, in 0..1. x (B, T, input_dim)
-    float, lengths (B,) int64 in 1..T; returns (B, feature_size), feature_size = rnn_size x directions. Frames at or
-    beyond a clip's length never change its result.
+    float, lengths (B,) int64, clamped to 1..T; returns (B, feature_size), feature_size = rnn_size x directions. Frames
+    at or beyond a clip's length never change its result.
     """
 
     def __init__(self, input_dim, rnn_size=128, num_layers=1, bidirectional=False, dropout=0.0):
         super().__init__()
-        between = dropout if num_layers > 1 else 0.0  # nn.LSTM warns about dropout that one layer cannot use
-        self.lstm = nn.LSTM(
-            input_dim, rnn_size, num_layers, batch_first=True, bidirectional=bidirectional, dropout=between
+        self.lstm = nn.LSTM(  # warns about dropout that one layer cannot use
+            input_dim, rnn_size, num_layers, batch_first=True, bidirectional=bidirectional, dropout=dropout
         )
         self.feature_size = rnn_size * (2 if bidirectional else 1)
 
     def forward(self, x, lengths):
         if not self.lstm.bidirectional:
             return last_frame(self.lstm(x)[0], lengths)  # the padding comes after the frame that is read
-        packed = nn.utils.rnn.pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        real = lengths.clamp(1, x.shape[1]).cpu()
+        packed = nn.utils.rnn.pack_padded_sequence(x, real, batch_first=True, enforce_sorted=False)
         _, (hidden, _) = self.lstm(packed)  # (layers x directions, B, rnn_size)
         return torch.cat([hidden[-2], hidden[-1]], dim=1)  # the last layer, forwards and backwards
 
 
 def last_frame(sequence, lengths):
-    """The state at each clip's last real frame: (B, T, H), lengths (B,) -> (B, H)."""
-    return sequence[torch.arange(len(sequence), device=sequence.device), lengths - 1]
+    """The state at each clip's last real frame: (B, T, H), lengths (B,), clamped to 1..T -> (B, H)."""
+    last = lengths.clamp(1, sequence.shape[1]) - 1
+    return sequence[torch.arange(len(sequence), device=sequence.device), last]
 
 
 class CNNBackbone(nn.Module):
     """The write-up's four stages of convolution, batch norm, pooling and ReLU on the spectrogram as an image.
 
     Args: n_mels, height of the image (at least 2 ** stages); channels, filters of each stage; kernel_size, odd.
-    x (B, T, n_mels) float, lengths (B,) int64; returns (B, feature_size): the mean of each filter over the clip's real
-    frames, for each of the frequency bands that the pooling leaves. Padding is masked after every stage, so that more
-    of it changes no result in evaluation. In training batch norm's statistics include the padded frames, and one more
-    where their number is odd, since pooling takes frames in pairs. A clip shorter than 2 ** stages frames counts as
-    that long.
+    x (B, T, n_mels) float, lengths (B,) int64, clamped to 1..T; returns (B, feature_size): the mean of each filter over
+    the clip's real frames, for each of the frequency bands that the pooling leaves. Padding is masked after every
+    stage, so that more of it changes no result in evaluation. In training batch norm's statistics include the padded
+    frames, and one more where their number is odd, since pooling takes frames in pairs. A clip shorter than 2 ** stages
+    frames counts as that long. Raises LabError for a network without features.
     """
 
     def __init__(self, n_mels=128, channels=(16, 32, 64, 128), kernel_size=3):
         super().__init__()
+        smallest = 2 ** len(channels)
+        if not channels or min(channels) < 1 or n_mels < smallest or kernel_size % 2 == 0:
+            given = f"n_mels={n_mels}, channels={channels}, kernel_size={kernel_size}"
+            expected = (
+                f"{len(channels)} stages halve the image as often: n_mels from {smallest} on (chroma has 12), at least"
+            )
+            raise LabError(f"{expected} one stage and one filter in each, and an odd kernel were expected, not {given}")
         stages, inputs = [], 1
         for outputs in channels:
             stages.append(
@@ -68,9 +78,9 @@ class CNNBackbone(nn.Module):
     def frames(self, x, lengths):
         """The last stage's output, zeros behind each clip's end: (B, C, T', F'), and its real frames: (B,)."""
         shortest = 2 ** len(self.stages)
+        lengths = lengths.clamp(shortest, max(shortest, x.shape[1]))
         frames = max(shortest, x.shape[1] + x.shape[1] % 2 * self.training)
         x = nn.functional.pad(x, (0, 0, 0, frames - x.shape[1]))
-        lengths = lengths.clamp(min=shortest)
         x = x.unsqueeze(1)  # (B, T, F) -> (B, 1, T, F)
         for stage in self.stages:
             lengths = lengths // 2
@@ -85,10 +95,12 @@ def mask_padding(x, lengths):
 
 
 class Classifier(nn.Module):
-    """A backbone and one linear layer: (B, T, F), (B,) -> logits (B, num_classes)."""
+    """A backbone and one linear layer: (B, T, F), (B,) -> logits (B, num_classes), of at least two classes."""
 
     def __init__(self, backbone, num_classes):
         super().__init__()
+        if num_classes < 2:
+            raise LabError(f"at least two classes to tell apart were expected, not {num_classes}")
         self.backbone = backbone
         self.head = nn.Linear(backbone.feature_size, num_classes)
 

@@ -4,6 +4,7 @@ import gzip
 import io
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -75,17 +76,32 @@ def parse_header(file):
 def find_spectrograms(folder):
     """{clip id: path} of the .npy and .npy.gz files in a folder, whatever stands between id and extension.
 
-    Of several files of one clip the lab's own name, <id>.fused.full.npy, is taken. Raises LabError when there is no
-    such folder.
+    What a name says is obeyed. Of several files of one clip, one that says mel, chroma or power loses against one that
+    does not; beatsync wins where the folder above says beat, as in multitask_dataset_beat, and loses elsewhere. Raises
+    LabError, naming files, where several are left, where beat-synced ones lie among others or in a folder of full ones,
+    and where there is no such folder.
     """
     folder = Path(folder)
     try:
         names = sorted(path.name for path in folder.iterdir() if path.name.endswith((".npy", ".npy.gz")))
     except OSError as error:
         raise LabError(f"{folder}: a folder of spectrograms was expected ({error.strerror})") from error
-    found = {}
+    beat = bool(re.search(r"(?<![a-z])beat(s|sync|_?synced)?(?![a-z])", folder.absolute().parent.name.lower()))
+    files, found, synced = {}, {}, {}
     for name in names:
-        ident = clip_id(name)
-        if ident and (ident not in found or name == f"{ident}.fused.full.npy"):
-            found[ident] = folder / name
+        words = {*name.lower().split(".")}
+        rank = "fused" in words or not words & {"mel", "chroma", "power"}, ("beatsync" in words) == beat
+        files.setdefault(clip_id(name), []).append((rank, name))
+    for ident in filter(None, files):
+        best = [name for rank, name in files[ident] if rank == max(files[ident])[0]]
+        if len(best) > 1:
+            raise LabError(f"{folder}: one file of clip '{ident}' was expected, but there are {' and '.join(best)}")
+        found[ident] = folder / best[0]
+        synced[".beatsync." in best[0].lower()] = best[0]
+    if True in synced and (not beat or False in synced):
+        expected = "nothing but beat-synced clips was" if beat else "clips at full length were"
+        other = f", as {synced[False]} is not" if beat else ""
+        raise LabError(
+            f"{folder / synced[True]}: {expected} expected in this folder; by its name it is beat-synced{other}"
+        )
     return found

@@ -5,6 +5,7 @@ import math
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from common.errors import LabError
 
@@ -23,17 +24,22 @@ class Evaluation(NamedTuple):
 def train_epoch(model, loader, loss_function, optimizer, device="cpu"):
     """One pass over the loader's batches (x, y, lengths); returns the mean loss per clip.
 
-    Batches count by their number of clips, so that a smaller last one weighs less. A loss function may return several
-    numbers (k,): the first is minimised, the means of all are returned as a list. Raises LabError, naming step and
-    clips, where a loss is not finite.
+    Batches count by their number of clips, so that a smaller last one weighs less; under nn.CrossEntropyLoss(weight)
+    itself, which a function around it hides, by the sum of their clips' weights. A loss function may return several
+    numbers (k,): the first is minimised, the means of all are returned as a list. Raises LabError where they are no
+    means over the clips (see check_mean), and, naming step and clips, where a loss is not finite.
     """
     train_mode(model)
     scaler = gradient_scaler(device)
-    total, clips = torch.zeros(()), 0
+    total, clips = torch.zeros(()), 0.0
+    class_weights = loss_function.weight if isinstance(loss_function, (nn.CrossEntropyLoss, nn.NLLLoss)) else None
     for step, (x, y, lengths) in enumerate(loader):
         x, y, lengths = x.to(device), y.to(device), lengths.to(device)
         with mixed_precision(device):
-            loss = loss_function(model(x, lengths), y)
+            outputs = model(x, lengths)
+            loss = loss_function(outputs, y)
+            if step == 0:
+                check_mean(loss_function, outputs.detach(), y)
         if not torch.isfinite(loss).all():
             where = f"step {step} of the epoch, with the clips {', '.join(batch_clips(loader))}"
             raise LabError(f"non-finite: the loss is {loss.flatten()[0].item()} at {where}; a lower --lr usually helps")
@@ -41,14 +47,18 @@ def train_epoch(model, loader, loss_function, optimizer, device="cpu"):
         scaler.scale(loss.flatten()[0]).backward()
         scaler.step(optimizer)
         scaler.update()
-        total = total + loss.detach().cpu().double() * len(y)
-        clips += len(y)
+        count = len(y) if class_weights is None or y.is_floating_point() else class_weights[y].sum().item()
+        total = total + loss.detach().cpu().double() * count
+        clips += count
     return (total / clips).tolist()
 
 
 @torch.inference_mode()
 def evaluate(model, loader, loss_function, device="cpu"):
-    """The model's outputs over a loader, in evaluation mode and without gradients, as an Evaluation."""
+    """The model's outputs over a loader, in evaluation mode and without gradients, as an Evaluation.
+
+    The loss function is applied once, to all outputs. Raises LabError where it returns no means (see check_mean).
+    """
     model.eval()
     outputs, targets = [], []
     for x, y, lengths in loader:
@@ -57,7 +67,18 @@ def evaluate(model, loader, loss_function, device="cpu"):
         outputs.append(output.to(torch.promote_types(output.dtype, torch.float32)))  # mixed precision gives half of it
         targets.append(y.to(device))
     output, target = torch.cat(outputs), torch.cat(targets)
+    check_mean(loss_function, output, target)
     return Evaluation(loss_function(output, target).tolist(), output.cpu(), target.cpu())
+
+
+def check_mean(loss_function, outputs, targets):
+    """Raises LabError unless a loss function returns means over the clips: they stay when every clip counts twice."""
+    with torch.no_grad():
+        once = loss_function(outputs, targets).cpu().double()
+        twice = loss_function(torch.cat([outputs, outputs]), torch.cat([targets, targets])).cpu().double()
+    found = "a number for each clip" if once.shape != twice.shape else "a sum"
+    if once.shape != twice.shape or ((twice / once - 2).abs() < 1e-3).any():  # 0 / 0 is NaN, not 2
+        raise LabError(f"a loss function that returns the mean over the clips was expected, this one returns {found}")
 
 
 def mixed_precision(device):

@@ -356,11 +356,10 @@ def test_edits_of_a_bidirectional_lstm_count(name, training):
     assert_same(outcome(after, training, x), expected)
 
 
-def test_lengths_that_do_not_fit_are_pytorchs_error():
+def test_lengths_that_do_not_fit_are_clamped_as_in_the_plain_network():
     model = accelerate(LSTMBackbone(16, 5, 1, bidirectional=True))
-    for lengths in ([26, 17, 0], [26, 17, 27]):
-        with pytest.raises((RuntimeError, IndexError)):
-            model(batch(), torch.tensor(lengths))
+    for lengths, clamped in (([26, 17, 0], [26, 17, 1]), ([26, 17, 27], [26, 17, 26])):
+        torch.testing.assert_close(model(batch(), torch.tensor(lengths)), model(batch(), torch.tensor(clamped)))
 
 
 @pytest.mark.skipif(

@@ -221,6 +221,60 @@ def test_unknown_features_and_axes_are_refused_with_the_choices(tiny_data, optio
         SpectrogramDataset(tiny_data / "multitask_dataset", **options)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"train": "test"},
+        {"train": "train"},
+        {"train": None},
+        {"max_length": 0},
+        {"max_length": -2},
+        {"axis": ()},
+        {"axis": 1},
+    ],
+)
+def test_arguments_that_would_be_taken_for_others_are_refused(tiny_data, options):
+    with pytest.raises(LabError, match="expected"):
+        SpectrogramDataset(tiny_data / "multitask_dataset", **{"axis": "energy", **options})
+
+
+def test_the_dataset_prints_what_is_odd_and_nothing_else(tiny_data, capsys):
+    folder = tiny_data / "fma_genre_spectrograms"
+    SpectrogramDataset(folder)
+    assert capsys.readouterr().out == ""
+    clip = folder / "train" / "1003.fused.full.npy"
+    np.save(clip, np.roll(np.load(clip), 12, axis=0))
+    labels = folder / "train_labels.txt"
+    labels.write_bytes(labels.read_bytes().replace(b"\tRock", b"\tRo-ck", 1))
+    dataset = SpectrogramDataset(folder)
+    names, values = capsys.readouterr().out.splitlines()
+    assert names == f"note       : {folder}: 'Ro-ck' and 'Rock' are two classes, but nearly the same name"
+    assert values.startswith(
+        f"note       : {folder / 'train'}: 1 of {len(dataset)} clips looked at, among them '1003', do"
+    )
+    SpectrogramDataset(folder, train=False, label_transformer=dataset.label_transformer)
+    assert capsys.readouterr().out == ""
+
+
+def test_ids_with_dots_are_told_apart(tmp_path):
+    (tmp_path / "genres" / "train").mkdir(parents=True)
+    rows = [(f"{genre}.{k:05}", genre) for genre in ("rock", "pop") for k in range(4)]
+    for number, (ident, _) in enumerate(rows):
+        np.save(tmp_path / "genres" / "train" / f"{ident}.fused.full.npy", np.full((140, number + 1), 0.5))
+    (tmp_path / "genres" / "train_labels.txt").write_text("".join(f"{i}.wav\t{g}\n" for i, g in reversed(rows)))
+    dataset = SpectrogramDataset(tmp_path / "genres")
+    assert dataset.ids == [ident for ident, _ in reversed(rows)] and dataset.lengths.tolist() == [
+        8,
+        7,
+        6,
+        5,
+        4,
+        3,
+        2,
+        1,
+    ]
+
+
 def test_an_empty_batch_is_refused(splits):
     with pytest.raises(LabError, match="at least 1 clip"):
         make_loader(splits[0], 0)

@@ -129,6 +129,10 @@ def test_step10_submits_every_hidden_clip_under_its_id(flags, tiny_data, tmp_pat
         (["--weights", "1", "2"], "--weights"),
         (["--weights", "0", "0", "0"], "--weights"),
         (["--weights", "1", "-2", "1"], "--weights"),
+        (["--weights", "1e-46", "0", "0"], "--weights"),  # 0 in float32
+        (["--weights", "1", "1e-46", "1"], "--weights"),
+        (["--weights", "1e-30", "1e-30", "1e-30"], "--weights"),  # Adam's steps would be 0
+        (["--weights", "1e39", "1", "1"], "--weights"),  # infinite in float32
         (["--ensemble", "0"], "--ensemble"),
         (["--submit", "x", "--seeds", "2"], "no --seeds"),
         (["--submit", "x", "--quick"], "no dry run"),

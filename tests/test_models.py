@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from common.errors import LabError
 from common.models import Classifier, CNNBackbone, LSTMBackbone, mask_padding
 from extras.speed.fast_lstm import reverse_within_length
 
@@ -120,6 +121,37 @@ def test_masking_touches_only_the_padding():
 def test_one_clip_does_not_depend_on_its_batch_mates_in_evaluation():
     network, x = networks(torch.float64)["cnn"], batch()
     torch.testing.assert_close(network(x, LENGTHS)[2:3], network(x[2:3], LENGTHS[2:3]))
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", ["lstm", "two directions", "cnn"])
+def test_lengths_outside_of_the_clip_are_clamped(name, training):
+    network, x = networks(torch.float64)[name].train(training), batch()
+    for given, meant in (([23, 41, 17, 500], [23, 40, 17, 40]), ([0, 40, -3, 31], [1, 40, 1, 31])):
+        torch.testing.assert_close(network(x, torch.tensor(given)), network(x, torch.tensor(meant)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"n_mels": 12}, "n_mels from 16 on .*n_mels=12"),
+        ({"channels": (4,) * 8}, "8 stages .*n_mels from 256 on"),
+        ({"channels": ()}, "at least one stage"),
+        ({"channels": (4, 0)}, "one filter"),
+        ({"kernel_size": 2}, "odd kernel"),
+    ],
+)
+def test_a_cnn_without_features_is_refused(options, words):
+    with pytest.raises(LabError, match=words):
+        CNNBackbone(**options)
+    assert CNNBackbone(12, (4, 4, 4)).feature_size == 4 and CNNBackbone(128, (1,) * 7).feature_size == 1
+
+
+def test_a_single_class_and_dropout_without_a_second_layer_are_told():
+    with pytest.raises(LabError, match="two classes"):
+        Classifier(CNNBackbone(), 1)
+    with pytest.warns(UserWarning, match="dropout"):
+        LSTMBackbone(3, 4, 1, dropout=0.5)
 
 
 def test_swapping_clips_swaps_predictions():

@@ -93,20 +93,52 @@ def test_a_missing_file_is_named(tmp_path):
         read_fused_spectrogram(tmp_path / "absent.npy")
 
 
+def made(folder, *names):
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
 def test_files_are_found_by_id_whatever_they_are_called(tmp_path):
-    for name in (
-        "1.fused.full.npy",
-        "1.other.npy",
-        "2.beatsync.fused.npy.gz",
-        "Ω.npy",
-        "._3.fused.full.npy",
-        "4.txt",
-        "5.npy.part",
-    ):
-        (tmp_path / name).touch()
-    found = find_spectrograms(tmp_path)
+    names = ["1.fused.full.npy", "1.other.npy", "2.full.fused.npy.gz", "rock.00000.fused.full.npy", "rock.00001.npy"]
+    names += ["\u03a9.npy", "._3.fused.full.npy", ".4.npy", "4.txt", "5.npy.part", "mel.npy"]
+    found = find_spectrograms(made(tmp_path / "genres" / "train", *names))
     assert {ident: path.name for ident, path in found.items()} == {
-        "1": "1.fused.full.npy", "2": "2.beatsync.fused.npy.gz", "Ω": "Ω.npy",
+        "1": "1.fused.full.npy", "1.other": "1.other.npy", "2": "2.full.fused.npy.gz", "mel": "mel.npy",
+        "rock.00000": "rock.00000.fused.full.npy", "rock.00001": "rock.00001.npy", "\u03a9": "\u03a9.npy",
     }  # fmt: skip
     with pytest.raises(LabError, match="nowhere"):
         find_spectrograms(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("folder", "names", "taken"),
+    [
+        ("genres", ["1.beatsync.fused.npy", "1.fused.full.npy"], "1.fused.full.npy"),
+        ("genres_beat", ["1.beatsync.fused.npy", "1.fused.full.npy"], "1.beatsync.fused.npy"),
+        ("genres_beat", ["1.fused.full.npy"], "1.fused.full.npy"),  # the lab's own beat-synced files
+        ("beatles", ["1.beatsync.fused.npy", "1.fused.full.npy"], "1.fused.full.npy"),
+        ("genres", ["1.chroma.full.npy", "1.fused.full.npy", "1.mel.full.npy", "1.power.full.npy"], "1.fused.full.npy"),
+        ("genres", ["1.mel.npy", "1.npy"], "1.npy"),
+        ("genres_beat", ["1.beatsync.fused.npy.gz", "1.beatsync.mel.npy.gz"], "1.beatsync.fused.npy.gz"),
+    ],
+)
+def test_of_several_files_of_a_clip_the_names_decide(tmp_path, folder, names, taken):
+    assert find_spectrograms(made(tmp_path / folder / "train", *names)) == {"1": tmp_path / folder / "train" / taken}
+
+
+@pytest.mark.parametrize(
+    ("folder", "names", "words"),
+    [
+        ("genres", ["1.fused.full.npy", "1.fused.full.npy.gz"], "'1' was expected, but there are 1.fused.full.npy and"),
+        ("genres", ["1.fused.full.npy", "1.npy"], "1.fused.full.npy and 1.npy"),
+        ("genres", ["1.mel.npy", "1.chroma.npy"], "1.chroma.npy and 1.mel.npy"),
+        ("genres", ["1.beatsync.fused.npy"], "1.beatsync.fused.npy: clips at full length were expected"),
+        ("genres", ["1.fused.full.npy", "2.Beatsync.fused.npy.gz"], "2.Beatsync.fused.npy.gz: clips at full length"),
+        ("genres_beat", ["1.fused.full.npy", "2.beatsync.fused.npy"], "2.beatsync.*as 1.fused.full.npy is not"),
+    ],
+)
+def test_files_that_names_do_not_tell_apart_are_refused(tmp_path, folder, names, words):
+    with pytest.raises(LabError, match=words):
+        find_spectrograms(made(tmp_path / folder / "train", *names))

@@ -133,6 +133,54 @@ def test_labels_and_splits_that_disagree_are_noted(survey, tiny_data):
     assert {f"note          : {text}" for text in expected} <= set(notes)
 
 
+def notes(printed):
+    return [line.removeprefix("note          : ") for line in printed.splitlines() if line.startswith("note ")]
+
+
+def test_what_is_odd_is_noted(survey, tiny_data):
+    assert not [text for text in notes(survey()[2]) if "in both" not in text]
+    swapped, power, silent = (clip_path(tiny_data, number=number) for number in (0, 5, 9))
+    np.save(swapped, np.roll(np.load(swapped), 12, axis=0))
+    np.save(power, np.vstack([10 ** (np.load(power)[:128] / 10), np.load(power)[128:]]))
+    np.save(silent, np.zeros((140, 9)))
+    shutil.copy(swapped, swapped.with_name("1000.mel.full.npy"))
+    (tiny_data / GENRES / "train" / "Rock").mkdir()
+    (tiny_data / GENRES / "train" / "._1000.fused.full.npy").touch()
+    (tiny_data / EMOTIONS / "test_labels.txt").write_text("Id,valence,energy,danceability\n9500,0,0,0\n")
+    for split in ("train", "test"):
+        (tiny_data / f"{EMOTIONS}_beat" / split).rename(tiny_data / "kept")
+        (tiny_data / EMOTIONS / split).rename(tiny_data / f"{EMOTIONS}_beat" / split)
+        (tiny_data / "kept").rename(tiny_data / EMOTIONS / split)
+    result, error, printed, saved = survey()
+    assert result == WHOLE and error is None  # odd is no error
+    assert saved["splits"][f"{GENRES}/train"]["odd"] == [str(swapped), str(power), str(silent)]
+    found = "\n".join(notes(printed))
+    assert f"{GENRES}/train: 3 of 36 clips, among them {swapped}, do not have mel bands below 0 dB and" in found
+    assert (
+        f"{GENRES}/train: 2 more names are not read, a clip is one .npy or .npy.gz file: 1000.mel.full.npy, Rock"
+        in found
+    )
+    assert f"{EMOTIONS}/test_labels.txt: it is not read" in found
+    for split in ("train", "test"):
+        assert f"{EMOTIONS}/{split}: its clips have" in found and "swapped?" in found
+
+
+def test_files_and_names_that_clash(survey, tiny_data):
+    clip = clip_path(tiny_data)
+    shutil.copy(clip, clip.with_name("1000.full.fused.npy"))
+    labels = tiny_data / GENRES / "test_labels.txt"
+    labels.write_bytes(labels.read_bytes().replace(b"\tRock", b"\trock", 2))
+    (tiny_data / "class_mapping.json").write_text(
+        '{"Rock": "Rock", "rock": "ROCK", "Ρεμπέτικο": "Ελληνικά", "Chiptune": null}', encoding="utf-8"
+    )
+    result, error, printed, _ = survey()
+    assert result is None and "1 missing folders or broken label files" in error and "missing labelled" not in error
+    assert f"{GENRES}/train: one file of clip '1000' was expected, but there are" in printed
+    found = notes(printed)
+    assert "'Rock' and 'rock' are two classes, but nearly the same name" in found
+    assert "'ROCK' and 'Rock' are two classes, but nearly the same name" in found
+
+
 def test_headers_of_gzipped_and_damaged_files(tmp_path):
     path = tmp_path / "1.fused.full.npy.gz"
     with gzip.open(path, "wb") as file:

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -41,6 +42,75 @@ def test_mean_losses_count_every_clip_once(batch_size):
     assert train_epoch(model, loader, nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=0.0)) == pytest.approx(
         expected
     )
+
+
+class Classes(Items):
+    def __getitem__(self, item):
+        return np.full((2, 3), item, dtype=np.float32), item % 3, 2
+
+
+class Linear(nn.Linear):
+    def forward(self, x, lengths):
+        return super().forward(x[:, 0])
+
+
+def losses(loss_function, batch_size, model, items):
+    """Of one pass: (train_epoch's, evaluate's)."""
+    loader, optimizer = make_loader(items(), batch_size), torch.optim.SGD(model.parameters(), lr=0.0)
+    return train_epoch(model, loader, loss_function, optimizer), evaluate(model, loader, loss_function).loss
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 5])
+def test_a_weighted_cross_entropy_is_averaged_by_the_clips_weights(batch_size):
+    torch.manual_seed(0)
+    model, weight = Linear(3, 3), torch.tensor([0.2, 1.0, 5.0])
+    with torch.no_grad():
+        chances = torch.stack([model(torch.full((1, 1, 3), float(k)), None)[0].log_softmax(0)[k % 3] for k in range(5)])
+    weights = weight[[k % 3 for k in range(5)]]
+    expected = -(chances * weights).sum().item() / weights.sum().item()
+    assert losses(nn.CrossEntropyLoss(weight), batch_size, model, Classes) == pytest.approx((expected, expected))
+    log_softmax = nn.Sequential(model)
+    log_softmax.forward = lambda x, lengths: model(x, lengths).log_softmax(1)
+    assert losses(nn.NLLLoss(weight), batch_size, log_softmax, Classes) == pytest.approx((expected, expected))
+
+
+@pytest.mark.parametrize(
+    ("loss_function", "words"),
+    [
+        (nn.CrossEntropyLoss(reduction="sum"), "a sum"),
+        (nn.CrossEntropyLoss(reduction="none"), "a number for each clip"),
+        (partial(nn.functional.cross_entropy, reduction="sum"), "a sum"),
+        (lambda outputs, y: nn.functional.cross_entropy(outputs, y, reduction="none"), "a number for each clip"),
+        (lambda outputs, y: torch.stack([outputs.logsumexp(1).mean(), outputs.abs().sum()]), "a sum"),
+        (nn.CrossEntropyLoss(torch.tensor([1.0, 2.0, 3.0]), reduction="sum"), "a sum"),
+    ],
+)
+def test_a_loss_that_is_no_mean_is_refused_before_it_trains(loss_function, words):
+    model = Linear(3, 3)
+    before, optimizer = model.weight.clone(), torch.optim.Adam(model.parameters())
+    for batch_size in (1, 5):
+        loader = make_loader(Classes(), batch_size)
+        for use in (train_epoch, overfit_batch):
+            with pytest.raises(LabError, match=f"mean over the clips was expected, this one returns {words}"):
+                use(model, loader, loss_function, optimizer)
+        with pytest.raises(LabError, match=words):
+            evaluate(model, loader, loss_function)
+    assert torch.equal(model.weight, before)
+
+
+@pytest.mark.parametrize(
+    "loss_function",
+    [
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        nn.CrossEntropyLoss(torch.tensor([0.0, 2.0, 3.0])),
+        nn.MultiMarginLoss(),
+        squared_error_loss,
+        lambda outputs, y: torch.stack([nn.functional.cross_entropy(outputs, y), outputs.mean(), outputs.mean() * 0]),
+    ],
+)
+def test_losses_that_are_means_are_taken(loss_function):
+    for found in losses(loss_function, 5, Linear(3, 3), Classes):
+        assert np.isfinite(found).all()
 
 
 def test_evaluation_keeps_the_order_and_leaves_the_model_alone(tiny_data):

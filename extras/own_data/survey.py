@@ -6,10 +6,11 @@ from collections import Counter
 
 import numpy as np
 
+from common.dataset import EXPECTED_VALUES, SpectrogramDataset
 from common.errors import LabError, reason
 from common.features import N_MELS
 from common.files import checksum
-from common.labels import AXES, read_emotion_labels, read_genre_labels
+from common.labels import AXES, LabelTransformer, read_emotion_labels, read_genre_labels
 from common.locations import EMOTIONS, FOLDERS, GENRES
 from common.progress import progress
 from common.reading import find_spectrograms, parse_header, read_fused_spectrogram
@@ -51,7 +52,7 @@ def survey_data(data, headers_only=False):
         "axes": describe_axes(labels),
         "which": which,
         "errors": errors,
-        "notes": [*notes, *compare_splits(splits, labels)],
+        "notes": [*notes, *odd_files(data, splits), *odd_names(data, labels), *compare_splits(splits, labels)],
     }
 
 
@@ -85,17 +86,22 @@ def survey_split(folder, split, rows, headers_only, errors):
 
     rows: its labels as read_split_labels returns them, or None. Returns ids, checksums {id: of its values}, bytes,
     frames [min, mean, max], dtypes {name: files}, mel and chroma [min, max] or, if only headers are read, None, the
-    number of labelled clips, and the files that are missing, unlabelled or unreadable.
+    number of labelled clips, and the files that are missing, unlabelled, unreadable, of odd values (see
+    SpectrogramDataset.is_odd), or none of a clip.
     """
     try:
         files = find_spectrograms(folder / split)
+        used = {path.name for path in files.values()}
+        names = sorted(path.name for path in (folder / split).iterdir())
+        unused = [name for name in names if name not in used and not name.startswith(".")]
     except LabError as error:
         errors.append(str(error))
-        files = {}
+        files, unused = {}, []
+        rows = None if (folder / split).is_dir() else rows  # where names clash, no clip is missing
     measured, unreadable, checksums = [], [], {}
     for ident, path in progress(files.items(), f"reading {folder.name}/{split}", "clip"):
         try:
-            measured.append(measure_file(path, headers_only))
+            measured.append({"path": str(path), **measure_file(path, headers_only)})
             checksums[ident] = measured[-1].pop("checksum", None)
         except LabError as error:
             unreadable.append(str(error))
@@ -115,11 +121,13 @@ def survey_split(folder, split, rows, headers_only, errors):
         "missing": [f"{folder / split / i}.fused.full.npy ({label_file}, line {lines[i]})" for i in missing],
         "unlabelled": [] if rows is None else [str(path) for ident, path in files.items() if ident not in lines],
         "unreadable": unreadable,
+        "odd": [metadata["path"] for metadata in measured if metadata.get("odd")],
+        "unused": unused,
     }
 
 
 def measure_file(path, headers_only):
-    """{bytes, frames, dtype} of a spectrogram file; unless headers_only, also mel and chroma [min, max] and a checksum.
+    """{bytes, frames, dtype} of a spectrogram file; unless headers_only, also mel and chroma [min, max], odd?, a checksum.
 
     Raises LabError if the file is damaged.
     """
@@ -129,6 +137,7 @@ def measure_file(path, headers_only):
         metadata["checksum"] = checksum(clip.astype(np.float16))  # as SpectrogramDataset keeps it
         for name, part in (("mel", clip[:, :N_MELS]), ("chroma", clip[:, N_MELS:])):
             metadata[name] = [float(part.min()) + 0.0, float(part.max()) + 0.0]  # + 0.0 turns -0 into 0
+        metadata["odd"] = SpectrogramDataset.is_odd(clip)
     return metadata
 
 
@@ -240,6 +249,39 @@ def describe_axes(labels):
     columns = np.array([values for _, values, _ in rows]).T
     statistics = (np.min, np.mean, np.max, np.var)
     return {name: [float(each(column)) for each in statistics] for name, column in zip(AXES, columns, strict=True)}
+
+
+def odd_files(data, splits):
+    """Sentences on files with odd values, files that are not read, and full-length clips as short as beat-synced ones."""
+    notes = []
+    for key, split in splits.items():
+        if split["odd"]:
+            count = f"{len(split['odd'])} of {len(split['ids'])} clips, among them {split['odd'][0]}"
+            notes.append(f"{key}: {count}, do not have {EXPECTED_VALUES}")
+        if split["unused"]:
+            names = ", ".join(split["unused"][:NAMED]) + " and others" * (len(split["unused"]) > NAMED)
+            notes.append(
+                f"{key}: {len(split['unused'])} more names are not read, a clip is one .npy or .npy.gz file: {names}"
+            )
+        beat = splits.get(key.replace("/", "_beat/"), {}).get("frames")
+        if split["frames"] and beat and split["frames"][1] <= beat[1]:
+            means = f"{split['frames'][1]:.1f} frames on average, those of its beat-synced folder {beat[1]:.1f}"
+            notes.append(f"{key}: its clips have {means}; are full and beat-synced clips swapped?")
+    for folder in (EMOTIONS, f"{EMOTIONS}_beat"):
+        if (data.path / folder / "test_labels.txt").exists():
+            notes.append(
+                f"{folder}/test_labels.txt: it is not read, because the lab's test split has no emotion labels"
+            )
+    return notes
+
+
+def odd_names(data, labels):
+    """Sentences on genres of different classes, or classes, whose names differ only in case, hyphens or blanks."""
+    rows = [row for key, found in labels.items() if key.startswith(GENRES) for row in found or []]
+    classes = {genre: data.class_mapping.get(genre, "?") for _, genre, _ in rows}
+    pairs = [pair for pair in LabelTransformer(classes).alike() if classes[pair[0]] != classes[pair[1]]]
+    pairs += LabelTransformer(set(classes.values()) - {None}).alike()
+    return [f"{one!r} and {other!r} are two classes, but nearly the same name" for one, other in dict.fromkeys(pairs)]
 
 
 def compare_splits(splits, labels):

@@ -120,10 +120,6 @@ def build_model(architecture, classes):
         **{tuned: partial(tuned_backbone, tuned) for tuned in KINDS},
     }
     backbone = kinds[kind](width, *options)
-    if backbone.feature_size < 1:
-        found = shown(json.dumps(architecture, ensure_ascii=False))
-        expected = f"fewer poolings of {width} features were expected"
-        raise LabError(f"{expected}, but its architecture is {found}")
     if head == "genre":
         return Classifier(backbone, len(classes))
     return Regressor(backbone) if head == "regressor" else MultitaskRegressor(backbone, len(classes))
