@@ -27,7 +27,7 @@ from common.labels import clip_id
 from common.plots import png
 from common.spectrogram_plots import FRAME_SECONDS
 from extras.inside.measure import occlusion, region_text
-from extras.songs.files import check_song, matching
+from extras.songs.files import matching
 from extras.songs.frames import read_song, with_sound
 from extras.songs.networks import frames_in, newest_checkpoints, open_trained, predict_windows, window_of, window_starts
 from extras.songs.plots import song_figure

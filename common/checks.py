@@ -29,7 +29,7 @@ def check_torch_defaults():
         now = str(torch.get_default_dtype()).removeprefix("torch.")
         raise LabError(f"torch.set_default_dtype(torch.float32) was expected before this: the default is {now}")
     if torch.empty(0).device.type != "cpu":
-        raise LabError('torch.set_default_device("cpu") was expected before this: --device says where to train')
+        raise LabError("torch.set_default_device(None) was expected before this: --device says where to train")
     if not torch.is_grad_enabled():
         raise LabError("torch.set_grad_enabled(True) was expected before this: gradients are switched off")
 
@@ -153,6 +153,13 @@ def warn_of_copies(trained, dataset, words):
     copies = [f"'{ident}' is '{known[value]}'" for value, ident in rows if value in known and ident not in ids]
     if copies:
         print(f"             WARNING: {len(copies)} of the {len(dataset)} {words} (by content): {min(copies)}")
+
+
+def warn_of_pretraining(metadata, pretrained, splits):
+    """Warns of validation and test clips with the content of clips of pretraining, and adds their checksums to a run's."""
+    warn_of_copies(pretrained, splits[1], "validation clips were used to train the genre CNN")
+    warn_of_copies(pretrained, splits[2], "test clips were used to train the genre CNN")
+    metadata["train_checksums"] += pretrained.get("train_checksums", [])
 
 
 def warn_of_repeated(*datasets):

@@ -105,6 +105,9 @@ def load_class_mapping(data):
     if twice:
         raise LabError(f"{path}: each genre once was expected, but '{twice[0][:60]}' stands there twice")
     classes = [name and normal_name(name) for _, name in table]
+    halves = [name for name in filter(None, [*genres, *classes]) if re.search("[\ud800-\udfff]", name)]
+    if halves:
+        raise LabError(f"{path}: names of whole characters were expected, {halves[0]!a} holds half of one")
     if len({*classes} - {None}) < 2:
         raise LabError(f"{path}: at least two classes were expected")
     return dict(zip(genres, classes, strict=True))
@@ -210,6 +213,4 @@ def header_columns(where, fields, columns):
 
 
 def normal_name(text):
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise LabError(f"{CLASS_MAPPING_FILE}: names of whole characters were expected, {text!a} holds half of one")
     return unicodedata.normalize("NFC", text.strip())

@@ -7,7 +7,7 @@ import torch
 
 from common.baselines import report_baselines
 from common.checkpoints import note_clip_frames
-from common.checks import clip_checksums, print_finite, warn_of_copies, warn_of_overlap, warn_of_repeated
+from common.checks import clip_checksums, print_finite, warn_of_overlap, warn_of_pretraining, warn_of_repeated
 from common.comparison import fraction_correct, print_interval, save_axis_predictions, save_genre_predictions
 from common.dataset import clip_ids, clip_labels, clip_lengths
 from common.labels import AXES
@@ -60,9 +60,7 @@ def describe_axes(run, model, splits, axes, pretrained=None):
         shared = {*clip_ids(splits[1]), *clip_ids(splits[2])} & set(pretrained["train_ids"])
         run.metadata |= {"shared_ids": len(shared), "train_ids": run.metadata["train_ids"] + pretrained["train_ids"]}
         print(f"validation and test clips whose ids the genre CNN was trained with: {len(shared)}")
-        warn_of_copies(pretrained, splits[1], "validation clips were used to train the genre CNN")
-        warn_of_copies(pretrained, splits[2], "test clips were used to train the genre CNN")
-        run.metadata["train_checksums"] += pretrained.get("train_checksums", [])
+        warn_of_pretraining(run.metadata, pretrained, splits)
     return print_axis_means(splits, axes)
 
 

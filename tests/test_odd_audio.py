@@ -264,8 +264,8 @@ def test_windows_that_are_mostly_silent_are_left_out(tmp_path):
         ("7.beatsync.fused.npy", "these are beat-synced"),
         ("multitask_dataset_beat/train/7.fused.full.npy", "these are beat-synced"),
         ("silent.npy", "all its mel bands are 0 dB, as of silence"),
-        ("folder", "not a folder"),
-        ("https://example.org/a.mp3", "not an address"),
+        ("folder", "this is a folder"),
+        ("https://example.org/a.mp3", "a file on this computer was expected"),
     ],
 )
 def test_what_is_no_song_is_named(name, message, tmp_path):

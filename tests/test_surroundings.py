@@ -72,7 +72,7 @@ def test_defaults_of_pytorch_that_a_notebook_has_changed_are_named(default, flag
                 main(arguments)
     finally:
         torch.set_default_dtype(torch.float32)
-        torch.set_default_device("cpu")
+        torch.set_default_device(None)
         torch.set_grad_enabled(True)
 
 
@@ -162,7 +162,7 @@ def test_what_is_no_song_is_said(name, sentence, runs, tmp_path, capsys):  # noq
 
 def test_a_pattern_is_the_songs_that_it_stands_for(runs, tmp_path, capsys):  # noqa: F811
     for name in ("b.npy", "a.npy", "[c].npy"):
-        np.save(tmp_path / name, np.zeros((140, 200)))
+        np.save(tmp_path / name, np.linspace(-80, 0, 140 * 200).reshape(140, 200))
     found = [answer["file"] for answer in predict.main([str(tmp_path / "*.npy"), "--out", str(runs)])]
     assert [os.path.basename(path) for path in found] == ["[c].npy", "a.npy", "b.npy"]
     assert len(predict.main([str(tmp_path / "[c].npy"), "--out", str(runs)])) == 1
@@ -170,12 +170,10 @@ def test_a_pattern_is_the_songs_that_it_stands_for(runs, tmp_path, capsys):  # n
 
 def test_every_song_that_fails_has_a_line_of_its_own(runs, tmp_path, capsys):  # noqa: F811
     names = [str(tmp_path / f"{number}.mp3") for number in range(3)]
-    with pytest.raises(LabError, match=r"2\.mp3: a song was expected"):
+    with pytest.raises(LabError, match=r"^3 of 3 songs cannot be read"):
         predict.main([*names, "--out", str(runs)])
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and all(
-        line.startswith(f"error: {name}: ") for line, name in zip(lines, names, strict=False)
-    )
+    assert [line.split(": ")[:2] for line in lines] == [["error", name] for name in names]
 
 
 @pytest.mark.parametrize("window", ["1e308", "1e29", "3601"])
@@ -261,7 +259,7 @@ def test_a_checkpoint_whose_classes_do_not_fit_its_head_is_no_start(tmp_path, fl
 def test_the_next_command_is_quoted_for_the_shell(data, tmp_path, capsys, monkeypatch):
     named = tmp_path / "my $data; it's"
     named.symlink_to(data)
-    monkeypatch.setattr(step0_data, "import_audio", lambda *_, **__: {"skipped": [], "clips": 1})
+    monkeypatch.setattr(step0_data, "import_audio", lambda *_, **__: {"skipped": [], "notes": [], "clips": 1})
     monkeypatch.setattr(
         step0_data, "lab_data", lambda path, origin, really=step0_data.lab_data: moved(really, path, named)
     )
