@@ -13,9 +13,6 @@ from common.features import COLUMNS
 from common.labels import AXES, LabelTransformer, read_emotion_labels, read_genre_labels
 from common.reading import find_spectrograms, read_fused_spectrogram
 
-LOOKED_AT = 100  # clips of a split whose values are looked at; step 0 looks at all
-EXPECTED_VALUES = "mel bands below 0 dB and then chroma within 0..1; are mel and chroma swapped, is it power in place of dB, or silence?"
-
 
 class SpectrogramDataset(Dataset):
     """The training or test split of one of the lab's four folders; dataset[i] is (features, label, length).
@@ -84,23 +81,6 @@ class SpectrogramDataset(Dataset):
         else:
             values = np.array([row for _, row, _ in rows], dtype=np.float32)[:, [AXES.index(name) for name in axes]]
             self.labels = values[:, 0] if isinstance(axis, str) else values
-        self.print_notes(train)
-
-    def print_notes(self, train):
-        """Prints what is odd: classes that may be one class, and clips that are no decibels and chroma."""
-        for pair in self.label_transformer.alike() if train and self.label_transformer else []:
-            print(f"note       : {self.folder}: {pair[0]!r} and {pair[1]!r} are two classes, but nearly the same name")
-        looked_at = self.ids[:: math.ceil(len(self.ids) / LOOKED_AT)]
-        odd = [ident for ident in looked_at if self.is_odd(self.clips[ident][::10])]
-        if odd:
-            count = f"{len(odd)} of {len(looked_at)} clips looked at, among them '{odd[0]}', do not have"
-            print(f"note       : {self.files[0].parent}: {count} {EXPECTED_VALUES}")
-
-    @staticmethod
-    def is_odd(clip):
-        """Does a clip, (T, 140), have other values than dB re clip maximum, then chroma in 0..1? True for silence."""
-        mel, chroma = clip[:, COLUMNS["mel"]], clip[:, COLUMNS["chroma"]]
-        return bool(mel.max() > 0.1 or mel.min() >= 0 or chroma.min() < -0.01 or chroma.max() > 1.01)
 
     def __len__(self):
         return len(self.ids)

@@ -65,12 +65,6 @@ class LabelTransformer:
             return self.classes_[int(labels)]
         return [self.inverse(label) for label in labels]
 
-    def alike(self):
-        """Pairs of classes whose names differ only in case, hyphens or blanks, such as Hip-Hop and hip hop."""
-        first: dict = {}
-        pairs = [(first.setdefault(re.sub(r"[\W_]+", "", name).casefold(), name), name) for name in self.classes_]
-        return [pair for pair in pairs if pair[0] != pair[1]]
-
 
 def clip_id(name):
     """A clip's id, a file name without the lab's endings: 1042.fused.full.npy.gz and 1042 are one clip.
@@ -96,18 +90,15 @@ def load_class_mapping(data):
         table = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
     except (OSError, ValueError, RecursionError) as error:
         raise LabError(f"{path}: a JSON object of genre to class was expected ({reason(error)})") from error
-    if not isinstance(table, tuple) or not all(
-        name is None or (isinstance(name, str) and name.strip()) for _, name in table
-    ):
-        raise LabError(f"{path}: a JSON object whose values are class names, or null to drop a genre, was expected")
+    names = [name for pair in table for name in pair if name is not None] if isinstance(table, tuple) else [""]
+    if not all(isinstance(name, str) and name.strip() and name.isprintable() for name in names):
+        expected = "a JSON object of genres to printable class names, or to null to drop a genre, was expected"
+        raise LabError(f"{path}: {expected}")
     genres = [normal_name(genre) for genre, _ in table]
     twice = [genre for genre in genres if genres.count(genre) > 1]
     if twice:
         raise LabError(f"{path}: each genre once was expected, but '{twice[0][:60]}' stands there twice")
     classes = [name and normal_name(name) for _, name in table]
-    halves = [name for name in filter(None, [*genres, *classes]) if re.search("[\ud800-\udfff]", name)]
-    if halves:
-        raise LabError(f"{path}: names of whole characters were expected, {halves[0]!a} holds half of one")
     if len({*classes} - {None}) < 2:
         raise LabError(f"{path}: at least two classes were expected")
     return dict(zip(genres, classes, strict=True))
@@ -157,19 +148,17 @@ def label_rows(path, columns):
     """
     try:
         text = unicodedata.normalize("NFC", Path(path).read_text(encoding="utf-8-sig")).replace("\ufeff", "")
-    except OSError as error:
-        raise LabError(f"{path}: a label file was expected there ({error.strerror})") from error
-    except ValueError as error:
-        raise LabError(f"{path}: text in UTF-8 was expected ({error})") from error
+    except (OSError, ValueError) as error:
+        raise LabError(f"{path}: a label file in UTF-8 was expected there ({error})") from error
     lines, header = {}, None
     wanted = "a genre" if columns == ("genre",) else f"a number within 0..1 for each of {', '.join(columns)}"
     for number, line in enumerate(text.split("\n"), start=1):
         where, line = f"{path}, line {number}", line.strip("\r\n ")
         try:
-            found = next(csv.reader([line], delimiter="\t" if "\t" in line else ",", skipinitialspace=True), [])
+            rows = csv.reader([line], delimiter="\t" if "\t" in line else ",", skipinitialspace=True)
+            fields = [field.strip() for field in next(rows, [])]
         except csv.Error as error:
             raise LabError(f"{where}: fields between TABs or commas were expected ({error})") from error
-        fields = [field.strip() for field in found]
         if header is None and line:
             (name, *places), width, is_header = header_columns(where, fields, columns)
             header = fields if is_header else []

@@ -50,13 +50,10 @@ class CNNBackbone(nn.Module):
 
     def __init__(self, n_mels=128, channels=(16, 32, 64, 128), kernel_size=3):
         super().__init__()
-        smallest = 2 ** len(channels)
-        if not channels or min(channels) < 1 or n_mels < smallest or kernel_size % 2 == 0:
+        if not channels or min(channels) < 1 or n_mels < 2 ** len(channels) or kernel_size % 2 == 0:
+            expected = f"at least one stage, one filter in each, n_mels from {2 ** len(channels)} on and an odd kernel"
             given = f"n_mels={n_mels}, channels={channels}, kernel_size={kernel_size}"
-            expected = (
-                f"{len(channels)} stages halve the image as often: n_mels from {smallest} on (chroma has 12), at least"
-            )
-            raise LabError(f"{expected} one stage and one filter in each, and an odd kernel were expected, not {given}")
+            raise LabError(f"{expected} were expected, not {given}; each stage halves the image")
         stages, inputs = [], 1
         for outputs in channels:
             stages.append(

@@ -25,6 +25,7 @@ from common.metrics import (
     spearman,
     squared_error_loss,
 )
+from common.notes import print_notes
 from common.plots import confusion_figure, curves_figure, scatter_figure
 from common.versions import print_class_table, print_environment
 
@@ -74,6 +75,7 @@ def print_sizes(run, model, splits, names):
     picks = f"{len(val_set)} to validate with (they pick the epoch)" if val_set else "none to validate with"
     print(f"parameters : {sum(parameter.numel() for parameter in model.parameters())}")
     print(f"clips      : {len(train_set)} to train on, {picks}, {len(test_set)} to test")
+    print_notes(names, splits)
     warn_of_overlap(run.metadata, test_set, "are training clips too")
     warn_of_repeated(train_set, val_set)
 

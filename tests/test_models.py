@@ -135,7 +135,7 @@ def test_lengths_outside_of_the_clip_are_clamped(name, training):
     ("options", "words"),
     [
         ({"n_mels": 12}, "n_mels from 16 on .*n_mels=12"),
-        ({"channels": (4,) * 8}, "8 stages .*n_mels from 256 on"),
+        ({"channels": (4,) * 8}, "n_mels from 256 on"),
         ({"channels": ()}, "at least one stage"),
         ({"channels": (4, 0)}, "one filter"),
         ({"kernel_size": 2}, "odd kernel"),

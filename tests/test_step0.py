@@ -155,7 +155,7 @@ def test_what_is_odd_is_noted(survey, tiny_data):
     assert result == WHOLE and error is None  # odd is no error
     assert saved["splits"][f"{GENRES}/train"]["odd"] == [str(swapped), str(power), str(silent)]
     found = "\n".join(notes(printed))
-    assert f"{GENRES}/train: 3 of 36 clips, among them {swapped}, do not have mel bands below 0 dB and" in found
+    assert f"{GENRES}/train: 3 of 36 clips, among them {swapped}, do not have mel bands below 0 dB, then" in found
     assert (
         f"{GENRES}/train: 2 more names are not read, a clip is one .npy or .npy.gz file: 1000.mel.full.npy, Rock"
         in found

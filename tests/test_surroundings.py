@@ -279,7 +279,7 @@ def moved(really, path, named):
 
 def test_a_class_of_half_a_character_is_refused(tmp_path):
     (tmp_path / "class_mapping.json").write_text('{"Rock": "Rock\\ud800", "Jazz": "Jazz"}')
-    with pytest.raises(LabError, match=r"^class_mapping\.json: names of whole characters .*Rock.*ud800"):
+    with pytest.raises(LabError, match=r"class_mapping\.json: a JSON object of genres to printable class names"):
         load_class_mapping(tmp_path)
 
 

@@ -6,12 +6,12 @@ from collections import Counter
 
 import numpy as np
 
-from common.dataset import EXPECTED_VALUES, SpectrogramDataset
 from common.errors import LabError, reason
 from common.features import N_MELS
 from common.files import checksum
-from common.labels import AXES, LabelTransformer, read_emotion_labels, read_genre_labels
+from common.labels import AXES, read_emotion_labels, read_genre_labels
 from common.locations import EMOTIONS, FOLDERS, GENRES
+from common.notes import EXPECTED, is_odd, similar_names
 from common.progress import progress
 from common.reading import find_spectrograms, parse_header, read_fused_spectrogram
 from extras.own_data.audio import JOURNAL
@@ -87,7 +87,7 @@ def survey_split(folder, split, rows, headers_only, errors):
     rows: its labels as read_split_labels returns them, or None. Returns ids, checksums {id: of its values}, bytes,
     frames [min, mean, max], dtypes {name: files}, mel and chroma [min, max] or, if only headers are read, None, the
     number of labelled clips, and the files that are missing, unlabelled, unreadable, of odd values (see
-    SpectrogramDataset.is_odd), or none of a clip.
+    common.notes.is_odd), or none of a clip.
     """
     try:
         files = find_spectrograms(folder / split)
@@ -137,7 +137,7 @@ def measure_file(path, headers_only):
         metadata["checksum"] = checksum(clip.astype(np.float16))  # as SpectrogramDataset keeps it
         for name, part in (("mel", clip[:, :N_MELS]), ("chroma", clip[:, N_MELS:])):
             metadata[name] = [float(part.min()) + 0.0, float(part.max()) + 0.0]  # + 0.0 turns -0 into 0
-        metadata["odd"] = SpectrogramDataset.is_odd(clip)
+        metadata["odd"] = is_odd(clip)
     return metadata
 
 
@@ -257,7 +257,7 @@ def odd_files(data, splits):
     for key, split in splits.items():
         if split["odd"]:
             count = f"{len(split['odd'])} of {len(split['ids'])} clips, among them {split['odd'][0]}"
-            notes.append(f"{key}: {count}, do not have {EXPECTED_VALUES}")
+            notes.append(f"{key}: {count}, do not have {EXPECTED}")
         if split["unused"]:
             names = ", ".join(split["unused"][:NAMED]) + " and others" * (len(split["unused"]) > NAMED)
             notes.append(
@@ -279,8 +279,8 @@ def odd_names(data, labels):
     """Sentences on genres of different classes, or classes, whose names differ only in case, hyphens or blanks."""
     rows = [row for key, found in labels.items() if key.startswith(GENRES) for row in found or []]
     classes = {genre: data.class_mapping.get(genre, "?") for _, genre, _ in rows}
-    pairs = [pair for pair in LabelTransformer(classes).alike() if classes[pair[0]] != classes[pair[1]]]
-    pairs += LabelTransformer(set(classes.values()) - {None}).alike()
+    pairs = [pair for pair in similar_names(classes) if classes[pair[0]] != classes[pair[1]]]
+    pairs += similar_names(set(classes.values()) - {None})
     return [f"{one!r} and {other!r} are two classes, but nearly the same name" for one, other in dict.fromkeys(pairs)]
 
 
