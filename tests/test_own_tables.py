@@ -1,5 +1,7 @@
 """Your own music: tables by other programs, and which songs become the test split."""
 
+from pathlib import Path
+
 import pytest
 
 from common.errors import LabError
@@ -97,3 +99,14 @@ def test_a_published_split_is_taken_as_it_is():
         choose_test_ids(songs, 0.3, 0)
     with pytest.raises(LabError, match="has none"):
         choose_test_ids([song._replace(split="test") for song in songs], None, 0)
+
+
+@pytest.mark.parametrize(("held_out", "clips"), [("valid", 197), ("test", 290)])
+def test_gtzans_published_split_is_a_table_of_443_and_197_or_290_clips(held_out, clips):
+    songs, skipped, _ = list_table(Path(__file__).parent.parent / "docs" / "gtzan" / f"{held_out}.csv")
+    found = {split: {song.ident for song in songs if song.split == split} for split in ("train", "test")}
+    assert [len(found["train"]), len(found["test"]), len(skipped)] == [443, clips, 0]
+    assert len({song.genre for song in songs}) == 10 and all(song.file.startswith(song.genre + "/") for song in songs)
+    assert {"blues_00029", "jazz_00054", "rock_00099"} <= found["train"]
+    first, last = {"valid": ("blues_00000", "rock_00085"), "test": ("blues_00012", "rock_00090")}[held_out]
+    assert (min(found["test"]), max(found["test"])) == (first, last)
