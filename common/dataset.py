@@ -134,15 +134,16 @@ def genre_splits(folder, class_mapping, features, **reading):
     return train, test
 
 
-def torch_train_val_split(dataset, batch_train, batch_eval, val_size=0.2, shuffle=True, seed=None):
+def torch_train_val_split(dataset, batch_train, batch_eval, val_size=0.2, shuffle=True, seed=None, trim=True):
     """Splits a dataset once, at random, into a training and a validation loader.
 
     dataset: any map-style dataset whose items are (features, label, length), a Subset included.
     val_size: validation fraction, above 0 and below 1; the number of clips is rounded down. shuffle=False takes the
     first clips for validation and keeps the order.
     seed: fixes which clips validate and the training order of every epoch; None makes both random. No global random
-    state is touched. Returns (train_loader, val_loader); loader.dataset is the Subset behind it. Validation comes in
-    the same order on every pass. Raises LabError where one of the two would be empty.
+    state is touched. trim: see make_loader.
+    Returns (train_loader, val_loader); loader.dataset is the Subset behind it. Validation comes in the same order on
+    every pass. Raises LabError where one of the two would be empty.
     """
     held_out = math.floor(val_size * len(dataset)) if 0 < val_size < 1 else 0
     if not 0 < held_out < len(dataset):
@@ -150,7 +151,7 @@ def torch_train_val_split(dataset, batch_train, batch_eval, val_size=0.2, shuffl
         raise LabError(f"{empty}; more clips are needed")
     order = np.random.default_rng(seed).permutation(len(dataset)) if shuffle else np.arange(len(dataset))
     val_set, train_set = Subset(dataset, order[:held_out].tolist()), Subset(dataset, order[held_out:].tolist())
-    return make_loader(train_set, batch_train, shuffle, seed), make_loader(val_set, batch_eval)
+    return make_loader(train_set, batch_train, shuffle, seed, trim), make_loader(val_set, batch_eval, trim=trim)
 
 
 def emotion_slices(dataset, batch_size, seed=None, test_size=0.2, val_size=0.33):
@@ -192,11 +193,17 @@ def without(dataset, ids):
     return Subset(dataset, [index for index, ident in enumerate(clip_ids(dataset)) if ident not in gone])
 
 
-def make_loader(dataset, batch_size, shuffle=False, seed=None):
-    """Batches (x (B, T, F) float32, y (B,), lengths (B,) int64) of a dataset, T being the longest clip of the batch."""
+def make_loader(dataset, batch_size, shuffle=False, seed=None, trim=True):
+    """Batches (x (B, T, F) float32, y (B,), lengths (B,) int64) of a dataset.
+
+    trim: T is the batch's longest clip, which saves time on short ones; without it, as a network with a flattened head
+    needs, T is the dataset's max_length in every batch.
+    """
     batches = EpochBatches(len(dataset), batch_size, shuffle, seed)
     # a generator of its own, since a DataLoader otherwise draws from torch's global one at the start of every pass
-    return DataLoader(dataset, batch_sampler=batches, collate_fn=trim_batch, generator=torch.Generator())
+    return DataLoader(
+        dataset, batch_sampler=batches, collate_fn=trim_batch if trim else None, generator=torch.Generator()
+    )
 
 
 class EpochBatches(Sampler):
