@@ -25,7 +25,9 @@ from extras.demo.folder import demo_folder
 from extras.inside.digits import CROP, held_out_tensors, mnist_digits, small_digits, train_digits
 from extras.inside.measure import (
     Inside,
+    agreement,
     first_correct,
+    grad_cam,
     layer_lines,
     layer_table,
     logits_of,
@@ -34,7 +36,7 @@ from extras.inside.measure import (
     occlusion_lines,
     table_lines,
 )
-from extras.inside.plots import filter_tiles, layers_figure, occlusion_figure, stages_figure, weights_figure
+from extras.inside.plots import evidence_figure, filter_tiles, layers_figure, stages_figure, weights_figure
 from extras.songs.networks import check_outputs, find_genre_cnn, load_network
 
 STEP = "step7a_look_inside"
@@ -169,8 +171,13 @@ def look_at_a_clip(model, test_set, index, run):
     most = max(regions, key=lambda region: region.drop)
     reasons = occlusion_lines(regions, most, chances.max().item(), predicted)
     print("", *reasons, sep="\n")
-    run.save_figure("genre_occlusion", occlusion_figure(clip.numpy(), regions, most, predicted, title))
-    metrics = {"clip": ident, "layers": table, "occlusion": reasons, "drop": most.drop}
+    heat = grad_cam(model, model.backbone.stages[-1], clip, int(chances.argmax()))
+    rho = agreement(heat, regions)
+    text = "undefined" if rho is None else f"{rho:.3f}"
+    print(f"Grad-CAM   : of the last stage; rank correlation with occlusion {text} over the {len(regions)} windows")
+    figure = evidence_figure(clip.numpy(), regions, most, heat.numpy(), predicted, title)
+    run.save_figure("genre_occlusion", figure)
+    metrics = {"clip": ident, "layers": table, "occlusion": reasons, "drop": most.drop, "grad_cam_agreement": rho}
     return {"clip": ident, "true": true, "predicted": predicted}, metrics
 
 

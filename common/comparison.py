@@ -274,6 +274,16 @@ def compare_step7(root, data, seeds):
         print_comparison("does the CNN beat the LSTM on mel, as in step 7d?", difference(cnn, same), "accuracy")
 
 
+def compare_step7_ast(root, data, seeds):
+    """Step 7.2 of later years: is the transformer better than the CNN of step 7?"""
+    transformer, cnn = (seed_runs(root, data, seeds, step) for step in ("step7_ast", "step7_cnn"))
+    print()
+    if cnn:
+        print_comparison("does the transformer beat the CNN of step 7?", difference(transformer, cnn), "accuracy")
+    else:
+        print(f"{root} holds no run of step7_cnn.py on these data to compare with")
+
+
 def compare_step8(root, data, seeds):
     """Step 8: each network's mean over the axes; 8e: does the CNN beat the LSTM, on each of them?"""
     for name in ("lstm", "cnn"):

@@ -35,7 +35,7 @@ from extras.inside.measure import (
     shape_text,
     spans,
 )
-from extras.inside.plots import filter_tiles, in_rows, layers_figure, occlusion_figure, stages_figure, weights_figure
+from extras.inside.plots import evidence_figure, filter_tiles, in_rows, layers_figure, stages_figure, weights_figure
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FIGURES = {"digits_layers.png", "digits_weights.png"}
@@ -314,7 +314,7 @@ def test_figures_name_their_axes():
     )
     assert [ax.get_xlabel() for ax in figure.axes if ax.images] == ["time (s)"] * 5 and len(png(figure)) > 5000
     regions = occlusion(Bell(), torch.from_numpy(clip), 0, (10, 8))
-    figure = occlusion_figure(clip, regions, regions[3], "$ock", "title")
+    figure = evidence_figure(clip, regions, regions[3], np.abs(clip), "$ock", "title")
     assert [ax.get_ylabel() for ax in figure.axes[:2]] == ["frequency (Hz, mel scale)"] * 2
     assert figure.axes[0].images[0].get_extent() == figure.axes[1].images[0].get_extent() and len(png(figure)) > 5000
 

@@ -3,10 +3,12 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
 from common.features import N_MELS, SAMPLE_RATE
+from common.metrics import spearman
 from common.models import CNNBackbone
 from common.progress import progress
 from common.spectrogram_plots import FRAME_SECONDS, mel_of
@@ -165,6 +167,32 @@ def number_text(value):
     if value and abs(value) < 5e-6:
         return f"{value:.1e}"
     return f"{value + 0.0:.5f}".rstrip("0").rstrip(".")  # + 0.0 makes 0 of -0
+
+
+def grad_cam(model, stage, clip, target):
+    """Where a stage of a network finds evidence for a class, by Grad-CAM (Selvaraju et al. 2017): (T, F) of 0 and more.
+
+    The channels of the stage's output, (C, T', F'), each weighted by the mean gradient of the class's logit with
+    respect to it; their sum without its negative part, interpolated to the clip. clip: (T, F) float; target: class
+    number; stage: a submodule of the model, not followed by an in-place operation.
+    """
+    kept: dict = {}
+    model.eval()
+    hook = stage.register_forward_hook(keeper(kept, "output"))
+    try:
+        logits = model(clip[None], torch.tensor([len(clip)]))
+    finally:
+        hook.remove()
+    (gradient,) = torch.autograd.grad(logits[0, target], kept["output"])
+    weights = gradient.mean(dim=(2, 3), keepdim=True)  # (1, C, 1, 1)
+    heat = (weights * kept["output"].detach()).sum(dim=1, keepdim=True).relu()  # (1, 1, T', F')
+    return nn.functional.interpolate(heat, clip.shape, mode="bilinear", align_corners=False)[0, 0]
+
+
+def agreement(heat, regions):
+    """Spearman's correlation, over the windows of occlusion, of Grad-CAM's mean in a window and the drop; None if undefined."""
+    means = [heat[region.frames, region.bands].mean().item() for region in regions]
+    return spearman(np.array(means), np.array([region.drop for region in regions]))
 
 
 class Region(NamedTuple):

@@ -171,18 +171,30 @@ def draw_cells(ax, values, size, high):
     )
 
 
-def occlusion_figure(clip, regions, framed, decision, title):
-    """The clip's mel spectrogram above the map of the drops of occlusion, with one window framed in both.
+def evidence_figure(clip, regions, framed, heat, decision, title):
+    """The clip's mel spectrogram above the maps of occlusion and of Grad-CAM, with one window framed in all three.
 
-    clip: (T, F) in dB; regions: [Region] of all windows; framed: one of them; decision: name of the class.
+    clip: (T, F) in dB; regions: [Region] of all windows of occlusion; framed: one of them; heat: Grad-CAM's map (T, F);
+    decision: name of the class.
     """
-    figure, axes = new_figure(12, 8, 2, 1, sharex=True)
-    (top,), (bottom,) = axes
+    figure, axes = new_figure(12, 12, 3, 1)
+    (top,), (middle,), (bottom,) = axes
     figure.colorbar(draw_mel(top, clip, title), ax=top, label="dB re clip maximum", pad=0.01)
-    draw_drops(figure, bottom, regions, decision)
-    for ax, colour in ((top, "white"), (bottom, "black")):
+    draw_drops(figure, middle, regions, decision)
+    draw_heat(figure, bottom, heat, decision)
+    for ax, colour in ((top, "white"), (middle, "black"), (bottom, "white")):
         ax.add_patch(frame_of(framed, colour))
     return figure
+
+
+def draw_heat(figure, ax, heat, decision):
+    """Grad-CAM's map (T, F) over seconds and frequencies, with its colour bar."""
+    extent = (-0.5 * FRAME_SECONDS, (len(heat) - 0.5) * FRAME_SECONDS, -0.5, N_MELS - 0.5)
+    image = ax.imshow(heat.T, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=0)
+    ax.set_title(f"Grad-CAM of the last stage for '{decision}'", fontsize=10, parse_math=False)
+    ax.set_yticks([mel_band_of(hertz) for hertz in MEL_TICKS], [str(hertz) for hertz in MEL_TICKS], fontsize=8)
+    ax.set(xlabel="time (s)", ylabel="frequency (Hz, mel scale)")
+    figure.colorbar(image, ax=ax, label="evidence (logit per activation)", pad=0.01)
 
 
 def draw_drops(figure, ax, regions, decision):

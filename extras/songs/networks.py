@@ -16,17 +16,18 @@ from common.features import COLUMNS, HOP_LENGTH, N_MELS, SAMPLE_RATE
 from common.labels import AXES
 from common.models import Classifier, CNNBackbone, LSTMBackbone, MultitaskRegressor, Regressor
 from common.run import METRICS
+from common.transformer import PATCH, SIZES, TransformerBackbone
 from extras.speed.accelerate import accelerate
 from extras.tuned.networks import KINDS, tuned_backbone
 
-GENRE_RUNS = ("step7_cnn/*", "compete/genres_*")
+GENRE_RUNS = ("step7_cnn/*", "step7_ast/*", "compete/genres_*")
 AXES_RUNS = ("step10_multitask/*", "compete/emotions_*")
 LAB_SECONDS = 30.0  # length of the lab's clips
 LONGEST = 1e6  # s of a window
 FLOOR = -80.0  # dB re clip maximum, the lowest value of the lab's mel spectrograms
 BATCH_SIZE = 8
 # limits on the architecture that a checkpoint may describe
-LARGEST, MOST_LAYERS, MOST_STAGES, MOST_AVERAGED = 2**16, 100, 7, 1000
+LARGEST, MOST_LAYERS, MOST_STAGES, MOST_AVERAGED, LONGEST_CLIP = 2**16, 100, 7, 1000, 10**6
 
 
 class Trained(NamedTuple):
@@ -53,7 +54,7 @@ class Trained(NamedTuple):
 class Architecture(NamedTuple):
     """The architecture of a checkpoint's network.
 
-    kind: "cnn", "lstm" or one of the tuned KINDS. columns: see COLUMNS. beat: on beat-synced frames. options: further
+    kind: "cnn", "lstm", "transformer" or one of the tuned KINDS. columns: see COLUMNS. beat: on beat-synced frames. options: further
     arguments of the backbone. head: "genre", "regressor" (one axis) or "multitask".
     """
 
@@ -78,7 +79,7 @@ def read_architecture(architecture):
         beat, options = options[0], options[1:]
     columns = "mel" if features == "beat" else columns
     found = shown(json.dumps(architecture, ensure_ascii=False))
-    if kind not in ("cnn", "lstm", *KINDS) or columns not in COLUMNS or synced not in ("", "beat"):
+    if kind not in ("cnn", "lstm", "transformer", *KINDS) or columns not in COLUMNS or synced not in ("", "beat"):
         raise LabError(f"a network of steps 5 to 10 or of compete.py was expected, but its architecture is {found}")
     if not are_options(kind, options):
         raise LabError(f"sizes of a network were expected, but its architecture is {found}")
@@ -104,6 +105,11 @@ def are_options(kind, options):
             lambda bidirectional: isinstance(bidirectional, bool),
             lambda dropout: type(dropout) in (int, float) and 0 <= dropout <= 1,
         ),
+        "transformer": (
+            lambda size: size in SIZES,
+            lambda stride: is_size(stride, PATCH),
+            lambda length: is_size(length, LONGEST_CLIP),
+        ),
         **{tuned: (lambda every: is_size(every, MOST_AVERAGED),) for tuned in KINDS},
     }
     enough = len(options) <= len(checks[kind]) and (options or kind not in KINDS)
@@ -117,6 +123,7 @@ def build_model(architecture, classes):
     kinds: dict = {
         "cnn": CNNBackbone,
         "lstm": LSTMBackbone,
+        "transformer": TransformerBackbone,
         **{tuned: partial(tuned_backbone, tuned) for tuned in KINDS},
     }
     backbone = kinds[kind](width, *options)
