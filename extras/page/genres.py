@@ -210,6 +210,30 @@ def cnn_rows(results, step="step7_cnn", theirs=writeup.STEP7_CNN, label="CNN on 
     return rows
 
 
+def transformer_blocks(results):
+    """The transformer's scores beside the CNN's, then its confusion matrix, pictures and logs."""
+    groups, head = results.groups["step7_ast"], ("network", "accuracy", "macro F1", "measured on")
+    rows = []
+    for step, name in (("step7_ast", "transformer"), ("step7_cnn", "CNN of step 7")):
+        for variant, group in results.groups[step].items():
+            scores = [shown(values(group, "result", key)) for key in ("test_acc", "test_f1_macro")]
+            rows.append([f"{name}, {variant}", *scores, measured_on(group, "test")])
+    ours, _ = confusion_tables(first_run(groups), writeup.STEP7_CONFUSION, results.genres)
+    return [Table("Scores of the transformer and of the CNN", head, rows), ours, *pictures(groups), *logs(groups)]
+
+
+def latent_blocks(results):
+    """For each network the scores of its features, in all of them and in the planes, trained and untrained."""
+    groups, rows = results.groups["step11_latent"], []
+    for run in results.runs("step11_latent"):
+        for row in run["metrics"]:
+            scores = ["undefined" if row[key] is None else f"{row[key]:.3f}" for key in ("neighbours", "silhouette")]
+            rows.append([row["network"], row["by"], row["weights"], row["space"], *scores])
+    head = ("network", "by", "weights", "space", "5 nearest neighbours", "silhouette")
+    note = "Neighbours: accuracy for genres, rank correlation for an axis. A group in a picture that these do not show is none."
+    return [Table("What the features tell about a test clip", head, rows, note), *pictures(groups), *logs(groups)]
+
+
 def cnn_blocks(results):
     groups = results.groups["step7_cnn"]
     inside = [(run["metrics"] or {}).get("genre") for run in results.runs("step7a_look_inside")]

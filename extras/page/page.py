@@ -16,9 +16,11 @@ from extras.page.genres import (
     cnn_rows,
     data_blocks,
     inside_blocks,
+    latent_blocks,
     lstm_blocks,
     score_blocks,
     score_rows,
+    transformer_blocks,
 )
 from extras.page.texts import CITED, SECTIONS
 from extras.writeup import numbers as writeup
@@ -32,8 +34,8 @@ EPOCHS = {  # the write-up's
 }
 BLOCKS = {
     "0": data_blocks, **{str(number): clip_blocks(number) for number in (1, 2, 3, 4)},
-    "5": lstm_blocks, "6": score_blocks, "7a": inside_blocks, "7b-d": cnn_blocks,
-    "8": regression_blocks, "9": transfer_blocks, "10": multitask_blocks,
+    "5": lstm_blocks, "6": score_blocks, "7a": inside_blocks, "7b-d": cnn_blocks, "7.2": transformer_blocks,
+    "8": regression_blocks, "9": transfer_blocks, "10": multitask_blocks, "11": latent_blocks,
 }  # fmt: skip
 
 

@@ -70,6 +70,10 @@ SECTIONS = (
         "the LSTM (d).",
     ),
     Section(
+        "7.2", "A transformer (later years)", "step7_ast.py",
+        "Train an audio spectrogram transformer on mel spectrograms and compare it with the CNN; the write-up has none.",
+    ),
+    Section(
         "8", "Valence, energy and danceability", "step8_regression.py",
         "Turn the best LSTM and the CNN into regressors and report Spearman's rank correlation for each axis and its "
         "mean.",
@@ -81,6 +85,11 @@ SECTIONS = (
     Section(
         "10", "Multitask learning", "step10_multitask.py",
         "Train one network for all three axes on the weighted sum of their losses, and compare with step 8.",
+    ),
+    Section(
+        "11", "The latent space (later years)", "step11_latent.py",
+        "What do the trained networks' features of the test clips look like, and is there more in them than in those of "
+        "an untrained network? The write-up does not ask.",
     ),
 )  # fmt: skip
 
