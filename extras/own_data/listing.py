@@ -18,9 +18,9 @@ from extras.own_data.sound import opened
 
 SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".au")  # taken for audio before they are opened
 LIBSNDFILE = (".opus", ".oga", ".aif", ".aiff", ".aifc", ".caf", ".mp2", ".mp1", ".snd", ".w64", ".rf64", ".voc")
-ONLY_FFMPEG = (
-    *".3gp .aac .ac3 .alac .amr .ape .asf .avi .dff .dsf .dts .eac3 .flv .m4a .m4b".split(),
-    *".mka .mkv .mov .mp4 .mpc .ra .rm .spx .tak .tta .weba .webm .wma .wv".split(),
+ONLY_FFMPEG = tuple(
+    ".3gp .aac .ac3 .alac .amr .ape .asf .avi .dff .dsf .dts .eac3 .flv .m4a .m4b .mka .mkv .mov .mp4 .mpc .ra .rm "  # noqa: SIM905
+    ".spx .tak .tta .weba .webm .wma .wv".split()
 )
 NO_GENRE = "it is not in the folder of a genre"
 SPLITS = ("train", "test")
