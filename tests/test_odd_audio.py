@@ -93,11 +93,20 @@ def test_an_mp3_file_has_the_length_of_its_frames(change, seconds, middle, note,
     [
         (".flac", lambda b: b[: len(b) // 2], 7.8, "cut off or damaged: of the 12.0 s"),
         (".flac", lambda b: b + b, 12, "joined"),
+        (".flac", lambda b: TAG + b, 12, ""),
         (".ogg", lambda b: b[: len(b) // 2], 6.6, "cut off: its last page"),
         (".ogg", lambda b: b + b, 12, "joined"),
         (".ogg", lambda b: b[: len(b) // 2] + RUBBISH + b[len(b) // 2 + 20_000 :], 12, "pages of sound are lost"),
+        (".ogg", lambda b: b[: len(b) // 2] + RUBBISH + b[len(b) // 2 :], 12, "1 of its pages of sound are lost"),
         (".wav", lambda b: b[: len(b) // 2], 6, "cut off: its header claims"),
         (".wav", lambda b: b[:40] + b"\xff" * 4 + b[44:], 12, ""),  # written into a pipe
+        (
+            ".wav",
+            lambda b: b[:40] + (len(b) // 2).to_bytes(4, "little") + b[44:],
+            6,
+            "its last 529178 of 1058444 bytes",
+        ),
+        (".w64", lambda b: b[: len(b) // 2], 6, "cut off: its header claims"),
         (".aiff", lambda b: b[: len(b) // 2], 6, "cut off: its header claims"),
         (".au", lambda b: b[: len(b) // 2], 6, "cut off: its header claims"),
     ],
@@ -109,6 +118,19 @@ def test_other_files_that_are_cut_or_damaged_are_noted(ending, change, seconds, 
     assert sound.length / sound.rate == pytest.approx(seconds, abs=1)
     assert middle_of(read_sound(path, 2, notes)) == pytest.approx(sound.length / sound.rate / 2, abs=0.3)
     assert [bool(note)] == [bool(notes)] and note in "".join(notes)
+
+
+def test_mp3_frames_that_the_decoder_leaves_out_are_noted(sweep, mp3, tmp_path):
+    slow = encoded(tmp_path / "slow.mp3", sweep[: 4 * 22050], 22050)
+    (tmp_path / "a.mp3").write_bytes(mp3 + slow)
+    sound = measure(tmp_path / "a.mp3")
+    assert sound.length / RATE == pytest.approx(12, abs=0.1)
+    assert sound.notes == ["joined: 4.1 s of another sample rate, or of mono and stereo, are left out"]
+
+
+def test_a_format_without_seeking_is_read_from_its_start(sweep, tmp_path):
+    encoded(tmp_path / "a.wav", sweep, subtype="GSM610")
+    assert middle_of(read_sound(tmp_path / "a.wav", 4)) == pytest.approx(6, abs=0.3)
 
 
 NOISE = 0.1 * np.random.default_rng(2).normal(size=6 * 22050)
@@ -128,6 +150,13 @@ NOTHING = np.zeros(6 * 22050)
 def test_what_is_not_heard_is_refused(samples, message, tmp_path):
     with pytest.raises(LabError, match=message):
         read_sound(write(tmp_path / "a.wav", samples), 3)
+
+
+def test_samples_without_a_power_are_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", NOISE * 1e30, 22050, subtype="FLOAT")
+    for read in (read_sound, lambda path: read_song(str(path))):
+        with pytest.raises(LabError, match=r"samples within -1\.\.1 were expected, but some reach"):
+            read(tmp_path / "a.wav")
 
 
 def test_quiet_music_is_no_silence_and_half_a_silent_clip_is_noted(tmp_path):
@@ -179,7 +208,8 @@ def test_every_file_below_the_folder_is_used_or_listed(tmp_path, monkeypatch, ca
     reasons = dict(saved["skipped"])
     assert "ffmpeg" in reasons["Blues/x.m4a"] and "pipe" in reasons["Rock/pipe.wav"]
     assert reasons["Rock/broken.wav"] == "a link to nothing" and "Rock/a.aif" in reasons["Rock/same.aif"]
-    assert "'Blues': none of its files could be used" in saved["notes"]
+    assert "'Blues': no file in it could be used" in saved["notes"]
+    assert "genre Linked: no test clip, it has one clip" in saved["notes"]
 
 
 @pytest.mark.parametrize(

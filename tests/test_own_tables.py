@@ -46,13 +46,25 @@ def test_tables_of_other_programs_are_read(text, encoding, tmp_path):
         ("file,genre,split\na.wav,Rock,valid\n", "utf-8", "line 2: train or test was expected .*'valid'"),
         ("file,genre,split\na.wav,Rock,\n", "utf-8", "line 2: train or test was expected"),
         ("file,genre\na.wav,Rock\n./a.wav,Rock\n", "utf-8", "line 3: each file once"),
-        ("PK\3\4", "utf-8", "not an archive: unpack it"),
+        ("file,genre\na.wav,Rock\nsub/../a.wav,Jazz\n", "utf-8", "line 3: each file once"),
+        ('file,genre\n"a.wav,Rock\nb.wav,Jazz\n', "utf-8", "line 3: a row of the table was expected"),
+        ('file,genre\na.wav,"Ro\nck"\n', "utf-8", "a genre in UTF-8 without TAB or line break"),
+        ("file,valence,energy,danceability\na.wav,0_5,0,0\n", "utf-8", "not '0_5; 0; 0'$"),
+        ("PK\3\4", "utf-8", "not an archive: unpack it, or save a spreadsheet as CSV"),
         ("ID3\3\0\0", "utf-8", "not one song"),
     ],
 )
 def test_other_tables_are_refused_with_a_cure(text, encoding, message, tmp_path):
     with pytest.raises(LabError, match=message):
         list_table(table(tmp_path / "a.csv", text, encoding))
+
+
+def test_a_row_without_genre_is_listed_and_a_bom_between_rows_is_none(tmp_path):
+    songs, skipped, _ = list_table(
+        table(tmp_path / "a.csv", "file,genre\na.wav,Rock\nb.wav,\nc.wav\n\ufeffd.wav,Rock\n")
+    )
+    assert [song[:3] for song in songs] == [("a.wav", "a", "Rock"), ("d.wav", "d", "Rock")]
+    assert skipped == [(file, "it has no genre in the table") for file in ("b.wav", "c.wav")]
 
 
 def songs_by(artists):

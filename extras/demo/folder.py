@@ -146,7 +146,7 @@ def write_labels(clips, emotions, root):
             rows = [f"{clip.id}.{ending}\t{clip.genre}" for clip in clips if (clip.set, clip.split) == (GENRES, split)]
             write_lines(root / folder / f"{split}_labels.txt", ["Id\tGenre", *rows])
     rows = [
-        f"{clip.id}," + ",".join(f"{value:.3f}" for value in values)
+        f"{clip.id}," + ",".join(np.format_float_positional(value, min_digits=3) for value in values)
         for clip, values in zip(clips, emotions, strict=True)
         if (clip.set, clip.split) == (EMOTIONS, "train")
     ]

@@ -73,8 +73,10 @@ def import_audio(source, root, seconds=30.0, test_fraction=None, seed=0, process
     except OSError as error:
         kept = "what is done is kept, run again"
         raise LabError(f"{root}: the data folder could not be written ({reason(error)}); {kept}") from error
-    lost = {file.split("/")[0] for file, _ in skipped if "/" in file} - {song.file.split("/")[0] for song in done}
-    notes += [f"{shown(name)}: none of its files could be used" for name in sorted(lost) if source.is_dir()]
+    if source.is_dir():
+        folders = {path.name for path in source.glob("[!.]*") if os.path.isdir(path)}
+        lost = sorted(folders - {song.file.split("/")[0] for song in done})
+        notes += [f"{shown(name)}: no file in it could be used" for name in lost]
     return {"clips": len(done), "skipped": sorted(skipped), "notes": notes}
 
 

@@ -14,6 +14,7 @@ from common.features import HOP_LENGTH, N_CHROMA, N_MELS, SAMPLE_RATE
 from extras.own_data.sound import SILENCE, levels, measure, read_part
 
 N_FFT = 2048  # samples per window; all else is librosa's default: Hann window, power spectrum, Slaney's mel scale
+LOUDEST = 1e12  # times full scale: above 1e16 the power of a sample has no float32
 SHORTEST = 2.0  # s; the longest filter of the constant-Q transform, for the lowest note, takes 1.6
 
 
@@ -35,9 +36,8 @@ def read_sound(path, seconds=None, notes=None):
     wanted = sound.length if seconds is None else min(sound.length, round(seconds * sound.rate))
     channels = read_part(sound, (sound.length - wanted) // 2, wanted)  # (n, channels)
     samples = channels.mean(axis=1)
-    check_length(path, len(samples), sound.rate)
-    if not np.isfinite(samples).all():
-        raise LabError(f"{path}: finite samples were expected, but some are NaN or infinite")
+    check_length(sound, len(samples))
+    check_values(path, samples)
     part = "it" if wanted == sound.length else f"its middle {wanted / sound.rate:g} s"
     silent = check_silence(path, part, channels, samples, sound.rate)
     if notes is not None:
@@ -50,11 +50,19 @@ def read_sound(path, seconds=None, notes=None):
     return librosa.resample(samples, orig_sr=sound.rate, target_sr=SAMPLE_RATE)
 
 
-def check_length(path, length, rate):
-    """LabError where so many samples are shorter than the extractor needs."""
-    if length < SHORTEST * rate:
-        found = math.floor(1000 * length / rate) / 1000
-        raise LabError(f"{path}: at least {SHORTEST:g} s of sound were expected, but there are {found:g}")
+def check_length(sound, length):
+    """LabError where so many samples of a Sound are shorter than the extractor needs."""
+    if length < SHORTEST * sound.rate:
+        found = "; ".join([f"there are {math.floor(1000 * length / sound.rate) / 1000:g}", *sound.notes])
+        raise LabError(f"{sound.path}: at least {SHORTEST:g} s of sound were expected, but {found}")
+
+
+def check_values(path, samples):
+    """LabError where samples are not finite, or so large that their power is not."""
+    if not np.isfinite(samples).all():
+        raise LabError(f"{path}: finite samples were expected, but some are NaN or infinite")
+    if abs(samples).max() > LOUDEST:
+        raise LabError(f"{path}: samples within -1..1 were expected, but some reach {abs(samples).max():.1g}")
 
 
 def check_silence(path, part, channels, samples, rate):

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import hashlib
+import io
 import math
 import os
 import re
@@ -17,40 +18,9 @@ from extras.own_data.sound import opened
 
 SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".au")  # taken for audio before they are opened
 LIBSNDFILE = (".opus", ".oga", ".aif", ".aiff", ".aifc", ".caf", ".mp2", ".mp1", ".snd", ".w64", ".rf64", ".voc")
-ONLY_FFMPEG = (
-    *(
-        ".m4a",
-        ".m4b",
-        ".mp4",
-        ".aac",
-        ".alac",
-        ".wma",
-        ".asf",
-        ".webm",
-        ".weba",
-        ".mka",
-        ".mkv",
-        ".mov",
-        ".avi",
-        ".flv",
-    ),
-    *(
-        ".3gp",
-        ".ac3",
-        ".eac3",
-        ".dts",
-        ".amr",
-        ".ape",
-        ".mpc",
-        ".wv",
-        ".tta",
-        ".dsf",
-        ".dff",
-        ".ra",
-        ".rm",
-        ".spx",
-        ".tak",
-    ),
+ONLY_FFMPEG = tuple(
+    ".3gp .aac .ac3 .alac .amr .ape .asf .avi .dff .dsf .dts .eac3 .flv .m4a .m4b .mka .mkv .mov .mp4 .mpc .ra .rm "  # noqa: SIM905
+    ".spx .tak .tta .weba .webm .wma .wv".split()
 )
 NO_GENRE = "it is not in the folder of a genre"
 SPLITS = ("train", "test")
@@ -188,11 +158,11 @@ def list_table(table):
 
     File names are relative to the table's folder. A first line sep=; names the delimiter, as Excel writes it.
     """
-    lines = re.split(r"\r\n|\r|\n", table_text(table))
+    lines = [*io.StringIO(table_text(table), newline="")] or [""]
     skip = lines[0].lower().startswith("sep=")
-    delimiter = lines[0][4:5] if skip else max("\t;,", key=lines[0].count)
-    first = lines[skip] if len(lines) > skip else ""
-    reader = csv.reader(lines[skip:], delimiter=delimiter or ",")
+    delimiter = lines[0].rstrip("\r\n")[4:5] if skip else max("\t;,", key=lines[0].count)
+    first = lines[skip].rstrip("\r\n") if len(lines) > skip else ""
+    reader = csv.reader(lines[skip:], delimiter=delimiter or ",", strict=True)
     try:
         (names, _), *numbered = [(fields, reader.line_num + skip) for fields in reader] or [([], 0)]
     except csv.Error as error:
@@ -210,19 +180,21 @@ def list_table(table):
         if len(fields) > len(names) or not file:
             raise LabError(f"{where}: {len(names)} columns with a file name were expected")
         file = existing_name(table.parent, file)
-        if file in seen:
-            raise LabError(f"{where}: each file once was expected, but line {seen[file]} names {shown(file)} too")
-        seen[file] = number
+        target = file if "\0" in file else os.path.realpath(table.parent / file)
+        if target in seen:
+            raise LabError(f"{where}: each file once was expected, but line {seen[target]} names {shown(file)} too")
+        seen[target] = number
         genre = normal_name(row.get("genre", "")) or None
         split = read_split(row, genre, where) if "split" in names else None
         rows.append((file, genre, read_emotions(row, axes, where), row.get("artist") or None, split))
     if not rows:
         raise LabError(f"{table}: at least one file below the first line was expected")
+    skipped = []
     if not any(emotions for _, _, emotions, *_ in rows):
-        rows = [(file, genre, None, *rest) for file, genre, _, *rest in rows]
+        skipped = [(file, "it has no genre in the table") for file, genre, *_ in rows if not genre]
+        rows = [(file, genre, None, *rest) for file, genre, _, *rest in rows if genre]
     elif any(split for *_, split in rows):
         notes.append("the column split is for the genre set; steps 8 to 10 split the clips with emotions themselves")
-    skipped = []
     return Listing(named_songs(rows, skipped), skipped, notes)
 
 
@@ -236,7 +208,11 @@ def table_text(table):
         raise LabError(f"{table}: a table was expected ({reason(error)})") from error
     if table.suffix.lower() in (*SUFFIXES, *ONLY_FFMPEG) or content.startswith((b"PK", b"Rar!", b"\x1f\x8b", b"ID3")):
         expected = "a folder with a folder for each genre, or a CSV table, was expected"
-        found = "not an archive: unpack it" if content.startswith((b"PK", b"Rar!", b"\x1f\x8b")) else "not one song"
+        found = (
+            "not an archive: unpack it, or save a spreadsheet as CSV UTF-8"
+            if content.startswith((b"PK", b"Rar!", b"\x1f\x8b"))
+            else "not one song"
+        )
         raise LabError(f"--audio {table}: {expected}, {found}")
     try:
         text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
@@ -245,7 +221,7 @@ def table_text(table):
         raise LabError(f"{table}, line {line}: a table in UTF-8 was expected; {cure}") from error
     if len(content) > LARGEST_TABLE or text.count("\0") > len(text) // 4:
         raise LabError(f"{table}: a table in UTF-8 was expected; {cure}")
-    return text
+    return text.replace("\ufeff", "")  # as in label files: joined files have one in the middle
 
 
 def column_names(table, names, first):
@@ -295,11 +271,12 @@ def read_emotions(row, axes, where):
     if not any(texts):
         return ()
     try:
-        values = tuple(float(text) for text in texts)
+        values = tuple(float(text.replace("_", "?")) for text in texts)  # Python takes 0_5 for 5
     except ValueError:
         values = (math.nan,)
     if not all(math.isfinite(value) and 0 <= value <= 1 for value in values):
-        raise LabError(f"{where}: a number within 0..1 for each of {', '.join(AXES)}, or none of them, was expected")
+        expected = f"a number within 0..1 for each of {', '.join(AXES)}, or none of them, was expected"
+        raise LabError(f"{where}: {expected}, not {shown('; '.join(texts))}")
     return values
 
 

@@ -11,6 +11,7 @@ import mmap
 import os
 import re
 import stat
+import zlib
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,10 @@ BLOCK = 2**13  # samples of each channel that are decoded at a time
 UNKNOWN = 2**62  # samples; libsndfile claims this many and more where a header gives no length
 SILENCE = -70.0  # dBFS; the noise of 16-bit dither is at -96, a very quiet piano piece at -50
 KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
-LYING = re.compile(r"(?:data|SSND|Data Size) *: *(\d+) \(should be (\d+)\)")  # in libsndfile's log: header, file
+# libsndfile's log on what the header claims and what the file has, in bytes, and on where it met what it does not know
+LYING = re.compile(r"(?:data|SSND|BODY|Data Size|riff|Riff size) *: *(\d+) \(should be (\d+)\)")
+STOPPED = re.compile(r"Unknown chunk marker.* at position (\d+)")
+UNREAD = 0.02  # of a file's size; tags and other small things behind the sound are not worth a note
 STREAMED = 2**31 - 2**16  # bytes; programs that write into a pipe claim about 2 or 4 GB
 # kbit/s by (MPEG-1?, layer), and Hz: tables of ISO 11172-3 and 13818-3
 LOW = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
@@ -36,6 +40,8 @@ BITRATES = {
 RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 LENGTH_HEADER = re.compile(rb"Xing|Info|VBRI")  # in the first frame of a file; it holds no sound
 PAGE = re.compile(rb"OggS\0")
+MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # each byte with its bits in reverse order
+FLAC_START = b"fLaC\0\0\0\x22"
 TAGS_AT_END = (b"APE", b"LYR")
 SLACK = 4  # frames by which an MP3 file's length may differ from its header's: those that a decoder drops at the ends
 
@@ -66,6 +72,8 @@ def opened(path, spans=()):
         if not stat.S_ISREG(mode):
             found = next((name for is_kind, name in KINDS if is_kind(mode)), "a device")
             raise LabError(f"{path}: an audio file was expected, not {found}")
+        if not os.path.getsize(path):
+            raise LabError(f"{path}: an audio file was expected, not an empty file")
         # open() takes names that are not UTF-8, SoundFile does not
         with open(path, "rb") as raw, soundfile.SoundFile(Frames(raw, spans) if spans else raw) as file:
             yield file
@@ -73,6 +81,7 @@ def opened(path, spans=()):
         raise
     except Exception as error:  # a damaged file can make a decoder raise anything
         why = getattr(error, "error_string", "") or reason(error)
+        why = "Format not recognised." if "regular file" in why else why  # MPEG's decoder says so of rubbish
         raise LabError(f"{path}: a readable audio file was expected ({why})") from error
 
 
@@ -80,19 +89,24 @@ def measure(path):
     """The Sound of a file; LabError, naming it, where it is no audio that libsndfile reads."""
     with opened(path) as file:
         rate, claimed, layout, log = file.samplerate, file.frames, file.format, file.extra_info
+        can_seek = file.seekable()
         if layout != "MP3":
             length = sum(map(len, decoded(file)))
     if layout == "MP3":
         return measure_mp3(path, rate, claimed)
     notes = {"OGG": check_pages, "FLAC": check_flac}.get(layout, lambda _: [])(path)
-    for header, found in LYING.findall(log):
+    for header, found in LYING.findall(log)[-1:]:
         if int(found) < int(header) < STREAMED:
-            notes.append(f"cut off: its header claims {header} bytes of sound, {found} are there")
+            notes.append(f"cut off: its header claims {header} bytes, {found} are there")
+    size = os.stat(path).st_size
+    for position in map(int, STOPPED.findall(log)[:1]):
+        if size - position > UNREAD * size:
+            notes.append(f"its last {size - position} of {size} bytes are left out: by its header they are no sound")
     if length < claimed < UNKNOWN and not notes:
         notes.append(shorter(length / rate, claimed / rate))
     if layout == "OGG":
         length = claimed  # behind a gap decoding goes on at the right time
-    return Sound(path, rate, length, [], length == claimed, notes)
+    return Sound(path, rate, length, [], length == claimed and can_seek, notes)
 
 
 def shorter(found, claimed):
@@ -140,10 +154,10 @@ def levels(samples, rate):
 def measure_mp3(path, rate, claimed):
     """The Sound of an MP3 file, from its frames."""
     with open(path, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        spans, length, slack, lost, has_header = mp3_frames(data)
+        spans, length, slack, lost, has_header, other = mp3_frames(data)
+    notes = [f"joined: {other:.1f} s of another sample rate, or of mono and stereo, are left out"] * (other > 1)
     if not spans or (not lost and abs(length - claimed) <= slack):
-        return Sound(path, rate, claimed, [], True, [])
-    notes = []
+        return Sound(path, rate, claimed, [], True, notes)
     if has_header and length < claimed - slack:
         notes.append(shorter(length / rate, claimed / rate))
     if has_header and length > claimed + slack:
@@ -155,19 +169,22 @@ def measure_mp3(path, rate, claimed):
 
 
 def mp3_frames(data):
-    """What is in the bytes of an MP3 file: byte ranges, samples, slack in samples, bytes lost, has a length header?
+    """What is in an MP3 file: byte ranges, samples, slack in samples, bytes lost, has a length header?, s of other kinds.
 
     A frame counts if another follows it, or the end, or a tag. Frames of another kind than the first are lost; length
-    headers are left out of the ranges, as are tags. Returns ([(start, stop)], int, int, int, bool).
+    headers are left out of the ranges, as are tags. Returns ([(start, stop)], int, int, int, bool, float).
     """
-    spans, total, lost, has_header, first, count = [], 0, 0, False, None, 0
+    spans, total, lost, has_header, first, count, other = [], 0, 0, False, None, 0, 0.0
     at = end = skip_tags(data, 0)
     while 0 <= (at := data.find(b"\xff", at)) < len(data) - 3:
         kind, size, samples = frame_of(data, at)
         after = skip_tags(data, at + size)
         at_end = after >= len(data) - 3 or data[after : after + 3] in TAGS_AT_END
-        if not size or (first and kind != first) or not (at_end or frame_of(data, after)[0] == kind):
+        if not size or not (at_end or frame_of(data, after)[0] == kind):
             at += 1
+            continue
+        if first and kind != first:
+            at, other = at + size, other + samples / kind[2]
             continue
         lost += at - end if first else 0
         first, count = kind, samples
@@ -178,11 +195,14 @@ def mp3_frames(data):
             before = spans.pop() if spans and spans[-1][1] == at else (at, at)
             spans.append((before[0], at + size))
         at = end = after
-    return spans, total, SLACK * count, lost, has_header
+    return spans, total, SLACK * count, lost, has_header, other
 
 
 def frame_of(data, at):
-    """(kind, bytes, samples) of the MP3 frame whose header stands there; (None, 0, 0) where there is none."""
+    """(kind, bytes, samples) of the MP3 frame whose header stands there; (None, 0, 0) where there is none.
+
+    kind: (version, layer, Hz, mono?); a decoder goes on as it began.
+    """
     head = data[at : at + 4]
     if len(head) < 4 or head[0] != 0xFF or head[1] < 0xE0:
         return None, 0, 0
@@ -191,10 +211,11 @@ def frame_of(data, at):
     if version == 1 or layer == 4 or index in (0, 15) or rate_index == 3:
         return None, 0, 0
     rate, bitrate = RATES[version][rate_index], 1000 * BITRATES[version == 3, layer][index - 1]
+    kind = (version, layer, rate, head[3] >> 6 == 3)
     if layer == 1:
-        return (version, layer, rate), 4 * (12 * bitrate // rate + padding), 384
+        return kind, 4 * (12 * bitrate // rate + padding), 384
     samples = 576 if layer == 3 and version != 3 else 1152
-    return (version, layer, rate), samples // 8 * bitrate // rate + padding, samples
+    return kind, samples // 8 * bitrate // rate + padding, samples
 
 
 def skip_tags(data, at):
@@ -206,22 +227,24 @@ def skip_tags(data, at):
 
 
 def check_pages(path):
-    """What is wrong with the pages of an Ogg file, as notes: lost pages, no end, or more than one stream in a row."""
+    """What is wrong with the pages of an Ogg file, as notes: lost or damaged ones, no end, several streams in a row."""
     numbers, lost, ends, starts, late = {}, 0, set(), set(), 0
     with open(path, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
         at = 0
         while match := PAGE.search(data, at):
             at = match.start()
             head = data[at : at + 27]
-            if len(head) < 27:
-                break
+            page = data[at : at + sum(data[at + 27 : at + 27 + head[-1]], 27 + head[-1])]
+            if len(head) < 27 or page[22:26] != page_checksum(page):
+                at += 1
+                continue
             flags, stream, number = head[5], head[14:18], int.from_bytes(head[18:22], "little")
             late += bool(flags & 2 and ends)
             starts |= {stream}
             ends |= {stream} if flags & 4 else set()
             lost += max(0, number - numbers.get(stream, number - 1) - 1)
             numbers[stream] = number
-            at += 27 + head[26] + sum(data[at + 27 : at + 27 + head[26]])
+            at += len(page)
     notes = []
     if lost:
         notes.append(f"damaged: {lost} of its pages of sound are lost")
@@ -232,10 +255,16 @@ def check_pages(path):
     return notes
 
 
+def page_checksum(page):
+    """The checksum of an Ogg page, 4 bytes: zlib's CRC of it, all bits mirrored and none inverted."""
+    crc = zlib.crc32((page[:22] + bytes(4) + page[26:]).translate(MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return crc.to_bytes(4, "big").translate(MIRRORED)
+
+
 def check_flac(path):
     """A note where a second FLAC file follows the first in the same file."""
     with open(path, "rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        joined = data.find(b"fLaC\0\0\0\x22", 1) > 0
+        joined = data.find(FLAC_START, data.find(FLAC_START) + 1) > 0  # the first may stand behind a tag
     return ["joined: it holds several FLAC files one behind the other, of which the first is used"] * joined
 
 

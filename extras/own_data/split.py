@@ -86,18 +86,17 @@ def describe_split(songs, test_ids, test_fraction):
         [song for song in songs if song.genre and (song.ident in test_ids) == in_test] for in_test in (False, True)
     ]
     (train, test), notes = ({song.genre for song in part} for part in parts), []
-    why = (
-        "by the column split"
-        if any(song.split for part in parts for song in part)
-        else "all its songs are by one artist"
-    )
-    notes += [f"genre {genre}: no test clip, {why}" for genre in train - test]
-    notes += [f"genre {genre}: no training clip, {why}" for genre in test - train]
+    by_column = any(song.split for part in parts for song in part)
+    for genre in train ^ test:
+        count = sum(song.genre == genre for part in parts for song in part)
+        alone = "it has one clip" if count == 1 else "all its songs are by one artist"
+        missing = "test" if genre in train else "training"
+        notes.append(f"genre {genre}: no {missing} clip, {'by the column split' if by_column else alone}")
     artists = set.intersection(*({artist_of(song) for song in part if song.artist} for part in parts))
     if artists:
         notes.append(f"artists on both splits, by the column split: {len(artists)}, among them {shown(min(artists))}")
     wanted = sum(test_sizes(Counter(song.genre for part in parts for song in part), test_fraction).values())
-    if "column" not in why and abs(len(parts[1]) - wanted) > max(1, wanted // 4):
+    if not by_column and abs(len(parts[1]) - wanted) > max(1, wanted // 4):
         total = len(parts[0]) + len(parts[1])
         notes.append(
             f"test split: {len(parts[1])} of {total} clips, {wanted} were asked for; an artist is in one split"

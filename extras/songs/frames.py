@@ -10,7 +10,7 @@ import numpy as np
 from common.errors import LabError
 from common.features import HOP_LENGTH, N_FEATURES, N_MELS, SAMPLE_RATE
 from common.reading import read_fused_spectrogram
-from extras.own_data.extract import check_length, require_audio, song_frames
+from extras.own_data.extract import check_length, check_values, require_audio, song_frames
 from extras.own_data.sound import SILENCE, blocks, levels, measure
 from extras.songs.files import check_song
 
@@ -74,7 +74,7 @@ def read_features(name):
 def read_audio(name):
     """The Song of an audio file, extracted in blocks that are cut like one."""
     sound = measure(name)
-    check_length(name, sound.length, sound.rate)
+    check_length(sound, sound.length)
     frames, parts = StoredFrames(), []
     for part, before, count in song_blocks(sound):
         extracted = song_frames(part)[before:][:count]
@@ -104,8 +104,7 @@ def song_blocks(sound):
 
     for each in blocks(sound):
         samples = each.mean(axis=1)
-        if not np.isfinite(samples).all():
-            raise LabError(f"{sound.path}: finite samples were expected, but some are NaN or infinite")
+        check_values(sound.path, samples)
         pieces.append(samples)
         held += len(samples)
         start = (at and MARGIN_SECONDS) + BLOCK_SECONDS  # s of the buffer where the block after this one starts
