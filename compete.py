@@ -18,7 +18,7 @@ from common.cli import run_script, start_run, step_parser
 from common.dataset import SpectrogramDataset, clip_ids, clip_labels, emotion_slices, genre_splits, make_loader, without
 from common.labels import AXES
 from common.locations import find_data
-from common.report import describe_axes, describe_genres, print_results, report_axes, report_genres
+from common.report import describe_axes, describe_genres, print_results, report_axes, report_genres, with_means_of_axes
 from common.submission import write_submission
 from common.training import evaluate
 from extras.demo.folder import demo_folder
@@ -42,7 +42,7 @@ def main(argv=None):
         parser.error("--network lstm is for genres: python compete.py genres was expected")
     data = find_data(args.data, demo=demo_folder)
     task = genres if args.task == "genres" else emotions
-    rows_by_seed = [task(args, data, seed) for seed in args.seeds]
+    rows_by_seed = [with_means_of_axes(task(args, data, seed)) for seed in args.seeds]
     return print_results(STEP, data, args.mode, args.seeds, rows_by_seed)
 
 

@@ -21,7 +21,7 @@ from common.dataset import SpectrogramDataset, emotion_slices, genre_splits, mak
 from common.errors import LabError
 from common.labels import AXES
 from common.locations import find_data
-from common.report import print_header, print_results, report_axes, report_genres, warn_of_overlap
+from common.report import print_header, print_results, report_axes, report_genres, warn_of_overlap, with_means_of_axes
 from common.run import open_run
 from common.submission import check_submit_path, write_submission
 from common.training import evaluate
@@ -80,7 +80,7 @@ def main(argv=None):
     about |= {key: metadata[key] for key in ("features", "loss", "model", "axis", "start") if key in metadata}
     with open_run(Path(args.out).resolve() / "evaluate" / name, about, vars(args)) as run:
         run.metadata["step"] = metadata["step"]
-        print_header(f"Scoring {args.checkpoint}", data, run)
+        print_header(f"Scoring {args.checkpoint}", data, run, run.arguments)
         which, origin = f"{metadata['step']}/{metadata['variant']}", trained_on(data, metadata)
         print(f"checkpoint : epoch {metadata['epoch']} of {which}, trained on {origin}")
         if metadata["class_mapping"] != data.class_mapping:
@@ -88,7 +88,7 @@ def main(argv=None):
         model = accelerate(model.to(args.device), args.device)
         score = score_genres if architecture.head == "genre" else score_axes
         rows = score(args, data, run, model, metadata, architecture)
-    return print_results(metadata["step"], data, "score", [metadata["seed"]], [rows])
+    return print_results(metadata["step"], data, "score", [metadata["seed"]], [with_means_of_axes(rows)])
 
 
 def score_genres(args, data, run, model, metadata, architecture):

@@ -21,7 +21,7 @@ from common.comparison import compare_step10
 from common.dataset import SpectrogramDataset, emotion_slices, make_loader
 from common.locations import find_data
 from common.models import CNNBackbone, MultitaskRegressor
-from common.report import describe_axes, print_results, report_axes, report_training
+from common.report import describe_axes, print_results, report_axes, report_training, with_means_of_axes
 from common.resume import resumable
 from common.submission import write_submission
 from common.training import BestEpoch, evaluate, train_epoch
@@ -57,7 +57,7 @@ def main(argv=None):
         parser.error(f"--ensemble: a whole number from 1 on was expected, not {args.ensemble}")
     join_processes(args)
     data = find_data(args.data, demo=demo_folder)
-    rows_by_seed = [train_and_test(args, data, seed) for seed in args.seeds]
+    rows_by_seed = [with_means_of_axes(train_and_test(args, data, seed)) for seed in args.seeds]
     if args.mode == "full":
         compare_step10(args.out, data, args.seeds, args.weights, args.ensemble)
     return print_results(STEP, data, args.mode, args.seeds, rows_by_seed)

@@ -20,7 +20,7 @@ from common.dataset import SpectrogramDataset, emotion_slices
 from common.labels import AXES
 from common.locations import find_data
 from common.models import CNNBackbone, LSTMBackbone, Regressor
-from common.report import describe_axes, print_results, report_axes, report_training
+from common.report import describe_axes, print_results, report_axes, report_training, with_means_of_axes
 from common.resume import resumable
 from common.training import BestEpoch, evaluate, train_epoch
 from extras.demo.folder import demo_folder
@@ -54,6 +54,7 @@ def main(argv=None):
     data.require(*(data.emotions(FEATURES[model][1]) for model in args.model))
     networks = [(model, axis) for model in dict.fromkeys(args.model) for axis in dict.fromkeys(args.axis)]
     rows_by_seed = [[train_and_test(args, data, seed, *network) for network in networks] for seed in args.seeds]
+    rows_by_seed = [with_means_of_axes(rows) for rows in rows_by_seed]
     if args.mode == "full":
         compare_step8(args.out, data, args.seeds)
     return print_results(STEP, data, args.mode, args.seeds, rows_by_seed)

@@ -22,8 +22,8 @@ from common.dataset import emotion_loaders, genre_loaders
 from common.locations import find_data
 from common.models import Classifier, CNNBackbone, Regressor
 from common.report import (
-    describe_axes,
     describe_genres,
+    describe_transfer,
     print_results,
     report_axes,
     report_genres,
@@ -51,7 +51,8 @@ VAL_SIZE = 0.33
 
 def main(argv=None):
     parser = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE, overfit=False, pretrained=True)
-    parser.add_argument("--axis", nargs="+", default=[AXIS], help="valence (the default), energy, danceability")
+    axes = {"choices": ("valence", "energy", "danceability"), "default": [AXIS]}
+    parser.add_argument("--axis", nargs="+", **axes, help=f"which axes (default: {AXIS})")
     pretrain = {"type": int, "default": PRETRAIN_EPOCHS, "metavar": "N"}
     parser.add_argument("--pretrain-epochs", **pretrain, help="epochs on the genres (default: %(default)s)")
     parser.add_argument("--freeze", action="store_true", help="train the new head only")
@@ -156,7 +157,7 @@ def fine_tune(args, data, seed, axis, start, pretrained=None):
             model.backbone.requires_grad_(False)
         loss_function = nn.MSELoss()
         optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=args.lr)
-        references = describe_axes(run, model, splits, [axis], pretrained=trained)
+        references = describe_transfer(run, model, splits, [axis], trained)
         run.metadata |= {
             "architecture": [*ARCHITECTURE, "regressor"],
             "axis": axis,

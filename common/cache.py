@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from common.dataset import read_clips
+from common.dataset import Clips
 from common.errors import LabError, reason
 from common.features import N_FEATURES
 from common.files import checksum, file_path, write_json
@@ -101,7 +101,7 @@ def open_clips(files, index, build=True):
     stamps = {ident: stamp(path) for ident, path in files.items()}
     clips = map_cache(index, stamps)
     if clips or not build:
-        return clips or read_clips(files)
+        return clips or Clips(files)
     index = Path(index)
     try:
         index.parent.mkdir(parents=True, exist_ok=True)

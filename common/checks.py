@@ -8,7 +8,8 @@ import torch
 from common.dataset import clip_ids, clip_labels, unwrap
 from common.errors import LabError
 from common.files import checksum
-from common.training import check_mean, train_mode
+from common.misuse import check_mean
+from common.training import train_mode
 
 IN_SINGLE_FILE = False  # left out of the single file of a step: no part of the training
 

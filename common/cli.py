@@ -34,7 +34,8 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, 
     overfit: add --overfit-batch; submit: add the flags of the competition's file; pretrained: add --pretrained.
     parse_args checks the flags together and adds `mode` (full, quick or overfit), `seeds` and `reading`.
     """
-    parser = StepParser(description, {} if epochs is None else {"epochs": epochs, "lr": lr})
+    parser = StepParser(description=description)
+    parser.by_model = {} if epochs is None else {"epochs": epochs, "lr": lr}
     data = "the lab's data folder (default: data/ here, Kaggle's input, else demo music)"
     parser.add_argument("--data", type=file_path, metavar="DIR", help=data)
     add_demo_flag(parser)
@@ -47,9 +48,11 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, 
         return parser
     seeds = "run N seeds from --seed on, report mean and standard deviation"
     parser.add_argument("--seeds", type=whole(1, 1000), default=1, metavar="N", help=seeds)
-    parser.add_argument("--epochs", type=whole(1, 10**6), help=f"passes over the training clips (default: {epochs})")
+    parser.add_argument(
+        "--epochs", type=whole(1, 10**6), help=f"passes over the training clips (default: {default_text(epochs)})"
+    )
     parser.add_argument("--batch-size", type=whole(1), default=batch_size, help="in clips (default: %(default)s)")
-    parser.add_argument("--lr", type=positive, help=f"Adam's learning rate (default: {lr})")
+    parser.add_argument("--lr", type=positive, help=f"Adam's learning rate (default: {default_text(lr)})")
     add_baselines_flag(parser)
     names = "cpu, cuda or another name of PyTorch's; auto is cuda where there is one (default: %(default)s)"
     parser.add_argument("--device", type=device, default="auto", help=names)
@@ -65,6 +68,11 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, 
     if pretrained:
         add_pretrained_flag(parser)
     return parser
+
+
+def default_text(default):
+    """A default value as --help shows it; {"lstm": 15, "cnn": 50} as 15 for lstm, 50 for cnn."""
+    return ", ".join(f"{value} for {name}" for name, value in default.items()) if isinstance(default, dict) else default
 
 
 class OneSentenceParser(argparse.ArgumentParser):
@@ -87,9 +95,7 @@ class OneSentenceParser(argparse.ArgumentParser):
 class StepParser(OneSentenceParser):
     """See step_parser; by_model: {"epochs": default, "lr": default}, empty for a step that trains nothing."""
 
-    def __init__(self, description, by_model):
-        super().__init__(description=description)
-        self.by_model, self.composes = by_model, False  # step 0 composes demo music into --data
+    by_model: dict
 
     def parse_args(self, args=None, namespace=None):
         args = super().parse_args(args, namespace)
@@ -98,15 +104,16 @@ class StepParser(OneSentenceParser):
         if getattr(args, "overfit_batch", False):
             args.mode = "overfit"
         args.reading = reading_options(args)
-        if getattr(args, "demo", False):
-            if args.data and not self.composes:
+        if args.demo:
+            if args.data and not getattr(self, "composes", False):  # step 0 composes it there
                 self.error("--demo: no --data was expected with it; step0_data.py --demo composes into any folder")
             args.data = args.data or str(REPOSITORY / "demo_data")
         if self.by_model:
-            if args.mode == "quick" and args.epochs is None:
-                args.epochs = 2
+            args.epochs = args.epochs or (2 if args.quick else None)
             for name, default in self.by_model.items():
-                setattr(args, name, chosen(getattr(args, name), default))
+                given = getattr(args, name)
+                for_all = dict.fromkeys(default, given) if isinstance(default, dict) else given
+                setattr(args, name, default if given is None else for_all)
             args.seeds = [args.seed + k for k in range(args.seeds)]
             args.baselines = args.baselines and args.mode == "full"
         if getattr(args, "submit", None):
@@ -123,13 +130,6 @@ def given_arguments(args):
     program = Path(sys.argv[0])
     in_kernel = program.name.endswith("kernel_launcher.py") or {"ipykernel", "spyder_kernels"} & {*program.parts}
     return [] if args is None and in_kernel else args
-
-
-def chosen(given, default):
-    """The user's value, for every model where the default has one for each; else the default."""
-    if given is None:
-        return default
-    return dict.fromkeys(default, given) if isinstance(default, dict) else given
 
 
 def reading_options(args):

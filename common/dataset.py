@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, Subset
 from common.errors import LabError
 from common.features import COLUMNS
 from common.labels import AXES, LabelTransformer, read_emotion_labels, read_genre_labels
+from common.misuse import check_arguments
 from common.reading import find_spectrograms, read_fused_spectrogram
 
 
@@ -36,26 +37,19 @@ class SpectrogramDataset(Dataset):
 
     def __init__(self, path, class_mapping=None, train=True, max_length=-1, features="fused", axis=None,
                  label_transformer=None, read=None, at_most=None):  # fmt: skip
-        axes = [] if axis is None else list(axis) if isinstance(axis, (list, tuple)) else [axis]
-        if features not in COLUMNS or not set(axes) <= set(AXES) or (axis is not None and not axes):
-            expected = f"features among {', '.join(COLUMNS)} and axes among {', '.join(AXES)} were expected"
-            raise LabError(f"{expected}, not {features}, {axis}")
-        if train not in (True, False) or (max_length != -1 and max_length < 1):
-            expected = "train=True or train=False, and a max_length from 1 on (-1: the longest clip) were expected"
-            raise LabError(f"{expected}, not {train!r}, {max_length}")
+        check_arguments(features, axis, train, max_length)
         self.folder, split = Path(path), "train" if train else "test"
         label_file, files = self.folder / f"{split}_labels.txt", find_spectrograms(self.folder / split)
         if axis is None:
             rows = read_genre_labels(label_file, class_mapping)
             if class_mapping is not None:
                 rows = [(i, class_mapping[genre], line) for i, genre, line in rows if class_mapping[genre] is not None]
+            label_transformer = label_transformer or LabelTransformer(name for _, name, _ in rows)
         elif train:
             rows = read_emotion_labels(label_file)
         else:
             rows = [(ident, (math.nan,) * len(AXES), 0) for ident in sorted(files)]  # the competition's, unlabelled
         self.label_transformer = label_transformer
-        if axis is None:
-            self.label_transformer = label_transformer or LabelTransformer().fit([name for _, name, _ in rows])
         for ident, name, line in rows:
             where = f"{label_file}, line {line}"
             if ident not in files:
@@ -68,7 +62,7 @@ class SpectrogramDataset(Dataset):
             raise LabError(f"{self.folder / split}: at least one clip was expected")
         self.ids = [ident for ident, _, _ in rows]
         self.files = [files[ident] for ident in self.ids]
-        self.clips = (read or read_clips)(dict(zip(self.ids, self.files, strict=True)))
+        self.clips = (read or Clips)(dict(zip(self.ids, self.files, strict=True)))
         self.columns = COLUMNS[features]
         self.feat_dim = self.columns.stop - self.columns.start
         frames = np.array([self.clips.length(ident) for ident in self.ids])
@@ -79,8 +73,8 @@ class SpectrogramDataset(Dataset):
             numbers = self.label_transformer.transform([name for _, name, _ in rows])
             self.labels: np.ndarray = np.array(numbers, dtype=np.int64)
         else:
-            values = np.array([row for _, row, _ in rows], dtype=np.float32)[:, [AXES.index(name) for name in axes]]
-            self.labels = values[:, 0] if isinstance(axis, str) else values
+            columns = AXES.index(axis) if isinstance(axis, str) else [AXES.index(name) for name in axis]
+            self.labels = np.array([row for _, row, _ in rows], dtype=np.float32)[:, columns]
 
     def __len__(self):
         return len(self.ids)
@@ -105,22 +99,19 @@ class PaddingTransform:
 
     def __call__(self, features):
         padded = np.full((self.max_length, features.shape[1]), self.padding_value, dtype=np.float32)
-        kept = features[: self.max_length]
-        padded[: len(kept)] = kept
+        padded[: len(features)] = features[: self.max_length]
         return padded
 
 
 class Clips(dict):
-    """{id: (T, 140) float16}. Half precision rounds mel values by at most 1/32 dB, chroma values by 1/4096."""
+    """The clips of `files`, {id: path}, in memory: {id: (T, 140) float16}, mel to 1/32 dB and chroma to 1/4096."""
+
+    def __init__(self, files):
+        super().__init__((ident, read_fused_spectrogram(path).astype(np.float16)) for ident, path in files.items())
 
     def length(self, ident):
         """The clip's number of frames."""
         return len(self[ident])
-
-
-def read_clips(files):
-    """The clips of `files`, {id: path}, in memory."""
-    return Clips((ident, read_fused_spectrogram(path).astype(np.float16)) for ident, path in files.items())
 
 
 def genre_splits(folder, class_mapping, features, **reading):
@@ -147,8 +138,7 @@ def torch_train_val_split(dataset, batch_train, batch_eval, val_size=0.2, shuffl
     """
     held_out = math.floor(val_size * len(dataset)) if 0 < val_size < 1 else 0
     if not 0 < held_out < len(dataset):
-        empty = f"a validation fraction of {val_size} of {len(dataset)} clips leaves training or validation empty"
-        raise LabError(f"{empty}; more clips are needed")
+        raise LabError(f"a val_size of {val_size} of {len(dataset)} clips leaves training or validation empty")
     order = np.random.default_rng(seed).permutation(len(dataset)) if shuffle else np.arange(len(dataset))
     val_set, train_set = Subset(dataset, order[:held_out].tolist()), Subset(dataset, order[held_out:].tolist())
     return make_loader(train_set, batch_train, shuffle, seed, trim), make_loader(val_set, batch_eval, trim=trim)

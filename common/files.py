@@ -19,21 +19,19 @@ METRICS = "metrics.json"  # of a run, written last: a run without it did not fin
 FORMAT = 2  # of metrics.json; runs of another format are left out of comparisons by name
 
 
-def write_atomically(path, content, before=None, advice="--out DIR puts runs elsewhere"):
+def write_atomically(path, content, advice="--out DIR puts runs elsewhere"):
     """Writes bytes or text beside `path`, then renames it to `path`. Raises LabError where the disk refuses.
 
     Bytes of a file name that are no UTF-8 are written as \\udcXX, which JSON can read back.
-    before: the name under which an older file is kept; if the process is killed, one of the two is there and complete.
     advice: what the error tells the user to do.
     """
     path = Path(path)
     unfinished = part_of(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(unfinished, "xb") as out:
             out.write(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
             sync(out)
-        if before and path.exists():
-            os.replace(path, before)
         os.replace(unfinished, path)
     except OSError as error:
         with contextlib.suppress(OSError):  # a disk that can only be read
@@ -68,7 +66,7 @@ def make_folder(path):
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise LabError(f"{path}: it cannot be written ({reason(error)}); --out DIR puts runs elsewhere") from error
 
 
 def unwritable(folder, error):
@@ -79,17 +77,14 @@ def write_json(path, content):
     write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def save_checkpoint(path, weights, metadata, before=None):
-    """Writes a state dict {name: tensor} and a JSON-able dict of metadata (see read_network) atomically.
-
-    before: the name under which an older checkpoint is kept.
-    """
+def save_checkpoint(path, weights, metadata):
+    """Writes a state dict {name: tensor} and a JSON-able dict of metadata (see read_network) atomically."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     text = json.dumps(metadata, ensure_ascii=False)
     buffer, saved = io.BytesIO(), {"weights": weights, "metadata": text}
     saved["sha256"] = digest(weights, text)
     torch.save(saved, buffer)
-    write_atomically(path, buffer.getvalue(), before)
+    write_atomically(path, buffer.getvalue())
 
 
 def file_path(text):

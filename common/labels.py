@@ -21,9 +21,7 @@ CLASS_MAPPING = {
 CLASS_MAPPING_FILE = "class_mapping.json"
 
 # what follows an id in a file's name, between dots: the lab's words, and the endings of arrays and of audio
-ENDINGS = (
-    r"|fused|full|beatsync|beat|mel|chroma|power|npy|npz|gz|wav|mp3|flac|og[ga]|opus|au|aiff?|m4a|mp[24]|aac|wma|caf"
-)
+ENDINGS = r"|fused|full|beatsync|beat|mel|chroma|power|np[yz]|gz|wav|mp[234]|flac|og[ga]|opus|au|aiff?|m4a|aac|wma|caf"
 # what a header may call a label file's columns
 HEADER = {
     "id": r"ids?|file|file_?name|(track|clip|song)_?id",
@@ -88,22 +86,22 @@ def load_class_mapping(data):
     path = Path(data) / CLASS_MAPPING_FILE
     if not path.exists():
         return CLASS_MAPPING
+    expected = "a JSON object of genres to printable class names, or to null to drop a genre, was expected"
     try:
         table = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
     except (OSError, ValueError, RecursionError) as error:
-        raise LabError(f"{path}: a JSON object of genre to class was expected ({reason(error)})") from error
+        raise LabError(f"{path}: {expected} ({reason(error)})") from error
     names = [name for pair in table for name in pair if name is not None] if isinstance(table, tuple) else [""]
     if not all(isinstance(name, str) and name.strip() and name.isprintable() for name in names):
-        expected = "a JSON object of genres to printable class names, or to null to drop a genre, was expected"
         raise LabError(f"{path}: {expected}")
-    genres = [normal_name(genre) for genre, _ in table]
+    pairs = [[name and normal_name(name) for name in pair] for pair in table]
+    genres = [genre for genre, _ in pairs]
     twice = [genre for genre in genres if genres.count(genre) > 1]
     if twice:
         raise LabError(f"{path}: each genre once was expected, but '{twice[0][:60]}' stands there twice")
-    classes = [name and normal_name(name) for _, name in table]
-    if len({*classes} - {None}) < 2:
+    if len({name for _, name in pairs} - {None}) < 2:
         raise LabError(f"{path}: at least two classes were expected")
-    return dict(zip(genres, classes, strict=True))
+    return dict(pairs)
 
 
 def read_genre_labels(path, class_mapping):
@@ -153,7 +151,6 @@ def label_rows(path, columns):
     except (OSError, ValueError) as error:
         raise LabError(f"{path}: a label file in UTF-8 was expected there ({error})") from error
     lines, header = {}, None
-    wanted = "a genre" if columns == ("genre",) else f"a number within 0..1 for each of {', '.join(columns)}"
     for number, line in enumerate(text.split("\n"), start=1):
         where, line = f"{path}, line {number}", line.strip("\r\n ")
         try:
@@ -167,12 +164,11 @@ def label_rows(path, columns):
         if not line or fields == header:
             continue  # blank, or the header, again where files were joined
         if len(fields) != width or not clip_id(fields[name]) or not all(fields[place] for place in places):
-            expected = f"a file name, TAB or comma, and {wanted} were expected, in {width} fields"
+            expected = f"a file name, TAB or comma, and {', '.join(columns)} were expected, in {width} fields"
             raise LabError(f"{where}: {expected}, not {line[:60]!r}")
         ident = clip_id(fields[name])
         if ident in lines:
-            twice = f"each clip once was expected, but '{ident}' stands in line {lines[ident]} too"
-            raise LabError(f"{where}: {twice}")
+            raise LabError(f"{where}: each clip once was expected, but '{ident}' stands in line {lines[ident]} too")
         lines[ident] = number
         yield number, fields[name], [fields[place] for place in places]
     if not lines:
@@ -185,21 +181,19 @@ def header_columns(where, fields, columns):
     A first line that names no column is a header where numbers are expected and it has none; the columns then are in
     the lab's order, which is printed. Raises LabError where it names only some columns, or one of them twice.
     """
-    words = [clip_id(field).lower() for field in fields]
+    words, line = [clip_id(field).lower() for field in fields], f"{', '.join(fields)[:60]!r}"
     places = {name: [i for i, word in enumerate(words) if re.fullmatch(HEADER[name], word)] for name in HEADER}
-    named = [places[column] for column in columns]
+    taken = [place for column in columns for place in places[column]]
     numbers_in_it = columns == AXES and any(re.match(r"[-+.]*\d|nan$|inf$", field.lower()) for field in fields[1:])
-    if any(named) and not numbers_in_it:
-        taken = [place for found in named for place in found]
+    if taken and not numbers_in_it:
         name = [place for place in [*places["id"], *range(len(words))] if place not in taken]
-        if len({*taken}) != len(taken) or not all(len(found) == 1 for found in named) or not name:
+        if len({*taken}) != len(taken) or not all(len(places[column]) == 1 for column in columns) or not name:
             expected = f"a header with an id and one column for each of {', '.join(columns)} was expected"
-            raise LabError(f"{where}: {expected}, not {', '.join(fields)[:60]!r}")
+            raise LabError(f"{where}: {expected}, not {line}")
         return [name[0], *taken], len(words), True
     is_header = not numbers_in_it and all(fields) if columns == AXES else places["id"] == [0]
     if columns == AXES and is_header:
-        order = f"its columns are taken to be a name, {', '.join(AXES)}"
-        print(f"note       : {where}: a header that names no axis, {', '.join(fields)[:60]!r}; {order}")
+        print(f"note       : {where}: a header that names no axis, {line}; taken for a name, {', '.join(AXES)}")
     return [*range(len(columns) + 1)], len(columns) + 1, is_header
 
 

@@ -39,7 +39,7 @@ class LabData:
         """A sentence for the header: what the data are, their path, and why they were taken."""
         text = f"{self.path} ({self.origin})"
         if self.demo:
-            text = f"DEMO MUSIC, composed by program: it stands in for the pipeline, not for music; {text}"
+            text = f"DEMO MUSIC, composed by a program: scores on it say nothing about real music; {text}"
         if self.own_table:
             text += f", classes by its {CLASS_MAPPING_FILE}"
         return text

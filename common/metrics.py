@@ -1,7 +1,7 @@
 """Losses, accuracy, the classification report, rank correlation, and the losses of constant predictors."""
 
 import math
-import sys
+from functools import partial
 
 import numpy as np
 import torch
@@ -48,45 +48,30 @@ def classification_metrics(true, predicted, classes):
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     numbers = list(range(len(classes)))
-    keys = ("precision", "recall", "f1")
-    scores = {}
+    scores = partial(precision_recall_fscore_support, true, predicted, labels=numbers, zero_division=0)
+    metrics: dict = {"accuracy": float(np.mean(np.asarray(true) == np.asarray(predicted)))}
     for average in ("micro", "macro", "weighted"):
-        values = precision_recall_fscore_support(true, predicted, labels=numbers, average=average, zero_division=0)
-        scores[average] = dict(zip(keys, map(float, values[:3]), strict=True))
-    per_class = np.array(precision_recall_fscore_support(true, predicted, labels=numbers, zero_division=0)).T
-    return {
-        "accuracy": float(np.mean(np.asarray(true) == np.asarray(predicted))),
-        **scores,
-        "classes": {
-            name: {**dict(zip(keys, map(float, row[:3]), strict=True)), "support": int(row[3])}
-            for name, row in zip(classes, per_class, strict=True)
-        },
-        "confusion": confusion_matrix(true, predicted, labels=numbers).tolist(),
-    }
+        precision, recall, f1, _ = scores(average=average)
+        metrics[average] = {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
+    keys = ("precision", "recall", "f1", "support")
+    rows = zip(classes, *(column.tolist() for column in scores()), strict=True)
+    metrics["classes"] = {name: dict(zip(keys, row, strict=True)) for name, *row in rows}
+    metrics["confusion"] = confusion_matrix(true, predicted, labels=numbers).tolist()
+    return metrics
 
 
 def report_table(metrics):
     """The metrics as a table in the form of the write-up's step 6, with genre names and a row of micro averages."""
     support = sum(row["support"] for row in metrics["classes"].values())
-    width = max(12, *(len(name) for name in metrics["classes"]))
+    width = max(12, *map(len, metrics["classes"]))
+    averages = {f"{name} avg": {**metrics[name], "support": support} for name in ("micro", "macro", "weighted")}
     lines = [f"{'':{width}}  precision    recall  f1-score   support", ""]
-    for name, row in metrics["classes"].items():
+    for name, row in [*metrics["classes"].items(), *averages.items()]:
         lines.append(
             f"{name:>{width}}  {row['precision']:9.2f} {row['recall']:9.2f} {row['f1']:9.2f} {row['support']:9d}"
         )
-    lines += ["", f"{'accuracy':>{width}}  {'':9} {'':9} {metrics['accuracy']:9.2f} {support:9d}"]
-    for average in ("micro", "macro", "weighted"):
-        row = metrics[average]
-        lines.append(
-            f"{average + ' avg':>{width}}  {row['precision']:9.2f} {row['recall']:9.2f} {row['f1']:9.2f} {support:9d}"
-        )
+    lines[-3:-3] = ["", f"{'accuracy':>{width}}  {'':9} {'':9} {metrics['accuracy']:9.2f} {support:9d}"]
     return "\n".join(lines)
-
-
-def confusion_text(metrics):
-    """Confusion matrix and accuracy in the form of the write-up's steps 7b and 9c: (array([[...]]), accuracy)."""
-    with np.printoptions(linewidth=100, threshold=sys.maxsize):
-        return f"({np.array(metrics['confusion'], dtype=float)!r},\n {metrics['accuracy']})"
 
 
 def spearman(true, predicted):

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from common.errors import LabError
+from common.misuse import check_image
 
 
 class LSTMBackbone(nn.Module):
@@ -17,9 +18,8 @@ class LSTMBackbone(nn.Module):
 
     def __init__(self, input_dim, rnn_size=128, num_layers=1, bidirectional=False, dropout=0.0):
         super().__init__()
-        self.lstm = nn.LSTM(  # warns about dropout that one layer cannot use
-            input_dim, rnn_size, num_layers, batch_first=True, bidirectional=bidirectional, dropout=dropout
-        )
+        options = {"batch_first": True, "bidirectional": bidirectional, "dropout": dropout}
+        self.lstm = nn.LSTM(input_dim, rnn_size, num_layers, **options)
         self.feature_size = rnn_size * (2 if bidirectional else 1)
 
     def forward(self, x, lengths):
@@ -50,20 +50,12 @@ class CNNBackbone(nn.Module):
 
     def __init__(self, n_mels=128, channels=(16, 32, 64, 128), kernel_size=3):
         super().__init__()
-        if not channels or min(channels) < 1 or n_mels < 2 ** len(channels) or kernel_size % 2 == 0:
-            expected = f"at least one stage, one filter in each, n_mels from {2 ** len(channels)} on and an odd kernel"
-            given = f"n_mels={n_mels}, channels={channels}, kernel_size={kernel_size}"
-            raise LabError(f"{expected} were expected, not {given}; each stage halves the image")
+        check_image(n_mels, channels, kernel_size)
         stages, inputs = [], 1
         for outputs in channels:
-            stages.append(
-                nn.Sequential(
-                    nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2),
-                    nn.BatchNorm2d(outputs),
-                    nn.MaxPool2d(2),  # before ReLU: both keep the order of values, so a quarter is left to do
-                    nn.ReLU(),
-                )
-            )
+            convolution = nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2)
+            # pooling before ReLU: both keep the order of values, so a quarter is left to do
+            stages.append(nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.MaxPool2d(2), nn.ReLU()))
             inputs = outputs
         self.stages = nn.ModuleList(stages)
         self.feature_size = channels[-1] * (n_mels >> len(channels))

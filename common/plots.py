@@ -73,9 +73,8 @@ def scatter_figure(true, predicted, axis, rho, title):
     low, high = min(0, *true, *predicted), max(1, *true, *predicted)
     ax.plot([low, high], [low, high], color="grey", linewidth=1, label="identity")
     ax.set(xlim=(low, high), ylim=(low, high), xlabel=f"true {axis} (0 to 1)", ylabel=f"predicted {axis}")
-    ax.set_title(
-        f"{title}: Spearman {'undefined' if rho is None else f'{rho:.3f}'}, {len(true)} test clips", fontsize=10
-    )
+    rho_text = "undefined" if rho is None else f"{rho:.3f}"
+    ax.set_title(f"{title}: Spearman {rho_text}, {len(true)} test clips", fontsize=10)
     ax.legend(fontsize=8)
     ax.grid(alpha=0.3)
     return figure

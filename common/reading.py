@@ -38,11 +38,9 @@ def read_fused_spectrogram(path):
         found = "more" if len(body) > size else len(body)
         raise LabError(f"{path}: {size} bytes were expected behind its header, but there are {found}")
     array = np.frombuffer(body, dtype).reshape(shape, order="F" if fortran_order else "C")
-    if not np.isfinite(array).all():
-        count = int((~np.isfinite(array)).sum())
-        raise LabError(f"{path}: finite values were expected, but {count} of them are NaN or infinite")
-    if max(array.max(), -array.min()) > LARGEST:
-        raise LabError(f"{path}: decibels and chroma were expected, but a value lies beyond {LARGEST:g}")
+    wrong = array.size - int((np.abs(array) <= LARGEST).sum())
+    if wrong:
+        raise LabError(f"{path}: finite values were expected, but {wrong} are NaN, infinite or beyond {LARGEST:g}")
     return np.ascontiguousarray(array.T, dtype=np.float32)
 
 
@@ -99,9 +97,6 @@ def find_spectrograms(folder):
         found[ident] = folder / best[0]
         synced[".beatsync." in best[0].lower()] = best[0]
     if True in synced and (not beat or False in synced):
-        expected = "nothing but beat-synced clips was" if beat else "clips at full length were"
-        other = f", as {synced[False]} is not" if beat else ""
-        raise LabError(
-            f"{folder / synced[True]}: {expected} expected in this folder; by its name it is beat-synced{other}"
-        )
+        like = f"like {synced[False]}" if beat else "at full length"
+        raise LabError(f"{folder / synced[True]}: clips {like} were expected there; by its name it is beat-synced")
     return found

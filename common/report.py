@@ -1,6 +1,7 @@
 """What the steps print and save in common: header, sizes and constant predictors, the test report, RESULT lines."""
 
 import math
+import sys
 
 import numpy as np
 import torch
@@ -12,9 +13,7 @@ from common.comparison import fraction_correct, print_interval, save_axis_predic
 from common.dataset import clip_ids, clip_labels, clip_lengths
 from common.labels import AXES
 from common.metrics import (
-    accuracy,
     classification_metrics,
-    confusion_text,
     majority_class,
     mean_or_none,
     print_mean_correlation,
@@ -30,16 +29,12 @@ from common.plots import confusion_figure, curves_figure, scatter_figure
 from common.versions import print_class_table, print_environment
 
 
-def print_header(title, data, run, names=None):
-    """The first lines of every run: what it is, on which data, with which arguments, and where it is saved.
-
-    names: of the arguments to show, by default all.
-    """
-    arguments = {name: value for name, value in run.arguments.items() if names is None or name in names}
+def print_header(title, data, run, names):
+    """The first lines of every run: what it is, on which data, with which of its arguments, and where it is saved."""
     print(title)
     print(f"data       : {data.description()}")
     print_class_table(data)
-    print(f"arguments  : {', '.join(f'{name}={value}' for name, value in arguments.items())}")
+    print(f"arguments  : {', '.join(f'{name}={value}' for name, value in run.arguments.items() if name in names)}")
     print_environment(run)
     print(f"run folder : {run.folder}")
 
@@ -51,18 +46,44 @@ def describe_genres(run, model, splits, classes, loss="cross-entropy"):
     Returns {constant predictor: its validation loss} for curves and warnings.
     """
     print_sizes(run, model, splits, classes)
-    return print_class_priors(clip_labels(splits[0]), clip_labels(splits[2]), classes, loss)
+    train_labels, test_labels = clip_labels(splits[0]), clip_labels(splits[2])
+    largest, train_part, test_part = majority_class(train_labels, test_labels, len(classes))
+    print(f"classes    : {len(classes)}: {', '.join(classes)}")
+    print(f"baseline   : majority class '{classes[largest]}': accuracy {100 * train_part:.2f} % on training clips,")
+    print(f"             {100 * test_part:.2f} % on test clips; ln {len(classes)} = {math.log(len(classes)):.4f}")
+    print("reference  : a network that has learnt something loses less than the class priors do")
+    losses = prior_losses(train_labels, len(classes))
+    for name, (cross_entropy, error) in losses.items():
+        print(f"             {name:14} cross entropy {cross_entropy:.4f}, squared error of the softmax {error:.4f}")
+    return {name: pair[loss == "squared-error"] for name, pair in losses.items()}
 
 
-def describe_axes(run, model, splits, axes, pretrained=None):
-    """As describe_genres, for emotions; pretrained: the metadata of a pretrained network, with its train_ids."""
-    print_sizes(run, model, splits, axes)
-    if pretrained is not None:
+def describe_transfer(run, model, splits, axes, pretrained):
+    """As describe_axes, with the clips that a pretrained network has seen; pretrained: its metadata, or None."""
+    references = describe_axes(run, model, splits, axes)
+    if pretrained:
         shared = {*clip_ids(splits[1]), *clip_ids(splits[2])} & set(pretrained["train_ids"])
         run.metadata |= {"shared_ids": len(shared), "train_ids": run.metadata["train_ids"] + pretrained["train_ids"]}
         print(f"validation and test clips whose ids the genre CNN was trained with: {len(shared)}")
         warn_of_pretraining(run.metadata, pretrained, splits)
-    return print_axis_means(splits, axes)
+    return references
+
+
+def describe_axes(run, model, splits, axes):
+    """As describe_genres, for emotions."""
+    print_sizes(run, model, splits, axes)
+    print("             the labelled clips in three splits, the same in steps 8 to 10; the test split is scored once.")
+    print("             The write-up does not say on which clips it measured; on validation clips it would look better")
+    columns = [clip_labels(split).reshape(len(split), -1) for split in splits if split is not None]
+    references = {}
+    for number, axis in enumerate(axes):
+        train, *others = (labels[:, number] for labels in columns)
+        errors = [float(np.mean((labels - train.mean()) ** 2)) for labels in others]
+        names = ("validation", "test")[-len(errors) :]
+        where = ", ".join(f"{error:.4f} in {name}" for error, name in zip(errors, names, strict=True))
+        print(f"baseline   : training mean of {axis}, {train.mean():.3f}: MSE {where}")
+        references[f"training mean, {axis}"] = errors[0]
+    return references
 
 
 def print_sizes(run, model, splits, names):
@@ -78,35 +99,6 @@ def print_sizes(run, model, splits, names):
     print_notes(names, splits)
     warn_of_overlap(run.metadata, test_set, "are training clips too")
     warn_of_repeated(train_set, val_set)
-
-
-def print_class_priors(train_labels, test_labels, classes, loss):
-    """What the majority class scores, and what a uniform guess and the class priors lose: {name: loss}."""
-    largest, train_part, test_part = majority_class(train_labels, test_labels, len(classes))
-    print(f"classes    : {len(classes)}: {', '.join(classes)}")
-    print(f"baseline   : majority class '{classes[largest]}': accuracy {100 * train_part:.2f} % on training clips,")
-    print(f"             {100 * test_part:.2f} % on test clips; ln {len(classes)} = {math.log(len(classes)):.4f}")
-    print("reference  : a network that has learnt something loses less than the class priors do")
-    losses = prior_losses(train_labels, len(classes))
-    for name, (cross_entropy, error) in losses.items():
-        print(f"             {name:14} cross entropy {cross_entropy:.4f}, squared error of the softmax {error:.4f}")
-    return {name: pair[loss == "squared-error"] for name, pair in losses.items()}
-
-
-def print_axis_means(splits, axes):
-    """The MSE of the constant predictor, each axis's training mean: {"training mean, <axis>": validation MSE}."""
-    print("             the labelled clips in three splits, the same in steps 8 to 10; the test split is scored once.")
-    print("             The write-up does not say on which clips it measured; on validation clips it would look better")
-    columns = [clip_labels(split).reshape(len(split), -1) for split in splits if split is not None]
-    references = {}
-    for number, axis in enumerate(axes):
-        train, *others = (labels[:, number] for labels in columns)
-        errors = [float(np.mean((labels - train.mean()) ** 2)) for labels in others]
-        names = ("validation", "test")[-len(errors) :]
-        where = ", ".join(f"{error:.4f} in {name}" for error, name in zip(errors, names, strict=True))
-        print(f"baseline   : training mean of {axis}, {train.mean():.3f}: MSE {where}")
-        references[f"training mean, {axis}"] = errors[0]
-    return references
 
 
 def report_training(run, title, history, best, loss_name, references):
@@ -132,7 +124,8 @@ def report_genres(run, title, splits, test, val=None, matrix=False, baselines=Fa
     metrics["test_cross_entropy"] = torch.nn.functional.cross_entropy(test.outputs, test.targets).item()
     metrics["test_squared_error"] = squared_error_loss(test.outputs, test.targets).item()
     if val:
-        metrics["val_loss"], metrics["val_accuracy"] = val.loss, accuracy(val.outputs, val.targets)
+        metrics["val_loss"] = val.loss
+        metrics["val_accuracy"] = (val.outputs.argmax(dim=1) == val.targets).double().mean().item()
     print(f"\n{title}, {len(test_set)} test clips (a class that is never predicted has precision 0)\n")
     print(report_table(metrics))
     entropy, error = metrics["test_cross_entropy"], metrics["test_squared_error"]
@@ -142,7 +135,8 @@ def report_genres(run, title, splits, test, val=None, matrix=False, baselines=Fa
     for name, counts in zip(classes, metrics["confusion"], strict=True):
         print(f"{name[:20]:>20} " + " ".join(f"{count:4d}" for count in counts))
     if matrix:
-        print(f"\n{confusion_text(metrics)}")
+        with np.printoptions(linewidth=100, threshold=sys.maxsize):
+            print(f"\n({np.array(metrics['confusion'], dtype=float)!r},\n {metrics['accuracy']})")
     evaluations = [("val", splits[1], val)] if val else []
     save_genre_predictions(run, classes, [*evaluations, ("test", test_set, test)], suffix)
     title = f"{title}: accuracy {metrics['accuracy']:.3f}"
@@ -163,7 +157,18 @@ def report_axes(run, title, splits, test, baselines=False, suffix=""):
     columns = [values.reshape(len(values), -1) for values in arrays]
     for number, axis in enumerate(axes):
         true, predicted, train = (values[:, number] for values in columns)
-        found[axis] = report_axis(run, title, axis, true, predicted, train.mean(), suffix)
+        error, constant = float(np.mean((true - predicted) ** 2)), float(np.mean((true - train.mean()) ** 2))
+        rho = spearman(true, predicted)
+        print(
+            f"{title}, {axis}: MSE {error:.4f} on {len(true)} test clips, {constant:.4f} for the training clips' mean"
+        )
+        if error >= constant:
+            print(f"           in squared error it is no better than the constant predictor {train.mean():.3f}")
+        sentence = "The Spearman correlation between the ground true values and the predicted values for"
+        print(f"{sentence} {axis} is {rho_text(rho)}")
+        run.save_figure(f"scatter_{axis}{suffix}", scatter_figure(true, predicted, axis, rho, f"{title}, {axis}"))
+        found[axis] = {"spearman": rho, "mse": error, "mse_constant": constant}
+        found[axis]["interval"] = print_interval("correlation", true, predicted, rank_correlation)
         if baselines:
             found[axis]["baselines"] = report_baselines(run, splits, found[axis]["spearman"], axis, number)
     if len(axes) == len(AXES):
@@ -172,34 +177,14 @@ def report_axes(run, title, splits, test, baselines=False, suffix=""):
     return found
 
 
-def report_axis(run, title, axis, true, predicted, train_mean, suffix):
-    """Prints and draws one axis of report_axes from values (n,) and (n,); returns its metrics."""
-    error, constant = float(np.mean((true - predicted) ** 2)), float(np.mean((true - train_mean) ** 2))
-    rho = spearman(true, predicted)
-    print(f"{title}, {axis}: MSE {error:.4f} on {len(true)} test clips, {constant:.4f} for the training clips' mean")
-    if error >= constant:
-        print(f"           in squared error it is no better than the constant predictor {train_mean:.3f}")
-    sentence = "The Spearman correlation between the ground true values and the predicted values for"
-    print(f"{sentence} {axis} is {rho_text(rho)}")
-    run.save_figure(f"scatter_{axis}{suffix}", scatter_figure(true, predicted, axis, rho, f"{title}, {axis}"))
-    metrics = {"spearman": rho, "mse": error, "mse_constant": constant}
-    metrics["interval"] = print_interval("correlation", true, predicted, rank_correlation)
-    return metrics
-
-
 def print_results(step, data, mode, seeds, rows_by_seed):
     """The RESULT lines, last of all: one for each row of each seed and, for several seeds, their means.
 
-    rows_by_seed: for each seed the same list of {key: value}; where a model has a row for each of the three axes, one
-    for their mean follows them. Returns the rows, as means where there are several seeds.
+    rows_by_seed: for each seed the same list of {key: value}. Returns the rows, as means where there are several seeds.
     """
-    rows_by_seed = [with_means_of_axes(rows) for rows in rows_by_seed]
     means = rows_by_seed[0] if len(seeds) == 1 else mean_rows(rows_by_seed)
-    if len(seeds) > 1:
-        for seed, rows in zip(seeds, rows_by_seed, strict=True):
-            for row in rows:
-                print(result_line(step, data, mode, {**row, "seed": seed}))
-    for row in means:
+    by_seed = [{**row, "seed": seed} for seed, rows in zip(seeds, rows_by_seed, strict=True) for row in rows]
+    for row in [*by_seed, *means] if len(seeds) > 1 else means:
         print(result_line(step, data, mode, row))
     return means
 
@@ -209,12 +194,9 @@ def with_means_of_axes(rows):
     found = []
     for row in rows:
         found.append(row)
-        three = found[-len(AXES) :]
-        choices = {key: value for key, value in row.items() if key not in ("axis", "spearman")}
-        if {each.get("axis") for each in three} == set(AXES) and all(
-            each == {**choices, "axis": each["axis"], "spearman": each.get("spearman")} for each in three
-        ):
-            found.append({**choices, "axis": "mean", "spearman": mean_or_none(each["spearman"] for each in three)})
+        alike = [each for each in rows if {**each, "axis": 0, "spearman": 0} == {**row, "axis": 0, "spearman": 0}]
+        if row is alike[-1] and "spearman" in row and {each["axis"] for each in alike} == set(AXES):
+            found.append({**row, "axis": "mean", "spearman": mean_or_none(each["spearman"] for each in alike)})
     return found
 
 

@@ -215,7 +215,9 @@ class TrainingState:
         }
         tensors = {}
         metadata = {**metadata, "state": flattened(state, tensors)}
-        save_checkpoint(path, tensors, metadata, before(path))
+        if path.exists():
+            os.replace(path, before(path))  # if the process is killed now, this one is there and complete
+        save_checkpoint(path, tensors, metadata)
 
     def restore(self, state):
         """Restores a saved state. Tensors of the optimizer get their parameter's layout: another rounds differently."""

@@ -2,7 +2,7 @@
 
 import contextlib
 
-from common.files import ARGUMENTS, FORMAT, METRICS, make_folder, save_checkpoint, write_atomically, write_json
+from common.files import ARGUMENTS, FORMAT, METRICS, save_checkpoint, write_atomically, write_json
 from common.plots import png
 from common.progress import Clock, full_memory_in_a_sentence, logged, note_used, used_by
 from common.resume import own_folder
@@ -36,11 +36,9 @@ class Run:
         """
         if history:
             write_json(self.folder / "history.json", history)
-        in_checkpoint = {"train_ids", "train_checksums"}
-        metadata = {name: value for name, value in self.metadata.items() if name not in in_checkpoint}
+        metadata = {name: self.metadata[name] for name in self.metadata if name not in ("train_ids", "train_checksums")}
         metadata["used"] = used_by(self.clock)
-        content = {"format": FORMAT, "result": result, **metadata, "metrics": metrics}
-        write_json(self.folder / METRICS, content)
+        write_json(self.folder / METRICS, {"format": FORMAT, "result": result, **metadata, "metrics": metrics})
         note_used(self.folder, metadata["used"])
         return result
 
@@ -54,6 +52,5 @@ def open_run(folder, metadata, arguments, resume=None):
     """
     run = Run(folder, {"step": folder.parent.name, "variant": folder.name, **metadata}, arguments)
     with full_memory_in_a_sentence(arguments), own_folder(run, resume), logged(run):
-        make_folder(folder)
-        write_json(folder / ARGUMENTS, {"arguments": arguments, "versions": versions()})
+        write_json(folder / ARGUMENTS, dict(arguments=arguments, versions=versions()))
         yield run

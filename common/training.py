@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from common.errors import LabError
+from common.misuse import check_mean
 
 
 class Evaluation(NamedTuple):
@@ -69,16 +70,6 @@ def evaluate(model, loader, loss_function, device="cpu"):
     output, target = torch.cat(outputs), torch.cat(targets)
     check_mean(loss_function, output, target)
     return Evaluation(loss_function(output, target).tolist(), output.cpu(), target.cpu())
-
-
-def check_mean(loss_function, outputs, targets):
-    """Raises LabError unless a loss function returns means over the clips: they stay when every clip counts twice."""
-    with torch.no_grad():
-        once = loss_function(outputs, targets).cpu().double()
-        twice = loss_function(torch.cat([outputs, outputs]), torch.cat([targets, targets])).cpu().double()
-    found = "a number for each clip" if once.shape != twice.shape else "a sum"
-    if once.shape != twice.shape or ((twice / once - 2).abs() < 1e-3).any():  # 0 / 0 is NaN, not 2
-        raise LabError(f"a loss function that returns the mean over the clips was expected, this one returns {found}")
 
 
 def mixed_precision(device):

@@ -8,7 +8,7 @@ import pytest
 from conftest import random_clip
 
 from common.cache import map_cache, open_clips, stamp
-from common.dataset import read_clips
+from common.dataset import Clips
 from common.errors import LabError
 from common.reading import read_fused_spectrogram
 
@@ -33,7 +33,7 @@ def contents(clips, files):
 
 def test_cached_and_uncached_give_the_same_values_close_to_the_files(tmp_path, files):
     cache = tmp_path / "cache" / "split.json"
-    made, mapped, read = open_clips(files, cache), open_clips(files, cache), read_clips(files)
+    made, mapped, read = open_clips(files, cache), open_clips(files, cache), Clips(files)
     assert made.path == mapped.path == cache
     assert contents(made, files) == contents(mapped, files) == contents(read, files)
     for ident, path in files.items():
@@ -131,7 +131,7 @@ def test_a_killed_writer_leaves_nothing_that_is_trusted(tmp_path, files):
     child.communicate()
     assert not cache.exists() and cache.with_name("split.part").exists()
     begun = time.monotonic()
-    assert contents(open_clips(files, cache), files) == contents(read_clips(files), files)
+    assert contents(open_clips(files, cache), files) == contents(Clips(files), files)
     assert time.monotonic() - begun < 30  # the dead writer's lock is not waited for
     assert not cache.with_name("split.part").exists()
 

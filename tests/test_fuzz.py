@@ -26,7 +26,7 @@ import step10_multitask
 from common.cache import open_clips
 from common.checkpoints import read_checkpoint
 from common.comparison import read_runs
-from common.dataset import read_clips
+from common.dataset import Clips
 from common.errors import LabError
 from common.features import N_FEATURES
 from common.files import save_checkpoint
@@ -256,7 +256,7 @@ def test_caches(folder, edits, suffix):
         files[ident] = folder / f"{ident}.npy"
         if not files[ident].exists():
             files[ident].write_bytes(spectrogram(3 + (ident == "a")))
-    right = {ident: clip.tobytes() for ident, clip in ((ident, read_clips(files)[ident]) for ident in files)}
+    right = {ident: clip.tobytes() for ident, clip in ((ident, Clips(files)[ident]) for ident in files)}
     open_clips(files, cache)
     (part,) = cache.parent.glob(f"split*{suffix}")
     whole = part.read_bytes()

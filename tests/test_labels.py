@@ -178,7 +178,7 @@ def test_a_quoted_genre_may_hold_a_comma(tmp_path):
         ("Id\tGenre\n1.npy\tBlues\n1.full.npy\tRock\n", 3, "each clip once"),
         ("Id\tGenre\n1.npy\tReggae\n", 2, "class_mapping.json"),
         ("Id\tGenre\n1.npy Blues\n", 2, "TAB or comma"),
-        ("Id\tGenre\n1.npy\t\n", 2, "a genre"),
+        ("Id\tGenre\n1.npy\t\n", 2, "and genre were expected"),
         ("1.npy\tBluess\n", 1, "class_mapping.json"),
         ("1\tBluess\n", 1, "class_mapping.json"),
         ("Id\tGenre\n1.npy\tBlues\tmore\n", 2, "TAB or comma"),
@@ -196,7 +196,7 @@ def test_a_broken_genre_line_is_named(tmp_path, text, line, word):
 )
 def test_a_broken_emotion_line_is_named(tmp_path, row):
     path = write(tmp_path / "train_labels.txt", f"Id,valence,energy,danceability\n7,0.1,0.2,0.3\n{row}\n")
-    with pytest.raises(LabError, match=r"line 3: .* within 0\.\.1"):
+    with pytest.raises(LabError, match=r"line 3: .*valence, energy, danceability"):
         read_emotion_labels(path)
 
 

@@ -136,7 +136,11 @@ def test_of_several_files_of_a_clip_the_names_decide(tmp_path, folder, names, ta
         ("genres", ["1.mel.npy", "1.chroma.npy"], "1.chroma.npy and 1.mel.npy"),
         ("genres", ["1.beatsync.fused.npy"], "1.beatsync.fused.npy: clips at full length were expected"),
         ("genres", ["1.fused.full.npy", "2.Beatsync.fused.npy.gz"], "2.Beatsync.fused.npy.gz: clips at full length"),
-        ("genres_beat", ["1.fused.full.npy", "2.beatsync.fused.npy"], "2.beatsync.*as 1.fused.full.npy is not"),
+        (
+            "genres_beat",
+            ["1.fused.full.npy", "2.beatsync.fused.npy"],
+            "2.beatsync.*like 1.fused.full.npy were expected",
+        ),
     ],
 )
 def test_files_that_names_do_not_tell_apart_are_refused(tmp_path, folder, names, words):

@@ -67,15 +67,15 @@ FAULTS = [
     Fault(
         "report",
         "constant is the test clips' mean",
-        "report_axis",
-        "(true - train_mean) ** 2",
+        "report_axes",
+        "(true - train.mean()) ** 2",
         "(true - true.mean()) ** 2",
         "test_numbers_step8.py::test_all_that_follows_from_the_saved_weights[cnn-seeds1-axes1]",
     ),
     Fault(
         "report",
         "MSE reported as its root",
-        "report_axis",
+        "report_axes",
         "error, constant = float(np.mean((true - predicted) ** 2))",
         "error, constant = float(np.mean((true - predicted) ** 2)) ** 0.5",
         "test_numbers_step8.py::test_all_that_follows_from_the_saved_weights[cnn-seeds1-axes1]",
@@ -83,7 +83,7 @@ FAULTS = [
     Fault(
         "report",
         "validation's constant error printed as test's",
-        "print_axis_means",
+        "describe_axes",
         "zip(errors, ",
         "zip(errors[:1] * 2, ",
         "test_numbers_step8.py::test_all_that_follows_from_the_saved_weights[cnn-seeds1-axes1]",
@@ -91,7 +91,7 @@ FAULTS = [
     Fault(
         "report",
         "constant MSE about each split's own mean",
-        "print_axis_means",
+        "describe_axes",
         "(labels - train.mean())",
         "(labels - labels.mean())",
         "test_numbers_step8.py::test_all_that_follows_from_the_saved_weights[cnn-seeds1-axes1]",
@@ -251,7 +251,7 @@ FAULTS = [
     Fault(
         "step9",
         "counts shared ids of the test split alone",
-        "describe_axes",
+        "describe_transfer",
         "*clip_ids(splits[1]), ",
         "",
         "test_numbers_step9.py::test_frozen_backbones_stay_and_heads_move",

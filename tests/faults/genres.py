@@ -195,7 +195,7 @@ FAULTS = [
     Fault(
         "genres",
         "step 7's printed matrix transposed",
-        "confusion_text",
+        "report_genres",
         "np.array(metrics['confusion'], dtype=float)",
         "np.array(metrics['confusion'], dtype=float).T",
         "test_numbers_genres.py::test_of_equally_accurate_epochs_step_7_keeps_the_one_of_least_loss",

@@ -205,8 +205,8 @@ FAULTS = [
         "data",
         "axes in another order",
         "SpectrogramDataset.__init__",
-        "AXES.index(name) for name in axes",
-        "-1 - AXES.index(name) for name in axes",
+        "AXES.index(name) for name in axis",
+        "-1 - AXES.index(name) for name in axis",
         "test_numbers_data.py",
     ),
     Fault(
