@@ -37,12 +37,12 @@ class SpectrogramDataset(Dataset):
     def __init__(self, path, class_mapping=None, train=True, max_length=-1, features="fused", axis=None,
                  label_transformer=None, read=None, at_most=None):  # fmt: skip
         axes = [] if axis is None else list(axis) if isinstance(axis, (list, tuple)) else [axis]
-        if features not in COLUMNS or not set(axes) <= set(AXES) or (axis is not None and not axes):
+        if features not in [*COLUMNS] or not all(name in AXES for name in axes) or (axis is not None and not axes):
             expected = f"features among {', '.join(COLUMNS)} and axes among {', '.join(AXES)} were expected"
             raise LabError(f"{expected}, not {features}, {axis}")
-        if train not in (True, False) or (max_length != -1 and max_length < 1):
+        if train not in (True, False) or not isinstance(max_length, (int, np.integer)) or not -1 <= max_length != 0:
             expected = "train=True or train=False, and a max_length from 1 on (-1: the longest clip) were expected"
-            raise LabError(f"{expected}, not {train!r}, {max_length}")
+            raise LabError(f"{expected}, not {train!r}, {max_length!r}")
         self.folder, split = Path(path), "train" if train else "test"
         label_file, files = self.folder / f"{split}_labels.txt", find_spectrograms(self.folder / split)
         if axis is None:
@@ -62,7 +62,7 @@ class SpectrogramDataset(Dataset):
                 raise LabError(f"{where}: a file {self.folder / split / ident}.fused.full.npy was expected")
             if axis is None and name not in self.label_transformer.classes_:
                 raise LabError(f"{where}: a class of the training set was expected, it has no clip of {name}")
-        if at_most and at_most < len(rows):
+        if at_most is not None and at_most < len(rows):
             rows = [rows[i * len(rows) // at_most] for i in range(at_most)]
         if not rows:
             raise LabError(f"{self.folder / split}: at least one clip was expected")
@@ -147,7 +147,7 @@ def torch_train_val_split(dataset, batch_train, batch_eval, val_size=0.2, shuffl
     held_out = math.floor(val_size * len(dataset)) if 0 < val_size < 1 else 0
     if not 0 < held_out < len(dataset):
         empty = f"a validation fraction of {val_size} of {len(dataset)} clips leaves training or validation empty"
-        raise LabError(f"{empty}; more clips are needed")
+        raise LabError(f"{empty}; one between 0 and 1, or more clips, are needed")
     order = np.random.default_rng(seed).permutation(len(dataset)) if shuffle else np.arange(len(dataset))
     val_set, train_set = Subset(dataset, order[:held_out].tolist()), Subset(dataset, order[held_out:].tolist())
     return make_loader(train_set, batch_train, shuffle, seed), make_loader(val_set, batch_eval)
@@ -206,8 +206,8 @@ class EpochBatches(Sampler):
     """
 
     def __init__(self, size, batch_size, shuffle=False, seed=None):
-        if batch_size < 1:
-            raise LabError(f"batches of at least 1 clip were expected, not of {batch_size}")
+        if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+            raise LabError(f"batches of at least 1 clip were expected, not of {batch_size!r}")
         self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
         self.seed = secrets.randbits(128) if seed is None else seed
         self.epoch, self.current = 0, []

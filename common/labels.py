@@ -84,7 +84,7 @@ def load_class_mapping(data):
     Raises LabError when the file is no such table or leaves fewer than two classes.
     """
     path = Path(data) / CLASS_MAPPING_FILE
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():  # a link to an absent disk is no absence
         return CLASS_MAPPING
     try:
         table = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
@@ -128,10 +128,10 @@ def read_emotion_labels(path):
     rows = []
     for number, name, fields in label_rows(path, AXES):
         try:
-            values = tuple(float(field) for field in fields)
+            values = tuple(float(field) for field in fields if "_" not in field)  # Python takes 0_5 for 5
         except ValueError:
             values = ()
-        if not values or not all(0 <= value <= 1 for value in values):
+        if len(values) != len(fields) or not all(0 <= value <= 1 for value in values):
             expected = f"an id and a number within 0..1 for each of {', '.join(AXES)} were expected"
             raise LabError(f"{path}, line {number}: {expected}, not {', '.join([name, *fields])[:60]!r}")
         rows.append((clip_id(name), values, number))
@@ -169,8 +169,7 @@ def label_rows(path, columns):
             raise LabError(f"{where}: {expected}, not {line[:60]!r}")
         ident = clip_id(fields[name])
         if ident in lines:
-            twice = f"each clip once was expected, but '{ident}' stands in line {lines[ident]} too"
-            raise LabError(f"{where}: {twice}")
+            raise LabError(f"{where}: each clip once was expected, but '{ident}' stands in line {lines[ident]} too")
         lines[ident] = number
         yield number, fields[name], [fields[place] for place in places]
     if not lines:
@@ -189,15 +188,17 @@ def header_columns(where, fields, columns):
     numbers_in_it = columns == AXES and any(re.match(r"[-+.]*\d|nan$|inf$", field.lower()) for field in fields[1:])
     if any(named) and not numbers_in_it:
         taken = [place for found in named for place in found]
-        name = [place for place in [*places["id"], *range(len(words))] if place not in taken]
-        if len({*taken}) != len(taken) or not all(len(found) == 1 for found in named) or not name:
-            expected = f"a header with an id and one column for each of {', '.join(columns)} was expected"
-            raise LabError(f"{where}: {expected}, not {', '.join(fields)[:60]!r}")
-        return [name[0], *taken], len(words), True
+        name = set(places["id"]) - {*taken} or {*range(len(words))} - {*taken}
+        if len({*taken}) != len(taken) or not all(len(found) == 1 for found in named) or len(name) != 1:
+            expected = f"a header with one id and one column for each of {', '.join(columns)} was expected"
+            raise LabError(f"{where}: {expected}, between TABs or commas, not {', '.join(fields)[:60]!r}")
+        return [*name, *taken], len(words), True
     is_header = not numbers_in_it and all(fields) if columns == AXES else places["id"] == [0]
-    if columns == AXES and is_header:
-        order = f"its columns are taken to be a name, {', '.join(AXES)}"
-        print(f"note       : {where}: a header that names no axis, {', '.join(fields)[:60]!r}; {order}")
+    is_header = is_header and len(fields) == 1 + len(columns)
+    if is_header:
+        kind, taken_as = ("axis" if columns == AXES else "genre"), ", ".join(columns)
+        order = f"its columns are taken to be a name, {taken_as}"
+        print(f"note       : {where}: a header that names no {kind}, {', '.join(fields)[:60]!r}; {order}")
     return [*range(len(columns) + 1)], len(columns) + 1, is_header
 
 

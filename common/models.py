@@ -50,7 +50,7 @@ class CNNBackbone(nn.Module):
 
     def __init__(self, n_mels=128, channels=(16, 32, 64, 128), kernel_size=3):
         super().__init__()
-        if not channels or min(channels) < 1 or n_mels < 2 ** len(channels) or kernel_size % 2 == 0:
+        if not channels or min(channels) < 1 or n_mels < 2 ** len(channels) or kernel_size not in range(1, 999, 2):
             expected = f"at least one stage, one filter in each, n_mels from {2 ** len(channels)} on and an odd kernel"
             given = f"n_mels={n_mels}, channels={channels}, kernel_size={kernel_size}"
             raise LabError(f"{expected} were expected, not {given}; each stage halves the image")
