@@ -16,9 +16,8 @@ from urllib.parse import quote
 
 from common.cache import cache_folder
 from common.cli import run_script, step_parser, whole
-from common.disk import check_own
 from common.errors import LabError, reason
-from common.files import write_own
+from common.files import check_own, write_own
 from common.locations import REPOSITORY, find_data
 from common.report import result_line
 from common.versions import keep_checksums

@@ -19,10 +19,9 @@ import numpy as np
 import torch
 
 from common.cli import OneSentenceParser, positive, run_script
-from common.disk import check_own
 from common.errors import LabError
 from common.features import COLUMNS
-from common.files import file_path, write_own
+from common.files import check_own, file_path, write_own
 from common.labels import clip_id
 from common.plots import png
 from common.spectrogram_plots import FRAME_SECONDS

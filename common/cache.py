@@ -15,6 +15,7 @@ import numpy as np
 from filelock import FileLock
 
 from common.dataset import Clips
+from common.disk import sync
 from common.errors import LabError, reason
 from common.features import N_FEATURES
 from common.files import checksum, file_path, write_json
@@ -140,7 +141,8 @@ def write_cache(files, stamps, index):
     name = index.name.removesuffix(".json")
     unfinished = index.with_name(f"{name}.part")
     try:
-        with open(unfinished, "wb") as out:
+        unfinished.unlink(missing_ok=True)  # a link there must not be followed
+        with open(unfinished, "xb") as out:
             write_header(out, 10**15)  # the number of frames is known at the end; no other has more digits
             start_of_frames = out.tell()
             table, start = {}, 0
@@ -152,8 +154,7 @@ def write_cache(files, stamps, index):
             write_header(out, start)
             if out.tell() != start_of_frames:
                 raise RuntimeError("numpy's header has changed its length")
-            out.flush()
-            os.fsync(out.fileno())
+            sync(out)
         data = f"{name}.{checksum(json.dumps([row[3] for row in table.values()]).encode())}.npy"
         os.replace(unfinished, index.with_name(data))
         write_json(index, {"data": data, "clips": table, "checksum": checksum(json.dumps([table, data]).encode())})

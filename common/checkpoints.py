@@ -146,6 +146,13 @@ def add_pretrained_flag(parser):
     parser.add_argument("--pretrained", metavar="FILE", help="a checkpoint of step7_cnn.py instead of that training")
 
 
+def note_content_of_pretrained(arguments):
+    """Puts a checksum behind the file's name in a run's arguments, so that --resume knows the file, not its name alone."""
+    path = arguments.get("pretrained")
+    if path:
+        arguments["pretrained"] = f"{path} (SHA-256 {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]})"
+
+
 def read_backbone(path, backbone, architecture):
     """(weights of the backbone, metadata) of a checkpoint, for a backbone like the one given.
 

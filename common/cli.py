@@ -11,7 +11,7 @@ import torch
 
 from common.baselines import add_baselines_flag
 from common.cache import add_cache_flags, cache_folder, cached
-from common.checkpoints import add_pretrained_flag
+from common.checkpoints import add_pretrained_flag, note_content_of_pretrained
 from common.checks import add_overfit_flag, check_torch_defaults
 from common.errors import LabError
 from common.files import file_path
@@ -152,6 +152,7 @@ def start_run(args, step, title, data, seed, *choices, folders=FOLDERS, content=
     given = {name: value for name, value in vars(args).items() if name not in ("shown", "reading")}
     given.pop(RESUME, None)
     arguments = {**given, "seed": seed, "data": str(data.path), "out": str(Path(args.out).resolve())}
+    note_content_of_pretrained(arguments)
     keep_checksums(data, cache_folder(args.cache, args.no_cache))
     metadata = {"mode": args.mode, "seed": seed, **data.metadata()}
     metadata["data"] = fingerprint_text(data, folders, content and args.mode != "quick")

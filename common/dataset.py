@@ -56,7 +56,7 @@ class SpectrogramDataset(Dataset):
                 raise LabError(f"{where}: a file {self.folder / split / ident}.fused.full.npy was expected")
             if axis is None and name not in self.label_transformer.classes_:
                 raise LabError(f"{where}: a class of the training set was expected, it has no clip of {name}")
-        if at_most and at_most < len(rows):
+        if at_most is not None and at_most < len(rows):
             rows = [rows[i * len(rows) // at_most] for i in range(at_most)]
         if not rows:
             raise LabError(f"{self.folder / split}: at least one clip was expected")
@@ -203,8 +203,8 @@ class EpochBatches(Sampler):
     """
 
     def __init__(self, size, batch_size, shuffle=False, seed=None):
-        if batch_size < 1:
-            raise LabError(f"batches of at least 1 clip were expected, not of {batch_size}")
+        if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+            raise LabError(f"batches of at least 1 clip were expected, not of {batch_size!r}")
         self.size, self.batch_size, self.shuffle = size, batch_size, shuffle
         self.seed = secrets.randbits(128) if seed is None else seed
         self.epoch, self.current = 0, []

@@ -1,4 +1,4 @@
-"""Atomic writing: a reader finds the old file or the new one, never a part of one."""
+"""Atomic writing, old file or new and never a part; and what may be replaced: only what the project wrote."""
 
 import argparse
 import contextlib
@@ -6,17 +6,18 @@ import hashlib
 import io
 import json
 import os
+import re
 from pathlib import Path
 
 import torch
 
 from common.checkpoints import digest
-from common.disk import check_own, record_of, record_text, sync
+from common.disk import sync
 from common.errors import LabError, reason
 
 ARGUMENTS, LOG = "arguments.json", "log.txt"  # of a run, written first
 METRICS = "metrics.json"  # of a run, written last: a run without it did not finish
-FORMAT = 2  # of metrics.json; runs of another format are left out of comparisons by name
+FORMAT = 3  # of metrics.json; runs of another format are left out of comparisons by name
 
 
 def write_atomically(path, content, advice="--out DIR puts runs elsewhere"):
@@ -52,8 +53,41 @@ def write_own(path, content, flag):
     """
     check_own(path, flag)
     content, advice = content if isinstance(content, bytes) else content.encode(), f"{flag} takes another name"
-    write_atomically(record_of(path), record_text(path, content), advice=advice)
+    contents = [Path(path).read_bytes(), content] if Path(path).exists() else [content]
+    write_atomically(record_of(path), "".join(f"{checksum(each)}\n" for each in contents), advice=advice)
     write_atomically(path, content, advice=advice)
+
+
+def check_own(path, flag):
+    """Raises LabError unless `path` is free, or a file as write_own left it, in a folder that can be written."""
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(path)
+        trial = part_of(record_of(path))  # the longest of the names that write_own needs
+        trial.touch(exist_ok=False)
+        trial.unlink()
+    except OSError as error:
+        expected = "the name of a file in a folder that is there and can be written was expected"
+        raise LabError(f"{flag} {path}: {expected}") from error
+    for each in (path, record_of(path)):
+        if each.is_symlink() or (each.exists() and not each.is_file()):
+            raise LabError(f"{flag} {path}: a new name was expected, {each} is a link or a device; nothing was written")
+    try:
+        written = record_of(path).read_text(encoding="utf-8").split() if record_of(path).exists() else []
+        is_record = all(re.fullmatch("[0-9a-f]{16}", word) for word in written)
+        is_own = not path.exists() or checksum(path.read_bytes()) in written
+        foreign = record_of(path) if not is_record else None if is_own else path
+    except (OSError, ValueError):
+        foreign = record_of(path)
+    if foreign:
+        expected = "a new name, or a file that this project wrote there, was expected"
+        raise LabError(f"{flag} {path}: {expected}, {foreign.name} is another or was edited; nothing was written")
+
+
+def record_of(path):
+    """The path of the checksums of what write_own has written to a path."""
+    return Path(path).with_name(f".{Path(path).name}.written")
 
 
 def checksum(content):

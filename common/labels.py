@@ -84,7 +84,7 @@ def load_class_mapping(data):
     Raises LabError when the file is no such table or leaves fewer than two classes.
     """
     path = Path(data) / CLASS_MAPPING_FILE
-    if not path.exists():
+    if not path.exists() and not path.is_symlink():  # a link to an absent disk is no absence
         return CLASS_MAPPING
     expected = "a JSON object of genres to printable class names, or to null to drop a genre, was expected"
     try:
@@ -128,10 +128,10 @@ def read_emotion_labels(path):
     rows = []
     for number, name, fields in label_rows(path, AXES):
         try:
-            values = tuple(float(field) for field in fields)
+            values = tuple(float(field) for field in fields if "_" not in field)  # Python takes 0_5 for 5
         except ValueError:
             values = ()
-        if not values or not all(0 <= value <= 1 for value in values):
+        if len(values) != len(fields) or not all(0 <= value <= 1 for value in values):
             expected = f"an id and a number within 0..1 for each of {', '.join(AXES)} were expected"
             raise LabError(f"{path}, line {number}: {expected}, not {', '.join([name, *fields])[:60]!r}")
         rows.append((clip_id(name), values, number))
@@ -186,14 +186,15 @@ def header_columns(where, fields, columns):
     taken = [place for column in columns for place in places[column]]
     numbers_in_it = columns == AXES and any(re.match(r"[-+.]*\d|nan$|inf$", field.lower()) for field in fields[1:])
     if taken and not numbers_in_it:
-        name = [place for place in [*places["id"], *range(len(words))] if place not in taken]
-        if len({*taken}) != len(taken) or not all(len(places[column]) == 1 for column in columns) or not name:
-            expected = f"a header with an id and one column for each of {', '.join(columns)} was expected"
-            raise LabError(f"{where}: {expected}, not {line}")
-        return [name[0], *taken], len(words), True
+        name = set(places["id"]) - {*taken} or {*range(len(words))} - {*taken}
+        if len({*taken}) != len(taken) or not all(len(places[column]) == 1 for column in columns) or len(name) != 1:
+            expected = f"a header with one id and one column for each of {', '.join(columns)} was expected"
+            raise LabError(f"{where}: {expected}, between TABs or commas, not {line}")
+        return [*name, *taken], len(words), True
     is_header = not numbers_in_it and all(fields) if columns == AXES else places["id"] == [0]
-    if columns == AXES and is_header:
-        print(f"note       : {where}: a header that names no axis, {line}; taken for a name, {', '.join(AXES)}")
+    is_header = is_header and len(fields) == 1 + len(columns)
+    if is_header:
+        print(f"note       : {where}: a header that names no column, {line}; taken for a name, {', '.join(columns)}")
     return [*range(len(columns) + 1)], len(columns) + 1, is_header
 
 

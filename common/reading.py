@@ -74,9 +74,9 @@ def parse_header(file):
 def find_spectrograms(folder):
     """{clip id: path} of the .npy and .npy.gz files in a folder, whatever stands between id and extension.
 
-    What a name says is obeyed. Of several files of one clip, one that says mel, chroma or power loses against one that
-    does not; beatsync wins where the folder above says beat, as in multitask_dataset_beat, and loses elsewhere. Raises
-    LabError, naming files, where several are left, where beat-synced ones lie among others or in a folder of full ones,
+    What a name says is obeyed. Of several files of one clip, beatsync or beat wins where the folder above says beat, as in
+    multitask_dataset_beat, and loses elsewhere; then mel, chroma or power loses against a name without it. Raises LabError,
+    naming files, where several are left, where beat-synced ones lie among others or in a folder of full ones,
     and where there is no such folder.
     """
     folder = Path(folder)
@@ -88,14 +88,15 @@ def find_spectrograms(folder):
     files, found, synced = {}, {}, {}
     for name in names:
         words = {*name.lower().split(".")}
-        rank = "fused" in words or not words & {"mel", "chroma", "power"}, ("beatsync" in words) == beat
+        right_length = bool(words & {"beatsync", "beat"}) == beat
+        rank = right_length, "fused" in words or not words & {"mel", "chroma", "power"}
         files.setdefault(clip_id(name), []).append((rank, name))
     for ident in filter(None, files):
         best = [name for rank, name in files[ident] if rank == max(files[ident])[0]]
         if len(best) > 1:
             raise LabError(f"{folder}: one file of clip '{ident}' was expected, but there are {' and '.join(best)}")
         found[ident] = folder / best[0]
-        synced[".beatsync." in best[0].lower()] = best[0]
+        synced[max(files[ident])[0][0] == beat] = best[0]
     if True in synced and (not beat or False in synced):
         like = f"like {synced[False]}" if beat else "at full length"
         raise LabError(f"{folder / synced[True]}: clips {like} were expected there; by its name it is beat-synced")

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from common.checkpoints import read_checkpoint
 from common.errors import LabError, reason
 from common.files import ARGUMENTS, LOG, make_folder, save_checkpoint, unwritable
-from common.versions import versions
+from common.versions import by_earlier_version, versions
 
 IN_SINGLE_FILE = False  # left out of the single file of a step: it trains without interruption
 
@@ -280,7 +280,9 @@ def refuse_others(folder, metadata, arguments, fingerprint):
             same = "--resume needs the same; else give another --out"
             raise LabError(f"{flag} {here}: the run in {folder} has {there}, and {same}")
     if metadata["data"] != fingerprint:
-        other = f"the run in {folder} was trained on other data"
+        other = f"the run in {folder} " + (
+            "was saved by an earlier version" if by_earlier_version(metadata["data"]) else "was trained on other data"
+        )
         raise LabError(f"--data {arguments['data']}: {other}, and --resume needs the same; else give another --out")
 
 

@@ -2,9 +2,8 @@
 
 import math
 
-from common.disk import check_own
 from common.errors import LabError, shown
-from common.files import file_path, write_own
+from common.files import check_own, file_path, write_own
 from common.labels import AXES
 
 IN_SINGLE_FILE = False  # left out of the single file of a step: it reports on clips with labels

@@ -81,9 +81,16 @@ def is_same_data(data, text):
 
 def trained_on(data, metadata):
     """The words for "trained on ..." of a checkpoint: the same data as these, or other data and their path."""
+    if by_earlier_version(metadata["data"]):
+        return f"{metadata['data_path']} by an earlier version, which cannot be compared with these data"
     if is_same_data(data, metadata["data"]):
         return "the same data" + ", by names and sizes of files (it was a dry run)" * ("~" in metadata["data"])
     return f"other data, {metadata['data_path']}"
+
+
+def by_earlier_version(text):
+    """Whether a fingerprint was taken as by versions that named no folder: then it cannot be compared."""
+    return bool(text) and not {"=", "~"} & {*text}
 
 
 def keep_checksums(data, folder):

@@ -89,7 +89,9 @@ def test_a_blank_line_before_the_header_does_no_harm(tmp_path):
 
 
 def test_a_header_that_names_no_axis_is_skipped_and_printed(tmp_path, capsys):
-    path = write(tmp_path / "train_labels.txt", "1,whatever\xff,stands\n1004,0.578,0.973,0.873\r\n1005\t0\t1\t.5\n\n")
+    path = write(
+        tmp_path / "train_labels.txt", "1,whatever\xff,stands,here\n1004,0.578,0.973,0.873\r\n1005\t0\t1\t.5\n\n"
+    )
     assert read_emotion_labels(path) == [("1004", (0.578, 0.973, 0.873), 2), ("1005", (0.0, 1.0, 0.5), 3)]
     (line,) = capsys.readouterr().out.splitlines()
     assert str(path) in line and "names no axis" in line and "valence, energy, danceability" in line
@@ -127,6 +129,9 @@ def test_an_emotion_file_without_header_loses_no_clip(tmp_path, first, capsys):
     ("read", "header"),
     [
         (read_emotion_labels, "Id,valence,energy"),
+        (read_emotion_labels, "Id,file,valence,energy,danceability"),  # which of the two names the clips?
+        (read_emotion_labels, ",track,valence,energy,danceability"),
+        (read_emotion_labels, "# labels of 2021"),
         (read_emotion_labels, "Id,valence,arousal,danceability"),
         (read_emotion_labels, "Id,valence,energy,valence"),
         (read_emotion_labels, "Id,valence,energy,danceability,danceability"),
@@ -192,7 +197,8 @@ def test_a_broken_genre_line_is_named(tmp_path, text, line, word):
 
 
 @pytest.mark.parametrize(
-    "row", ["1,0,0", "1,0,0,1.01", "1,-0.1,0,0", "1,nan,0,0", "1,inf,0,0", "1,a,0,0", ",0,0,0", "1,0,0,0,0"]
+    "row",
+    ["1,0,0", "1,0,0,1.01", "1,-0.1,0,0", "1,nan,0,0", "1,inf,0,0", "1,a,0,0", ",0,0,0", "1,0_1,0,0", "1,0,0,0,0"],
 )
 def test_a_broken_emotion_line_is_named(tmp_path, row):
     path = write(tmp_path / "train_labels.txt", f"Id,valence,energy,danceability\n7,0.1,0.2,0.3\n{row}\n")
@@ -213,6 +219,16 @@ def test_a_data_folder_brings_its_own_table(tmp_path):
     table = {"Ρεμπέτικο": "Ελληνικά", "Reggae": None, "Jazz": "Jazz"}
     write(tmp_path / "class_mapping.json", json.dumps(table, ensure_ascii=False))
     assert load_class_mapping(tmp_path) == table
+    (tmp_path / "class_mapping.json").unlink()
+    (tmp_path / "class_mapping.json").symlink_to("/an absent disk/class_mapping.json")
+    with pytest.raises(LabError, match=r"class_mapping\.json: a JSON object"):
+        load_class_mapping(tmp_path)
+
+
+def test_a_header_that_names_no_genre_is_printed(tmp_path, capsys):
+    path = write(tmp_path / "train_labels.txt", "file\tStyle\n7\tRock\n")
+    assert read_genre_labels(path, None) == [("7", "Rock", 2)]
+    assert "line 1: a header that names no genre, 'file, Style'; its columns" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

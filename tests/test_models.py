@@ -139,6 +139,7 @@ def test_lengths_outside_of_the_clip_are_clamped(name, training):
         ({"channels": ()}, "at least one stage"),
         ({"channels": (4, 0)}, "one filter"),
         ({"kernel_size": 2}, "odd kernel"),
+        ({"kernel_size": -1}, "odd kernel"),
     ],
 )
 def test_a_cnn_without_features_is_refused(options, words):

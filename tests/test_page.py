@@ -330,7 +330,7 @@ def test_runs_of_an_earlier_version_are_left_out_with_a_line(odd, capsys):
     for number, earlier in enumerate((1, None), start=1):
         path = root / "step7_cnn" / f"mel_seed{2 - number}" / "metrics.json"
         metrics = json.loads(path.read_text(encoding="utf-8"))
-        assert metrics.pop("format") == 2
+        assert metrics.pop("format") == 3
         path.write_text(json.dumps({**metrics, **({"format": earlier} if earlier else {})}), encoding="utf-8")
         _, markdown = build(data, root)
         output = capsys.readouterr()

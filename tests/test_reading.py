@@ -121,6 +121,8 @@ def test_files_are_found_by_id_whatever_they_are_called(tmp_path):
         ("beatles", ["1.beatsync.fused.npy", "1.fused.full.npy"], "1.fused.full.npy"),
         ("genres", ["1.chroma.full.npy", "1.fused.full.npy", "1.mel.full.npy", "1.power.full.npy"], "1.fused.full.npy"),
         ("genres", ["1.mel.npy", "1.npy"], "1.npy"),
+        ("genres", ["1.beat.npy", "1.full.npy"], "1.full.npy"),
+        ("genres_beat", ["1.beatsync.mel.npy", "1.fused.full.npy"], "1.beatsync.mel.npy"),  # never a full one
         ("genres_beat", ["1.beatsync.fused.npy.gz", "1.beatsync.mel.npy.gz"], "1.beatsync.fused.npy.gz"),
     ],
 )
@@ -135,6 +137,7 @@ def test_of_several_files_of_a_clip_the_names_decide(tmp_path, folder, names, ta
         ("genres", ["1.fused.full.npy", "1.npy"], "1.fused.full.npy and 1.npy"),
         ("genres", ["1.mel.npy", "1.chroma.npy"], "1.chroma.npy and 1.mel.npy"),
         ("genres", ["1.beatsync.fused.npy"], "1.beatsync.fused.npy: clips at full length were expected"),
+        ("genres", ["1.beat.npy"], "1.beat.npy: clips at full length were expected"),
         ("genres", ["1.fused.full.npy", "2.Beatsync.fused.npy.gz"], "2.Beatsync.fused.npy.gz: clips at full length"),
         (
             "genres_beat",

@@ -15,6 +15,7 @@ from test_predict import runs  # noqa: F401, a fixture
 
 import build_report
 import predict
+from common.cache import open_clips
 from common.errors import LabError
 from common.files import part_of, write_atomically, write_own
 from common.locations import find_data
@@ -109,6 +110,18 @@ def test_a_disk_that_refuses_fsync_is_written_to(tmp_path, monkeypatch, code):
     monkeypatch.setattr("os.fsync", refused)
     write_atomically(tmp_path / "best.pt", b"weights")
     assert (tmp_path / "best.pt").read_bytes() == b"weights"
+    np.save(tmp_path / "1.npy", random_clip(np.random.default_rng(0), 9))
+    (tmp_path / "index.part").symlink_to(tmp_path / "best.pt")
+    assert open_clips({"1": tmp_path / "1.npy"}, tmp_path / "index.json").length("1") == 9
+    assert (tmp_path / "best.pt").read_bytes() == b"weights"
+
+
+def test_a_name_that_cannot_be_written_is_refused_before_the_training(tmp_path):
+    names = ["n" * 255, "n" * 300, "n" * 242, "no folder/x.txt", ".", "n" * 255 + "/x.txt"]
+    for path in (*(tmp_path / name for name in names), "/proc/solution.txt"):
+        with pytest.raises(LabError, match="the name of a file in a folder that is there and can be written"):
+            check_submit_path(path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_song_is_no_figure(tmp_path, runs, monkeypatch):  # noqa: F811

@@ -17,6 +17,7 @@ import step0_data
 import step7_cnn
 import step9_transfer
 from common import versions
+from common.comparison import read_metrics
 from common.errors import LabError
 from common.locations import find_data
 from common.versions import fingerprint_text, is_same_data, keep_checksums
@@ -152,6 +153,36 @@ def test_resume_goes_on_with_the_same_files_and_with_no_others(tiny_data, tmp_pa
         step7_cnn.main(["--data", str(copied), *flags, "--resume"])
     evaluate.main([checkpoint, "--data", str(copied), *flags[:4]])
     assert "trained on other data" in capsys.readouterr().out
+
+
+def test_what_an_earlier_version_saved_is_not_called_of_other_data(tiny_data, tmp_path, capsys, monkeypatch):
+    flags = ["--data", str(tiny_data), "--no-cache", "--out", str(tmp_path / "runs"), "--no-baselines", "--epochs", "1"]
+    with monkeypatch.context() as earlier:
+        earlier.setattr("common.cli.fingerprint_text", lambda *_: "41043220dd01b48b")
+        step7_cnn.main(flags)
+    folder = tmp_path / "runs" / "step7_cnn" / "mel_seed0"
+    with pytest.raises(LabError, match="mel_seed0 was saved by an earlier version, and --resume needs the same"):
+        step7_cnn.main([*flags, "--resume"])
+    capsys.readouterr()
+    evaluate.main([str(folder / "best.pt"), *flags[:-3]])
+    said = capsys.readouterr().out
+    assert f"trained on {tiny_data} by an earlier version" in said and "other data" not in said
+    assert read_metrics(folder / "metrics.json")["data"] == "41043220dd01b48b"
+    (folder / "metrics.json").write_text('{"format": 2}')
+    assert read_metrics(folder / "metrics.json") is None and "by an earlier version" in capsys.readouterr().err
+
+
+def test_resume_notices_another_pretrained_network_of_the_same_name(tiny_data, tmp_path):
+    flags = ["--data", str(tiny_data), "--no-cache", "--out", str(tmp_path / "runs"), "--no-baselines", "--epochs", "1"]
+    step7_cnn.main([*flags, "--seeds", "2"])
+    networks = [tmp_path / "runs" / "step7_cnn" / f"mel_seed{seed}" / "best.pt" for seed in (0, 1)]
+    given = Path(shutil.copy(networks[0], tmp_path / "given.pt"))
+    transfer = [*flags, "--axis", "energy", "--pretrained", str(given)]
+    rows = step9_transfer.main(transfer)
+    assert step9_transfer.main([*transfer, "--resume"]) == rows
+    shutil.copy(networks[1], given)
+    with pytest.raises(LabError, match=r"^--pretrained .*given\.pt \(SHA-256 .* has .*given\.pt \(SHA-256 "):
+        step9_transfer.main([*transfer, "--resume"])
 
 
 def add_clips(data, folder, split, clips, genre=None):
