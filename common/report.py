@@ -27,6 +27,7 @@ from common.metrics import (
 )
 from common.notes import print_notes
 from common.plots import confusion_figure, curves_figure, scatter_figure
+from common.progress import header_lines, in_log_alone
 from common.versions import print_class_table, print_environment
 
 
@@ -37,11 +38,13 @@ def print_header(title, data, run, names=None):
     """
     arguments = {name: value for name, value in run.arguments.items() if names is None or name in names}
     print(title)
-    print(f"data       : {data.description()}")
-    print_class_table(data)
-    print(f"arguments  : {', '.join(f'{name}={value}' for name, value in arguments.items())}")
-    print_environment(run)
-    print(f"run folder : {run.folder}")
+    with header_lines(run, again=run.again):
+        print(f"data       : {data.description()}")
+        print_class_table(data)
+        print(f"arguments  : {', '.join(f'{name}={value}' for name, value in arguments.items())}")
+        print_environment(run)
+    with header_lines(run):
+        print(f"run folder : {run.folder}")
 
 
 def describe_genres(run, model, splits, classes, loss="cross-entropy"):
@@ -112,10 +115,12 @@ def print_axis_means(splits, axes):
 def report_training(run, title, history, best, loss_name, references):
     """Prints which epoch was kept and, in a dry run, whether all losses are finite; draws the curves."""
     kept = history[best.epoch]
-    scores = f", validation accuracy {100 * kept['val_acc']:.2f} %" if "val_acc" in kept else ""
-    scores += f", validation loss {kept['val_loss']:.4f}"
-    print(f"best epoch : {best.epoch} of 0 to {len(history) - 1}, picked by validation{scores}")
-    run.save_figure("curves", curves_figure(history, loss_name, references, title, best.epoch))
+    rules = {kept.get("val_acc"): "highest validation accuracy", -kept["val_loss"]: "lowest validation loss"}
+    rule = ", then ".join(rules.get(each, "score") for each in best.score)  # what the step gave to best.update
+    scores = f"validation accuracy {100 * kept['val_acc']:.2f} %, " if "val_acc" in kept else ""
+    scores += f"validation loss {kept['val_loss']:.4f}"
+    print(f"best epoch : {best.epoch} of 0 to {len(history) - 1}, picked by {rule}: {scores}")
+    run.save_figure("curves", curves_figure(history, loss_name, references, title, best.epoch, rule))
     print_finite(run, history)
 
 
@@ -138,9 +143,10 @@ def report_genres(run, title, splits, test, val=None, matrix=False, baselines=Fa
     entropy, error = metrics["test_cross_entropy"], metrics["test_squared_error"]
     print(f"\ncross entropy {entropy:.4f}, squared error of the softmax {error:.4f}")
     metrics["interval"] = print_interval("accuracy", *classified, fraction_correct)
-    print("\nconfusion matrix: rows true, columns predicted, in the same order")
-    for name, counts in zip(classes, metrics["confusion"], strict=True):
-        print(f"{name[:20]:>20} " + " ".join(f"{count:4d}" for count in counts))
+    with in_log_alone(run):  # the screen has the picture
+        print("\nconfusion matrix: rows true, columns predicted, in the same order")
+        for name, counts in zip(classes, metrics["confusion"], strict=True):
+            print(f"{name[:20]:>20} " + " ".join(f"{count:4d}" for count in counts))
     if matrix:
         print(f"\n{confusion_text(metrics)}")
     evaluations = [("val", splits[1], val)] if val else []
@@ -148,7 +154,7 @@ def report_genres(run, title, splits, test, val=None, matrix=False, baselines=Fa
     title = f"{title}: accuracy {metrics['accuracy']:.3f}"
     run.save_figure(f"confusion{suffix}", confusion_figure(metrics["confusion"], classes, title))
     if baselines:
-        metrics["baselines"] = report_baselines(run, splits, metrics["accuracy"])
+        metrics["baselines"] = report_baselines(run, splits, *classified)
     return metrics
 
 
@@ -165,7 +171,7 @@ def report_axes(run, title, splits, test, baselines=False, suffix=""):
         true, predicted, train = (values[:, number] for values in columns)
         found[axis] = report_axis(run, title, axis, true, predicted, train.mean(), suffix)
         if baselines:
-            found[axis]["baselines"] = report_baselines(run, splits, found[axis]["spearman"], axis, number)
+            found[axis]["baselines"] = report_baselines(run, splits, true, predicted, axis, number)
     if len(axes) == len(AXES):
         print_mean_correlation(each["spearman"] for each in found.values())
     save_axis_predictions(run, axes, splits[2], columns[0], columns[1], suffix)
