@@ -24,12 +24,7 @@ from common.metrics import rank_correlation
 IN_SINGLE_FILE = False  # left out of the single file of a step: no part of its experiment
 
 NAMES = {"linear": "the linear model", "svm": "the SVM (RBF)"}
-CLAIMS = {
-    "yes": "above",
-    "no": "below",
-    "not significant": "significantly different from",
-    "no answer": "compared with",
-}
+CLAIMS = {"yes": "above", "no": "below", "not significant": "significantly different from"}
 KEPT = "2"  # of what is kept: predictions; the first version kept scores
 CEPSTRA = 40  # of the bands' decibels; the first of them is the level
 SHAPES = 13  # of these, the ones whose modulation and covariance are taken
@@ -195,7 +190,7 @@ def report_baselines(run, splits, true, predicted, axis=None, column=None):
 
 def claim(found):
     """What a network is by {other model: Difference or None}: "above A, not significantly different from B"."""
-    words = {name: CLAIMS[each.answer if each else "no answer"] for name, each in found.items()}
+    words = {name: CLAIMS.get(each and each.answer, "compared with") for name, each in found.items()}
     sure = {"above", "below"}
     if len({*words.values()}) == 1:
         (same,) = {*words.values()}

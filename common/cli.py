@@ -96,7 +96,6 @@ class StepParser(OneSentenceParser):
     def parse_args(self, args=None, namespace=None):
         args = super().parse_args(args, namespace)
         args.shown = {name for name, value in vars(args).items() if value != self.get_default(name)} | ALWAYS_SHOWN
-        args.shown -= {"data", "demo", "device", "out"}  # the header's other lines have them
         args.mode = "quick" if getattr(args, "quick", False) else "full"
         if getattr(args, "overfit_batch", False):
             args.mode = "overfit"

@@ -92,6 +92,7 @@ def in_log_alone(run, alone=True):
 
 def begin_network(run, args):
     """Takes the header off the screen, but not out of log.txt, where another network of the script has shown it."""
+    args.shown -= {"data", "demo", "device", "out"}  # other lines of the header have them
     run.again, args.begun = getattr(args, "begun", False), True
     if run.again:
         run.log.show("\n")

@@ -40,8 +40,8 @@ FAULTS = [
         "sentences",
         "step 9 vs scratch turned round",
         "compare_step9",
-        "(transfer, scratch, axis))",
-        "(scratch, transfer, axis))",
+        '?", (transfer, scratch, axis))',
+        '?", (scratch, transfer, axis))',
         "test_sentences.py",
     ),
     Fault(
