@@ -19,6 +19,7 @@ from common.cli import run_script, step_parser, whole
 from common.errors import LabError, reason
 from common.files import check_own, write_own
 from common.locations import REPOSITORY, find_data
+from common.progress import explain
 from common.report import result_line
 from common.versions import keep_checksums
 from extras.demo.folder import demo_folder
@@ -33,6 +34,15 @@ TEMPLATES = {"report.html": "page_template.html", "report.md": "page_template.md
 def main(argv=None):
     parser = step_parser(__doc__)
     parser.add_argument("--seeds", type=whole(1), metavar="N", help="runs of N seeds from --seed on (default: all)")
+    seed, out = "first seed of the runs to show", "where the runs are and the page is written"
+    kept = "where checksums of the files are kept (default: cache/)"
+    explain(
+        parser,
+        seed=f"{seed} (default: %(default)s)",
+        out=f"{out} (default: %(default)s)",
+        cache=kept,
+        no_cache="keep no checksums",
+    )
     args = parser.parse_args(argv)
     data = find_data(args.data, demo=demo_folder)
     keep_checksums(data, cache_folder(args.cache, args.no_cache))

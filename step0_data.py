@@ -21,6 +21,7 @@ from common.cli import file_path, positive, run_script, start_run, step_parser
 from common.errors import LabError
 from common.files import write_json
 from common.locations import EMOTIONS, GENRES, REPOSITORY, find_data, lab_data
+from common.progress import explain
 from common.report import print_results
 from extras.demo.folder import compose_demo, demo_folder
 from extras.own_data.audio import import_audio
@@ -31,6 +32,13 @@ from extras.own_data.survey_report import count_clips, print_axes, print_genres,
 from extras.writeup.numbers import STEP0_DATA
 
 STEP = "step0_data"
+
+# What flags of all steps mean in this one:
+DATA = "folder to check, or the one that --demo, --zip or --audio writes (default: as in every step)"
+DEMO = "compose demo music into demo_data/ or --data DIR"
+CACHE = "where checksums of the files are kept (default: cache/)"
+NO_CACHE = "read each file for its checksum, and keep none"
+SEED = "of --demo's music and of --audio's test split (default: %(default)s)"
 
 
 def main(argv=None):
@@ -71,6 +79,7 @@ def parse_flags(argv):
     parser.add_argument("--scale", type=positive, metavar="X", help=scale)
     test_share = "with --audio: fraction of each genre's clips in the test split (default: 0.2)"
     parser.add_argument("--test-share", type=fraction, metavar="X", help=test_share)
+    explain(parser, data=DATA, demo=DEMO, cache=CACHE, no_cache=NO_CACHE, seed=SEED)
     args = parser.parse_args(argv)
     if args.demo and (args.kaggle or args.zip or args.audio):
         parser.error("argument --demo: not allowed with --kaggle, --zip or --audio")

@@ -17,6 +17,7 @@ from common.errors import LabError
 from common.features import N_MELS, NOTES
 from common.labels import LabelTransformer, clip_id, label_rows, read_genre_labels
 from common.locations import find_data
+from common.progress import explain
 from common.reading import find_spectrograms, read_fused_spectrogram
 from common.report import print_results
 from common.spectrogram_plots import (
@@ -40,6 +41,8 @@ def main(argv=None):
     parser = step_parser(__doc__)
     ids = "two clips of the training split (default: the write-up's, otherwise random ones)"
     parser.add_argument("--ids", nargs=2, metavar="ID", help=ids)
+    kept = "where checksums of the files are kept (default: cache/)"
+    explain(parser, seed="picks the two random clips (default: %(default)s)", cache=kept, no_cache="keep no checksums")
     args = parser.parse_args(argv)
     data = find_data(args.data, demo=demo_folder)
     title = "Steps 1 to 4: two clips, and the dataset"

@@ -51,8 +51,8 @@ ALL_SETS = {**FEATURE_SETS, "chroma-beat": ("chroma", True), "fused-beat": ("fus
 
 def main(argv=None):
     parser = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE)
-    sets = {"choices": FEATURE_SETS, "default": list(FEATURE_SETS)}
-    parser.add_argument("--features", nargs="+", **sets, help="beat: beat-synced mel (default: all four)")
+    sets = {"choices": FEATURE_SETS, "default": list(FEATURE_SETS), "metavar": "NAME"}
+    parser.add_argument("--features", nargs="+", **sets, help="mel, beat (beat-synced), chroma, fused (default: all)")
     parser.add_argument("--beat", action="store_true", help="beat-synced frames for all: beat, chroma-beat, fused-beat")
     parser.add_argument("--loss", choices=LOSSES, default="cross-entropy", help="to minimise (default: %(default)s)")
     args = parser.parse_args(argv)

@@ -19,6 +19,7 @@ from common.files import write_atomically
 from common.labels import clip_id
 from common.locations import find_data
 from common.plots import png
+from common.progress import explain
 from common.report import print_results
 from common.versions import fingerprint_text, trained_on
 from extras.demo.folder import demo_folder
@@ -62,6 +63,7 @@ def main(argv=None):
     parser.add_argument("--mnist", metavar="DIR", help=mnist)
     parser.add_argument("--checkpoint", metavar="FILE", help=checkpoint)
     parser.add_argument("--clip", metavar="ID", help=clip)
+    explain(parser, seed="of the digits network; which run of step 7 is looked into (default: %(default)s)")
     args = parser.parse_args(argv)
     source = "mnist" if args.mnist else "digits"
     args.digit_epochs = args.digit_epochs or DIGIT_EPOCHS[source]

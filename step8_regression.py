@@ -45,9 +45,10 @@ LOG_EVERY = {"lstm": 1, "cnn": 5}  # epochs from one pair of log lines to the ne
 
 def main(argv=None):
     parser = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATES)
-    models = {"choices": FEATURES, "default": list(FEATURES)}
-    parser.add_argument("--model", nargs="+", **models, help="which networks (default: both)")
-    parser.add_argument("--axis", nargs="+", choices=AXES, default=list(AXES), help="which axes (default: all three)")
+    models = {"choices": FEATURES, "default": list(FEATURES), "metavar": "NAME"}
+    parser.add_argument("--model", nargs="+", **models, help="lstm, cnn (default: both)")
+    axes = {"choices": AXES, "default": list(AXES), "metavar": "AXIS"}
+    parser.add_argument("--axis", nargs="+", **axes, help=f"{', '.join(AXES)} (default: all three)")
     args = parser.parse_args(argv)
     join_processes(args)
     data = find_data(args.data, demo=demo_folder)

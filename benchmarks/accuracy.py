@@ -117,7 +117,7 @@ def summary(seeds, name):
         return "undefined", "-", "-"
     low, high = interval(bootstrap(splits, lambda k, indices: score(parts[k], indices)))
     std = f"{np.std(scores, ddof=1):.3f}" if len(scores) > 1 else "-"
-    return f"{np.mean(scores):.3f}", std, f"{low:.3f} to {high:.3f}"
+    return f"{np.mean(scores):.3f}", std, "-" if low is None else f"{low:.3f} to {high:.3f}"
 
 
 def minus_base(seeds, base, name):
@@ -141,6 +141,8 @@ def minus_base(seeds, base, name):
     if np.isnan(mean):
         return "undefined"
     low, high = interval(bootstrap(splits, gap))
+    if low is None:
+        return f"{mean:+.3f}, no interval on so few clips"
     return f"{mean:+.3f}, {low:+.3f} to {high:+.3f} ({len(shared)} seed{'s' * (len(shared) > 1)})"
 
 

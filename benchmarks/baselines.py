@@ -7,11 +7,13 @@ python -m benchmarks.baselines --data DIR --seed 1
 import argparse
 import time
 
-from common.baselines import FOLDS, MODELS, model_score
+from common.baselines import FOLDS, MODELS, model_predictions
 from common.cli import run_script
-from common.dataset import SpectrogramDataset, clip_ids, emotion_slices, genre_splits, without
+from common.comparison import fraction_correct
+from common.dataset import SpectrogramDataset, clip_ids, clip_labels, emotion_slices, genre_splits, without
 from common.labels import AXES
 from common.locations import find_data
+from common.metrics import rank_correlation
 from extras.demo.folder import demo_folder
 
 
@@ -34,7 +36,8 @@ def report(title, train_set, test_set, classify):
     parts = []
     for name in MODELS:
         start = time.perf_counter(), time.process_time()
-        score = model_score(name, train_set, test_set, classify)
+        predicted = model_predictions(name, train_set, test_set, classify)
+        score = (fraction_correct if classify else rank_correlation)(clip_labels(test_set), predicted)
         wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
         parts.append(f"{name} {score:.4f} in {wall:.1f} s ({cpu:.1f} s of CPU)")
     print(f"{title}, {len(train_set)} training clips, {len(test_set)} test clips: {', '.join(parts)}", flush=True)

@@ -15,14 +15,17 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 from torch.utils.data import Subset
 
+from common.comparison import fraction_correct, paired_difference
 from common.dataset import clip_ids, clip_labels, unwrap
 from common.features import HOP_LENGTH, N_MELS, SAMPLE_RATE
 from common.files import write_json
-from common.metrics import spearman
+from common.metrics import rank_correlation
 
 IN_SINGLE_FILE = False  # left out of the single file of a step: no part of its experiment
 
 NAMES = {"linear": "the linear model", "svm": "the SVM (RBF)"}
+CLAIMS = {"yes": "above", "no": "below", "not significant": "significantly different from"}
+KEPT = "2"  # of what is kept: predictions; the first version kept scores
 CEPSTRA = 40  # of the bands' decibels; the first of them is the level
 SHAPES = 13  # of these, the ones whose modulation and covariance are taken
 MODULATIONS = ((0.5, 1), (1, 2), (2, 4), (4, 8), (8, 16))  # Hz: from phrases to tremolo
@@ -114,49 +117,52 @@ def normal_scores(train_inputs, test_inputs):
 MODELS = {"linear": (linear_predictions, mean_and_std), "svm": (svm_predictions, clip_statistics)}
 
 
-def model_score(name, train_set, test_set, classify):
-    """Accuracy, or rank correlation, on test_set of the model of this name in MODELS, fitted on train_set."""
+def model_predictions(name, train_set, test_set, classify):
+    """Class numbers or, in any unit, values (n,) of test_set by the model of this name in MODELS, fitted on train_set."""
     predictions, statistics = MODELS[name]
-    targets, true = clip_labels(train_set).astype(float), clip_labels(test_set)
+    targets = clip_labels(train_set).astype(float)
     if not classify and targets.std() > 0:
         targets = (targets - targets.mean()) / targets.std()  # the SVM's tolerance is made for this scale
     inputs = statistics_of(train_set, statistics), targets, statistics_of(test_set, statistics)
     with threadpool_limits(1):  # on two threads the linear model's many small products take five times as long
-        predicted = predictions(*inputs, classify)
-    return float(np.mean(predicted == true)) if classify else spearman(true, predicted)
+        return predictions(*inputs, classify)
 
 
-def baseline_scores(train_set, test_set, classify):
-    """{"linear": score, "svm": score} on test_set, both models fitted on train_set, see model_score.
+def baseline_predictions(train_set, test_set, classify):
+    """{"linear": predictions [n], "svm": predictions [n]} of test_set, see model_predictions.
 
     None for both where train_set has fewer than two clips for each fold, or one class alone.
     """
     targets = clip_labels(train_set)
     if len(targets) < 2 * FOLDS or (classify and len(set(targets)) < 2):
         return dict.fromkeys(MODELS)
-    return {name: model_score(name, train_set, test_set, classify) for name in MODELS}
+    return {name: model_predictions(name, train_set, test_set, classify).tolist() for name in MODELS}
 
 
-def kept_scores(folder, key, train_set, test_set, classify):
-    """baseline_scores, computed once for each key (data fingerprint, folder, axis) and split, and kept in `folder`."""
+def kept_predictions(folder, key, train_set, test_set, classify):
+    """baseline_predictions, made once for each key (data fingerprint, folder, axis) and split, and kept in `folder`."""
     ids = hashlib.sha256(json.dumps([clip_ids(train_set), clip_ids(test_set)]).encode()).hexdigest()[:8]
-    path = Path(folder) / f"{key}_{ids}.json"
-    with contextlib.suppress(OSError, ValueError, RecursionError):  # not there yet, or damaged: computed again
+    path = Path(folder) / f"{key}_{ids}.{KEPT}.json"
+    with contextlib.suppress(
+        OSError, ValueError, TypeError, AttributeError, RecursionError
+    ):  # not there yet, or damaged: computed again
         kept = json.loads(path.read_text(encoding="utf-8"))
-        is_scores = isinstance(kept, dict) and kept.keys() == MODELS.keys()
-        if is_scores and all(type(score) in (float, type(None)) for score in kept.values()):
+        if kept.keys() == MODELS.keys() and all(
+            each is None or (len(each) == len(test_set) and {*map(type, each)} == {float}) for each in kept.values()
+        ):
             return kept
-    scores = baseline_scores(train_set, test_set, classify)
+    predicted = baseline_predictions(train_set, test_set, classify)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, scores)
-    return scores
+    write_json(path, predicted)
+    return predicted
 
 
-def report_baselines(run, splits, score, axis=None, column=None):
+def report_baselines(run, splits, true, predicted, axis=None, column=None):
     """Prints and returns {"linear": score, "svm": score} of the models without a network on the same test clips.
 
-    score: this network's; axis, column: the axis and its column in the labels, None for genres.
+    true, predicted: of these clips, this network's; axis, column: the axis and its column in the labels, None for
+    genres. What is said of the two and this network is by the paired bootstrap.
     """
     base = unwrap(splits[0])[0]
     indices = [index for split in splits[:2] if split is not None for index in unwrap(split)[1].tolist()]
@@ -166,12 +172,30 @@ def report_baselines(run, splits, score, axis=None, column=None):
     fingerprints = run.metadata["data"].split("+")  # of all folders that the run reads: these clips' own counts
     data = next((each for each in fingerprints if each.startswith(f"{base.folder.name}=")), run.metadata["data"])
     key = "_".join(filter(None, [data, base.folder.name, axis]))
-    scores = kept_scores(run.folder.parents[1] / "baselines", key, train_set, test_set, classify=axis is None)
+    kept = kept_predictions(run.folder.parents[1] / "baselines", key, train_set, test_set, classify=axis is None)
+    score, scores, found = fraction_correct if axis is None else rank_correlation, {}, {}
+    for name, each in kept.items():
+        theirs = np.full(len(true), np.nan) if each is None else np.array(each)
+        value = np.nan if each is None else float(score(true, theirs))
+        scores[name] = None if np.isnan(value) else value
+        pair = [[(score, true, predicted, theirs)]]
+        found[NAMES[name]] = None if np.isnan(value) else paired_difference([range(len(true))], pair)
     texts = [f"{NAMES[name]} {'undefined' if each is None else f'{each:.4f}'}" for name, each in scores.items()]
-    below = [NAMES[name] for name, each in scores.items() if None in (each, score) or score <= each]
-    answer = f"not above {' nor '.join(below)}" if below else "above both"
-    print(f"without a network: {', '.join(texts)}; this network is {answer}")
+    print(f"without a network: {', '.join(texts)}; this network is {claim(found)}")
+    differences = [f"minus {name} {each}" for name, each in found.items() if each]
+    if differences:
+        print(f"             this network {', '.join(differences)}")
     return scores
+
+
+def claim(found):
+    """What a network is by {other model: Difference or None}: "above A, not significantly different from B"."""
+    words = {name: CLAIMS.get(each and each.answer, "compared with") for name, each in found.items()}
+    sure = {"above", "below"}
+    if len({*words.values()}) == 1:
+        (same,) = {*words.values()}
+        return f"{same} both" if same in sure else f"{same} neither {' nor '.join(words)}"
+    return ", ".join(f"{'not ' * (each not in sure)}{each} {name}" for name, each in words.items())
 
 
 def of_axis(dataset, column):

@@ -174,7 +174,8 @@ def write_header(out, frames):
 
 def read_each(files, stamps):
     """Yields (id, (T, 140) float16) file by file, with a progress bar. LabError when a file changes meanwhile."""
-    for ident, path in progress(files.items(), f"reading {Path(next(iter(files.values()))).parent}", "clip"):
+    split = next(iter(files.values())).parent
+    for ident, path in progress(files.items(), f"reading {split.parent.name}/{split.name}", "clip"):
         clip = read_fused_spectrogram(path).astype("<f2")
         if stamp(path) != stamps[ident]:
             raise LabError(f"{path}: the file changed while it was being read; run again when nothing writes there")

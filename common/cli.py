@@ -17,6 +17,7 @@ from common.errors import LabError
 from common.files import file_path
 from common.former import add_former_flags
 from common.locations import FOLDERS, REPOSITORY
+from common.progress import Paragraphs, begin_network
 from common.report import print_header
 from common.resume import RESUME, add_resume_flag, print_how_to_resume, sigterm_like_ctrl_c
 from common.run import open_run
@@ -76,13 +77,14 @@ def default_text(default):
 
 
 class OneSentenceParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one sentence; --help shows the description as it is written.
+    """An argument parser whose errors are one sentence; --help shows the description's commands as they are written.
 
     In a notebook, main() without arguments takes none: there sys.argv is the kernel's own.
     """
 
     def __init__(self, **options):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
+        self.formatter_class = Paragraphs
 
     def parse_known_args(self, args=None, namespace=None):
         check_torch_defaults()
@@ -149,7 +151,7 @@ def start_run(args, step, title, data, seed, *choices, folders=FOLDERS, content=
     compared with other runs, see fingerprint_text; of a dry run it never does.
     """
     variant = "_".join([*choices, f"seed{seed}", *([] if args.mode == "full" else [args.mode])])
-    given = {name: value for name, value in vars(args).items() if name not in ("shown", "reading")}
+    given = {name: value for name, value in vars(args).items() if name not in ("shown", "reading", "begun")}
     given.pop(RESUME, None)
     arguments = {**given, "seed": seed, "data": str(data.path), "out": str(Path(args.out).resolve())}
     note_content_of_pretrained(arguments)
@@ -158,6 +160,7 @@ def start_run(args, step, title, data, seed, *choices, folders=FOLDERS, content=
     metadata["data"] = fingerprint_text(data, folders, content and args.mode != "quick")
     folder = Path(arguments["out"]) / step / variant
     with open_run(folder, metadata, arguments, resume=getattr(args, "resume", None)) as run:
+        begin_network(run, args)
         print_header(title, data, run, args.shown)
         yield run
 

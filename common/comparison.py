@@ -29,10 +29,13 @@ def fraction_correct(true, predicted):
 
 
 ROUNDS = 1000  # of a bootstrap: enough for the second decimal of an interval
+# clips for an interval; on fewer, 95 % intervals of percentiles hold the true value in less than 90 % (Hesterberg, What
+# Teachers Should Know About the Bootstrap, 2015)
+FEWEST = 10
 
 
 def bootstrap(ids_by_seed, score):
-    """A mean over seeds, resampled over clips and seeds with replacement: (at most ROUNDS,) means.
+    """A mean over seeds, resampled over clips and seeds with replacement: (at most ROUNDS,) means, none of few clips.
 
     ids_by_seed: each seed's clips; a round takes a clip equally often for every seed that has it, since it is the same
     song. score(k, indices): of seed k on indices (m, n) of its clips, (m,) for m rounds at once; a round with NaN, or
@@ -40,6 +43,8 @@ def bootstrap(ids_by_seed, score):
     than clips do make it too small.
     """
     rng, names = np.random.default_rng(0), sorted(set().union(*ids_by_seed))
+    if len(names) < FEWEST:
+        return np.array([])
     number = {name: k for k, name in enumerate(names)}
     numbers = [np.array([number[name] for name in ids]) for ids in ids_by_seed]
     by_shape: dict = {}  # {(seed, how many of its clips were drawn): [(round, column of scores, indices)]}
@@ -68,9 +73,11 @@ def score_interval(true, predicted, score):
 
 
 def print_interval(name, true, predicted, score):
-    """Prints and returns the 95 % confidence interval [low, high] of a score; [None, None] where it is undefined."""
+    """Prints and returns the 95 % confidence interval [low, high] of a score; [None, None] where there is none."""
     low, high = score_interval(true, predicted, score)
-    if low is not None:
+    if len(true) < FEWEST:
+        print(f"           no 95 % interval of the {name}: it takes {FEWEST} test clips, and here are {len(true)}")
+    elif low is not None:
         print(f"           95 % interval of the {name}, bootstrap over the test clips: {low:.3f} to {high:.3f}")
     return [low, high]
 
@@ -111,18 +118,23 @@ def save_predictions(run, rows, suffix):
 
 
 class Difference(NamedTuple):
-    """Score of the first model minus that of the second, mean over seeds, with its 95 % confidence interval."""
+    """Score of the first model minus that of the second, mean over seeds, with its 95 % confidence interval, if any."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+    caution: str = ""
 
     @property
     def answer(self):
+        if self.low is None or self.high is None:
+            return "no answer"
         return "yes" if self.low > 0 else "no" if self.high < 0 else "not significant"
 
     def __str__(self):
-        return f"{self.mean:+.3f} (95 % interval {self.low:+.3f} to {self.high:+.3f})"
+        if self.low is None:
+            return f"{self.mean:+.3f} (no interval on fewer than {FEWEST} clips)"
+        return f"{self.mean:+.3f} (95 % interval {self.low:+.3f} to {self.high:+.3f}){self.caution}"
 
 
 def read_runs(root, step, data, **wanted):
@@ -178,7 +190,7 @@ def difference(first, second, axis=None):
 
 def mean_difference(pairs):
     """The mean of several Differences of one step on the same clips: pairs [(first, second, axis)], see difference."""
-    ids_by_seed, found = [], []
+    ids_by_seed, found, gains = [], [], []
     for seed in sorted(set.intersection(*(first.keys() & second.keys() for first, second, _ in pairs))):
         columns = []
         for first, second, axis in pairs:
@@ -188,18 +200,38 @@ def mean_difference(pairs):
             true, mine = map(np.array, zip(*one.values(), strict=True))
             theirs = np.array([other[ident][1] for ident in one])
             columns.append((rank_correlation if axis else fraction_correct, true, mine, theirs))
+            gains.append([over_constant(first[seed], axis, true, each) for each in (mine, theirs)])
         ids_by_seed.append(list(one))
         found.append(columns)
+    fail = "; caution: neither of them is better than a constant predictor" + " in squared error" * bool(pairs[0][2])
+    return paired_difference(ids_by_seed, found, fail if gains and np.mean(gains, axis=0).max() <= 0 else "")
+
+
+def over_constant(run, axis, true, predicted):
+    """How much better than a constant predictor: in accuracy than the largest class, in squared error than the mean."""
+    if axis is None:
+        return fraction_correct(true, predicted) - np.unique(true, return_counts=True)[1].max() / len(true)
+    return run["metrics"].get(axis, run["metrics"])["mse_constant"] - np.mean((true - predicted) ** 2)
+
+
+def paired_difference(ids_by_seed, found, caution=""):
+    """The Difference of [[(score, true, mine, theirs)] of each seed], a mean over all of them; None where undefined."""
 
     def gap(k, at=slice(None)):
         gaps = [score(true[at], mine[at]) - score(true[at], theirs[at]) for score, true, mine, theirs in found[k]]
         return np.mean(gaps, axis=0)
 
     mean = np.mean([gap(k) for k in range(len(found))]) if found else np.nan
-    return None if np.isnan(mean) else Difference(float(mean), *interval(bootstrap(ids_by_seed, gap)))
+    return (
+        None
+        if np.isnan(mean)
+        else Difference(float(mean), *interval(bootstrap(ids_by_seed, gap)))._replace(caution=caution)
+    )
 
 
-def print_comparison(question, found, unit):
+def print_comparison(question, *pairs):
+    """Prints the answer to a question on two models, or the mean of several such pairs: see mean_difference."""
+    found, unit = mean_difference(pairs), "rank correlation" if pairs[0][2] else "accuracy"
     answer = f"{found.answer}, {unit} {found}" if found else "no answer, there is nothing to compare with"
     print(f"comparison : {question} {answer}")
 
@@ -220,15 +252,15 @@ def compare_step5(root, data, seeds, loss):
         print(f"{features:14} {accuracy:8.4f} {f1:9.4f}")
     order = sorted(complete, key=lambda name: mean_score(runs[name], "test_acc"), reverse=True)
     if len(order) > 1:
-        found = difference(runs[order[0]], runs[order[1]])
-        print_comparison(f"is the LSTM on {order[0]} better than the next, on {order[1]}?", found, "accuracy")
+        question = f"is the LSTM on {order[0]} better than the next, on {order[1]}?"
+        print_comparison(question, (runs[order[0]], runs[order[1]], None))
     for first, second, question in (
         ("beat", "mel", "does beat-synchronisation help?"),
         ("fused", "mel", "does fused beat mel alone?"),
         ("fused", "chroma", "does fused beat chroma alone?"),
     ):
         if runs[first] and runs[second]:
-            print_comparison(question, difference(runs[first], runs[second]), "accuracy")
+            print_comparison(question, (runs[first], runs[second], None))
     compare_losses(root, data, seeds, names)
 
 
@@ -240,12 +272,8 @@ def compare_losses(root, data, seeds, names):
         shared = set.intersection(*map(set, by_loss.values()))
         if not shared:
             continue
-        found = difference(by_loss["cross-entropy"], by_loss["squared-error"])
-        print_comparison(
-            f"does the cross entropy make a better LSTM on {name} than the squared error of the softmax?",
-            found,
-            "accuracy",
-        )
+        question = f"does the cross entropy make a better LSTM on {name} than the squared error of the softmax?"
+        print_comparison(question, (*by_loss.values(), None))
         for loss, runs in by_loss.items():
             keys = ("accuracy", "test_cross_entropy", "test_squared_error")
             right, entropy, error = (np.mean([runs[seed]["metrics"][key] for seed in shared]) for key in keys)
@@ -267,11 +295,11 @@ def compare_step7(root, data, seeds):
         by_variant, key=lambda key: np.mean([run["metrics"]["val_accuracy"] for run in by_variant[key].values()])
     )
     print()
-    found = difference(cnn, by_variant[best])
-    print_comparison(f"does the CNN beat the LSTM that validates best, on {best[0]} by {best[1]}?", found, "accuracy")
+    question = f"does the CNN beat the LSTM that validates best, on {best[0]} by {best[1]}?"
+    print_comparison(question, (cnn, by_variant[best], None))
     same = by_variant.get(("mel", "cross-entropy"))
     if same and best != ("mel", "cross-entropy"):
-        print_comparison("does the CNN beat the LSTM on mel, as in step 7d?", difference(cnn, same), "accuracy")
+        print_comparison("does the CNN beat the LSTM on mel, as in step 7d?", (cnn, same, None))
 
 
 def compare_step7_ast(root, data, seeds):
@@ -297,7 +325,7 @@ def compare_step8(root, data, seeds):
             seed_runs(root, data, seeds, "step8_regression", model=name, axis=axis) for name in ("cnn", "lstm")
         )
         if cnn and lstm:
-            print_comparison(f"does the CNN beat the LSTM in {axis}?", difference(cnn, lstm, axis), "rank correlation")
+            print_comparison(f"does the CNN beat the LSTM in {axis}?", (cnn, lstm, axis))
 
 
 def compare_step9(root, data, seeds, axes, freeze):
@@ -310,14 +338,12 @@ def compare_step9(root, data, seeds, axes, freeze):
         )
         frozen = "does a frozen transferred backbone beat a frozen random one"
         question = frozen if freeze else "does transfer beat training from scratch"
-        print_comparison(f"{question} in {axis}?", difference(transfer, scratch, axis), "rank correlation")
+        print_comparison(f"{question} in {axis}?", (transfer, scratch, axis))
         pairs.append((transfer, scratch, axis))
         alone = seed_runs(root, data, seeds, "step8_regression", model="cnn", axis=axis)
-        print_comparison(
-            f"does transfer beat step 8's CNN in {axis}?", difference(transfer, alone, axis), "rank correlation"
-        )
+        print_comparison(f"does transfer beat step 8's CNN in {axis}?", (transfer, alone, axis))
     if len(pairs) > 1:
-        print_comparison(f"{question}, in the mean of these axes?", mean_difference(pairs), "rank correlation")
+        print_comparison(f"{question}, in the mean of these axes?", *pairs)
 
 
 def compare_step10(root, data, seeds, weights, ensemble):
@@ -326,6 +352,4 @@ def compare_step10(root, data, seeds, weights, ensemble):
     ours = f"the mean of {ensemble} multitask CNNs" if ensemble > 1 else "the multitask CNN"
     for axis in AXES:
         alone = seed_runs(root, data, seeds, "step8_regression", model="cnn", axis=axis)
-        print_comparison(
-            f"does {ours} beat step 8's CNN in {axis}?", difference(multitask, alone, axis), "rank correlation"
-        )
+        print_comparison(f"does {ours} beat step 8's CNN in {axis}?", (multitask, alone, axis))

@@ -39,10 +39,10 @@ def confusion_figure(confusion, classes, title):
     return figure
 
 
-def curves_figure(history, loss_name, references, title, best_epoch):
+def curves_figure(history, loss_name, references, title, best_epoch, rule="picked by validation"):
     """Learning curves of [{epoch, train_loss, val_loss, val_acc}]: losses, and validation accuracy if there is one.
 
-    references: {name: loss} of constant predictors, drawn as horizontal lines; best_epoch is marked.
+    references: {name: loss} of constant predictors, drawn as horizontal lines; best_epoch is marked, by this rule.
     """
     panels = 2 if "val_acc" in history[0] else 1
     figure, axes = new_figure(6 * panels, 4, 1, panels)
@@ -58,7 +58,7 @@ def curves_figure(history, loss_name, references, title, best_epoch):
         right.plot(epochs, [100 * row["val_acc"] for row in history], marker=".", color="C1", label="validation")
         right.set(xlabel="epoch", ylabel="accuracy (%)", title="accuracy in validation set")
     for ax in axes[0]:
-        ax.axvline(best_epoch, color="green", linewidth=1, alpha=0.6, label=f"best epoch, {best_epoch}")
+        ax.axvline(best_epoch, color="green", linewidth=1, alpha=0.6, label=f"best epoch, {best_epoch}: {rule}")
         ax.xaxis.get_major_locator().set_params(integer=True)
         ax.legend(fontsize=8)
         ax.grid(alpha=0.3)

@@ -1,7 +1,10 @@
-"""Progress bars with the time left, on stderr, so that stdout holds the log alone; log.txt; time and memory used."""
+"""What a terminal shows: progress bars on stderr, so that stdout holds the log alone, header, --help; time and memory."""
 
+import argparse
+import io
 import os
 import sys
+import textwrap
 import time
 from contextlib import ExitStack, contextmanager, redirect_stdout
 
@@ -14,32 +17,35 @@ from common.files import LOG, make_folder, unwritable
 
 IN_SINGLE_FILE = False  # left out of the single file of a step: no number depends on it
 
+FOLD = textwrap.TextWrapper(80, subsequent_indent=" " * 13, break_long_words=False, break_on_hyphens=False)
 MEMORY_ERRORS = (torch.cuda.OutOfMemoryError, MemoryError)  # PyTorch says it of the CPU by a RuntimeError
 
 
 def progress(iterable, description, unit, inner=False, total=None):
     """The iterable with a progress bar: on a terminal; elsewhere a line every 10 s, and nothing for an inner bar.
 
-    total: how many there are, where the iterable has no length; a resumed iterable has an attribute `done`.
+    total: how many there are, where the iterable has no length.
     """
-    terminal = sys.stderr.isatty()
-    return tqdm(
-        iterable,
-        desc=description,
-        unit=unit,
-        total=total,
-        initial=getattr(iterable, "done", 0),
-        leave=not inner,
-        disable=(inner and not terminal) or bars_are_off(),
-        mininterval=0.1 if terminal else 10,
-        dynamic_ncols=True,
-    )
+    if sys.stderr.isatty() and not bars_are_off():
+        return tqdm(iterable, description, total, leave=not inner, unit=unit, dynamic_ncols=True)
+    return iterable if inner else noted(iterable, description, unit, total or len(iterable))
+
+
+def noted(iterable, description, unit, total):
+    """Yields the items of an iterable with a note every 10 s."""
+    latest = time.monotonic()
+    for number, item in enumerate(iterable):
+        if time.monotonic() - latest >= 10:
+            latest = time.monotonic()
+            note(f"{description}: {number} of {total} {unit}s")
+        yield item
 
 
 def note(text):
-    """A line on stderr beside the bars."""
+    """A line beside the bars: on stderr, in a notebook, which colours that red, on its stdout; never in log.txt."""
     if not bars_are_off():
-        print(text, file=sys.stderr)
+        screen = getattr(sys.stdout, "screen", sys.stdout)
+        print(text, file=screen if "ipykernel" in sys.modules else sys.stderr)
 
 
 def bars_are_off():
@@ -71,25 +77,71 @@ def logged(run):
             raise unwritable(run.folder, error) from error
         run.log = held.enter_context(redirect_stdout(Tee(sys.stdout, log)))
         yield
+        run.log.flush()
+
+
+@contextmanager
+def in_log_alone(run, alone=True):
+    """What is printed within goes into the run's log.txt alone."""
+    run.log.alone = alone
+    try:
+        yield
+    finally:
+        run.log.alone = False
+
+
+def begin_network(run, args):
+    """Takes the header off the screen, but not out of log.txt, where another network of the script has shown it."""
+    args.shown -= {"data", "demo", "device", "out"}  # other lines of the header have them
+    run.again, args.begun = getattr(args, "begun", False), True
+    if run.again:
+        run.log.show("\n")
+
+
+@contextmanager
+def header_lines(run, again=False):
+    """Folds what is printed within at 80 columns, and shortens paths; again: into log.txt alone."""
+    with redirect_stdout(io.StringIO()) as lines:
+        yield
+    with in_log_alone(run, again):
+        for line in lines.getvalue().splitlines():
+            print("\n".join(FOLD.wrap(short(line))))
+
+
+def short(text):
+    """A text whose paths begin at the current folder where they lie in it."""
+    return str(text).replace(f"{os.getcwd()}{os.sep}", "")
+
+
+class Paragraphs(argparse.HelpFormatter):
+    """Wraps the description of --help at the terminal's width, paragraph by paragraph, but no indented commands."""
+
+    def _fill_text(self, text, width, indent):
+        fill = super()._fill_text
+        return "\n\n".join(p if p.startswith(" ") else fill(p, width, indent) for p in text.strip("\n").split("\n\n"))
+
+
+def explain(parser, **texts):
+    """Other texts of --help, by name, for flags that mean something else in this script."""
+    for action in parser._actions:
+        action.help = texts.get(action.dest, action.help)
 
 
 class Tee:
-    """A stream that writes to the screen, without touching a progress bar, and to the log.
+    """A stream that writes to the screen, in whole lines above a progress bar, and to the log.
 
     log: an unbuffered binary file, so that nothing is lost when the process is killed; written: all texts so far.
     """
 
     def __init__(self, screen, log):
         self.screen, self.log, self.written = screen, log, []
+        self.line, self.alone = "", False  # an unfinished line; whether the screen is left out
 
     def write(self, text):
-        try:
-            with tqdm.external_write_mode(file=self.screen):
-                self.screen.write(text)
-        except BrokenPipeError:
-            raise  # run_script's
-        except OSError as error:
-            raise LabError(f"the output could not be written where it goes ({reason(error)})") from error
+        if not self.alone:
+            lines, end, self.line = (self.line + text).rpartition("\n")
+            if end:
+                self.show(lines + end)
         self.written.append(text)
         rest = text.encode("utf-8", "backslashreplace")
         try:
@@ -99,8 +151,20 @@ class Tee:
             why = f"the log cannot be written ({reason(error)})"
             raise LabError(f"{self.log.name}: {why}; --out DIR puts runs elsewhere") from error
 
+    def show(self, text):
+        try:
+            with tqdm.external_write_mode(file=self):  # takes the bars away meanwhile
+                self.screen.write(text)
+                if not text.endswith("\n"):
+                    self.screen.flush()
+        except BrokenPipeError:
+            raise  # run_script's
+        except OSError as error:
+            raise LabError(f"the output could not be written where it goes ({reason(error)})") from error
+
     def flush(self):
-        self.screen.flush()
+        rest, self.line = self.line, ""
+        self.show(rest)
 
 
 class Clock:
@@ -123,7 +187,7 @@ def used_by(clock):
 def note_used(folder, used):
     """A line on stderr: the time and memory of the run in a folder, as used_by gives them."""
     memory = f", peak memory {used['peak_memory_mb']} MB" if used["peak_memory_mb"] else ""
-    note(f"{folder}: {used['seconds']} s{memory}")
+    note(f"{short(folder)}: {used['seconds']} s{memory}")
 
 
 def peak_memory_mb():

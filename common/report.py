@@ -26,17 +26,20 @@ from common.metrics import (
 )
 from common.notes import print_notes
 from common.plots import confusion_figure, curves_figure, scatter_figure
+from common.progress import header_lines, in_log_alone
 from common.versions import print_class_table, print_environment
 
 
 def print_header(title, data, run, names):
     """The first lines of every run: what it is, on which data, with which of its arguments, and where it is saved."""
     print(title)
-    print(f"data       : {data.description()}")
-    print_class_table(data)
-    print(f"arguments  : {', '.join(f'{name}={value}' for name, value in run.arguments.items() if name in names)}")
-    print_environment(run)
-    print(f"run folder : {run.folder}")
+    with header_lines(run, again=run.again):
+        print(f"data       : {data.description()}")
+        print_class_table(data)
+        print(f"arguments  : {', '.join(f'{name}={value}' for name, value in run.arguments.items() if name in names)}")
+        print_environment(run)
+    with header_lines(run):
+        print(f"run folder : {run.folder}")
 
 
 def describe_genres(run, model, splits, classes, loss="cross-entropy"):
@@ -104,10 +107,12 @@ def print_sizes(run, model, splits, names):
 def report_training(run, title, history, best, loss_name, references):
     """Prints which epoch was kept and, in a dry run, whether all losses are finite; draws the curves."""
     kept = history[best.epoch]
-    scores = f", validation accuracy {100 * kept['val_acc']:.2f} %" if "val_acc" in kept else ""
-    scores += f", validation loss {kept['val_loss']:.4f}"
-    print(f"best epoch : {best.epoch} of 0 to {len(history) - 1}, picked by validation{scores}")
-    run.save_figure("curves", curves_figure(history, loss_name, references, title, best.epoch))
+    rules = {kept.get("val_acc"): "highest validation accuracy", -kept["val_loss"]: "lowest validation loss"}
+    rule = ", then ".join(rules.get(each, "score") for each in best.score)  # what the step gave to best.update
+    scores = f"validation accuracy {100 * kept['val_acc']:.2f} %, " if "val_acc" in kept else ""
+    scores += f"validation loss {kept['val_loss']:.4f}"
+    print(f"best epoch : {best.epoch} of 0 to {len(history) - 1}, picked by {rule}: {scores}")
+    run.save_figure("curves", curves_figure(history, loss_name, references, title, best.epoch, rule))
     print_finite(run, history)
 
 
@@ -131,9 +136,10 @@ def report_genres(run, title, splits, test, val=None, matrix=False, baselines=Fa
     entropy, error = metrics["test_cross_entropy"], metrics["test_squared_error"]
     print(f"\ncross entropy {entropy:.4f}, squared error of the softmax {error:.4f}")
     metrics["interval"] = print_interval("accuracy", *classified, fraction_correct)
-    print("\nconfusion matrix: rows true, columns predicted, in the same order")
-    for name, counts in zip(classes, metrics["confusion"], strict=True):
-        print(f"{name[:20]:>20} " + " ".join(f"{count:4d}" for count in counts))
+    with in_log_alone(run):  # the screen has the picture
+        print("\nconfusion matrix: rows true, columns predicted, in the same order")
+        for name, counts in zip(classes, metrics["confusion"], strict=True):
+            print(f"{name[:20]:>20} " + " ".join(f"{count:4d}" for count in counts))
     if matrix:
         with np.printoptions(linewidth=100, threshold=sys.maxsize):
             print(f"\n({np.array(metrics['confusion'], dtype=float)!r},\n {metrics['accuracy']})")
@@ -142,7 +148,7 @@ def report_genres(run, title, splits, test, val=None, matrix=False, baselines=Fa
     title = f"{title}: accuracy {metrics['accuracy']:.3f}"
     run.save_figure(f"confusion{suffix}", confusion_figure(metrics["confusion"], classes, title))
     if baselines:
-        metrics["baselines"] = report_baselines(run, splits, metrics["accuracy"])
+        metrics["baselines"] = report_baselines(run, splits, *classified)
     return metrics
 
 
@@ -170,7 +176,7 @@ def report_axes(run, title, splits, test, baselines=False, suffix=""):
         found[axis] = {"spearman": rho, "mse": error, "mse_constant": constant}
         found[axis]["interval"] = print_interval("correlation", true, predicted, rank_correlation)
         if baselines:
-            found[axis]["baselines"] = report_baselines(run, splits, found[axis]["spearman"], axis, number)
+            found[axis]["baselines"] = report_baselines(run, splits, true, predicted, axis, number)
     if len(axes) == len(AXES):
         print_mean_correlation(each["spearman"] for each in found.values())
     save_axis_predictions(run, axes, splits[2], columns[0], columns[1], suffix)

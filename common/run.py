@@ -18,6 +18,7 @@ class Run:
     def __init__(self, folder, metadata, arguments):
         self.folder, self.metadata, self.arguments = folder, metadata, arguments
         self.clock = Clock()
+        self.again = False  # whether the header stands on the screen already, see begin_network
 
     def save_best(self, best, name="best"):
         """The best epoch's weights, a BestEpoch, as <name>.pt with the run's metadata."""

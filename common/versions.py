@@ -25,7 +25,7 @@ package_version = cache(version)  # it reads files, and a state is saved after e
 
 def add_demo_flag(parser):
     """Adds --demo."""
-    text = "demo music, whatever other data are here; step 0 composes it by --seed into demo_data/ or --data DIR"
+    text = "demo music, in demo_data/, whatever other data are here"
     parser.add_argument("--demo", action="store_true", help=text)
 
 
@@ -47,19 +47,15 @@ def print_class_table(data):
 
 
 def print_environment(run):
-    """The lines of a run's header on device, libraries and seed, where it trains something."""
+    """The line of a run's header on device and libraries, where it trains something."""
     if "device" in run.arguments:
         device, metadata = run.arguments["device"], versions()
         libraries = ", ".join(f"{name} {metadata[name]}" for name in ("torch", "numpy", "scikit-learn", "python"))
         processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
         together = f"{processes} processes, each with " * (processes > 1)
-        print(f"device     : {device}, {together}{metadata['threads']} threads, {libraries}")
-        promise = (
-            "same seed, computer and threads: same numbers"
-            if device == "cpu"
-            else "on a GPU numbers repeat only nearly"
-        )
-        print(f"seed       : {run.metadata['seed']} (split, initial weights, batch order); {promise}")
+        promise = "same seed, computer and threads: same numbers"
+        promise = promise if device == "cpu" else "on a GPU numbers repeat only nearly"
+        print(f"device     : {device}, {together}{metadata['threads']} threads, {libraries}; {promise}")
 
 
 def fingerprint_text(data, folders, content=True):
@@ -128,7 +124,7 @@ def file_checksums(files, cache=None):
         names, stamps = [f"{path.parent.name}/{path.name}" for path in files], [stamp(path) for path in files]
         stale = [k for k, name in enumerate(names) if kept.get(name, [None])[0] != stamps[k]]
         short = sum(stamps[k][1] for k in stale) < 10**9  # bytes, read in seconds
-        for k in progress(stale, f"checking {folder}", "file", inner=short):
+        for k in progress(stale, f"checking {folder.name}", "file", inner=short):
             latest = max(stamps[k][2:])  # a change just now might leave it: some disks count seconds, others 10 ms
             settled = latest < time.time_ns() - (2 * 10**9 if latest % 10**9 == 0 else 10**8)
             try:

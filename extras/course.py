@@ -8,6 +8,7 @@ docs/from_the_course.md sets them beside those of common/ and says what differs 
 
 import inspect
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -82,10 +83,8 @@ class SpectrogramDataset(lab.SpectrogramDataset):
         if axis is None and not train:
             classes = training_classes(Path(path), class_mapping or None)
         length = given["max_length"] if given["max_length"] > 0 else -1
-        read_clips = (
-            None if own is None else lambda files: Clips((i, np.float32(own(str(f)))) for i, f in files.items())
-        )
-        super().__init__(path, class_mapping or None, train, length, features, axis, classes, read_clips)
+        reading = None if own is None else partial(own_clips, own)
+        super().__init__(path, class_mapping or None, train, length, features, axis, classes, reading)
         if own is not None:
             self.columns, self.feat_dim = slice(None), self.clips[self.ids[0]].shape[1]
         self.regression_label_index, self.zero_pad_and_stack = index, self.zero_pad
@@ -94,6 +93,13 @@ class SpectrogramDataset(lab.SpectrogramDataset):
     @property
     def feats(self):
         return [np.float32(self.clips[ident][:, self.columns]) for ident in self.ids]
+
+
+def own_clips(read_spec_fn, files):
+    """The clips of `files`, {id: path}, each read by a function of one's own."""
+    clips = Clips({})
+    clips.update((ident, np.float32(read_spec_fn(str(path)))) for ident, path in files.items())
+    return clips
 
 
 def axes_of(index):

@@ -3,15 +3,16 @@ import pytest
 from conftest import write_tiny_data
 
 from common.baselines import (
-    baseline_scores,
+    baseline_predictions,
     clip_statistics,
-    kept_scores,
+    kept_predictions,
     linear_predictions,
     mean_and_std,
     svm_predictions,
 )
 from common.dataset import SpectrogramDataset, genre_splits
 from common.labels import load_class_mapping
+from common.metrics import spearman
 
 
 @pytest.mark.parametrize("frames", [1, 5, 40])
@@ -43,25 +44,30 @@ def test_both_models_learn_what_can_be_learnt(predictions):
     assert np.corrcoef(predictions(known, known[:, 1], unknown, False), unknown[:, 1])[0, 1] > 0.85
 
 
-def test_scores_are_computed_once_for_each_split(tiny_data, tmp_path, monkeypatch):
+def test_predictions_are_made_once_for_each_split(tiny_data, tmp_path, monkeypatch):
     train, test = genre_splits(tiny_data / "fma_genre_spectrograms", load_class_mapping(tiny_data), "mel")
-    first = kept_scores(tmp_path / "kept", "key", train, test, True)
-    monkeypatch.setattr("common.baselines.baseline_scores", lambda *_: pytest.fail("computed again"))
-    assert kept_scores(tmp_path / "kept", "key", train, test, True) == first and set(first) == {"linear", "svm"}
+    first = kept_predictions(tmp_path / "kept", "key", train, test, True)
+    assert set(first) == {"linear", "svm"} and {len(each) for each in first.values()} == {len(test)}
+    (path,) = (tmp_path / "kept").iterdir()
+    for damaged in ('{"linear": 0.5, "svm": 0.5}', '{"linear": [0.0], "svm": null}', "[]", "1", "{"):
+        path.write_text(damaged)
+        assert kept_predictions(tmp_path / "kept", "key", train, test, True) == first, damaged
+    monkeypatch.setattr("common.baselines.baseline_predictions", lambda *_: pytest.fail("made again"))
+    assert kept_predictions(tmp_path / "kept", "key", train, test, True) == first
 
 
 def test_the_tiny_emotions_follow_brightness_and_the_linear_model_sees_it(tiny_data):
     dataset = SpectrogramDataset(
         tiny_data / "multitask_dataset", features="chroma", axis="energy"
     )  # mel is read from the clips behind it
-    assert baseline_scores(dataset, dataset, False)["linear"] > 0.9
+    assert spearman(dataset.labels, baseline_predictions(dataset, dataset, False)["linear"]) > 0.9
 
 
 def test_too_few_clips_and_a_single_class_leave_both_undefined(tmp_path):
     data = write_tiny_data(tmp_path / "few", train=4)
     train, test = genre_splits(data / "fma_genre_spectrograms", load_class_mapping(data), "mel")
-    assert baseline_scores(train, test, True) == {"linear": None, "svm": None}  # 8 clips for five folds
+    assert baseline_predictions(train, test, True) == {"linear": None, "svm": None}  # 8 clips for five folds
     data = write_tiny_data(tmp_path / "one")
     train, test = genre_splits(data / "fma_genre_spectrograms", load_class_mapping(data), "mel")
     train.labels[:] = 0
-    assert baseline_scores(train, test, True) == {"linear": None, "svm": None}
+    assert baseline_predictions(train, test, True) == {"linear": None, "svm": None}

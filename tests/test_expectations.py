@@ -18,7 +18,7 @@ import step8_regression
 import step9_transfer
 import step10_multitask
 from common.checks import SEVERAL, watch_training
-from common.dataset import SpectrogramDataset, torch_train_val_split
+from common.dataset import SpectrogramDataset, clip_labels, torch_train_val_split
 from common.labels import AXES, CLASS_MAPPING
 from common.report import describe_genres, report_training
 from common.training import Evaluation
@@ -116,6 +116,21 @@ def test_outside_the_range_the_causes_follow_in_order(score, axis, where):
     ]
 
 
+@pytest.mark.parametrize(
+    ("score", "interval", "said"),
+    [
+        (0.40, (0.36, 0.44), "not significantly below, its 95 % interval is 0.360 to 0.440"),
+        (0.49, (0.45, 0.53), "not significantly above, its 95 % interval is 0.450 to 0.530"),
+        (0.37, (0.33, 0.41), "below; likely causes, in this order:"),
+        (0.52, (0.48, 0.56), "above; likely causes, in this order:"),
+        (0.45, (0.41, 0.49), "within"),
+    ],
+)
+def test_outside_the_range_is_said_where_the_whole_interval_is(score, interval, said):
+    line, *causes = expectation("step7_cnn", None, score, None, interval)
+    assert line.endswith(f"; {score:.4f} is {said}") and bool(causes) == ("causes" in said)
+
+
 def test_without_a_range_nothing_is_printed():
     assert expectation("step9_transfer", "scratch", 0.4, "valence") == [] == expectation("step7_cnn", "beat", 0.4)
 
@@ -148,9 +163,9 @@ def test_on_other_sets_steps_8_to_10_share_their_models_without_a_network_and_no
 
     def scores(known, unknown, classify):
         fitted.append((known.dataset.labels, len(known), len(unknown)))
-        return {"linear": 0.9, "svm": None}
+        return {"linear": clip_labels(unknown).tolist(), "svm": None}
 
-    monkeypatch.setattr("common.baselines.baseline_scores", scores)
+    monkeypatch.setattr("common.baselines.baseline_predictions", scores)
     flags = [*flags, "--epochs", "1"]
     step10_multitask.main(flags)
     for axis, (labels, *sizes) in zip(AXES, fitted, strict=True):  # of its three columns each model gets its own
@@ -161,9 +176,12 @@ def test_on_other_sets_steps_8_to_10_share_their_models_without_a_network_and_no
     assert len(fitted) == 3  # the same clips and axes: kept
     text = capsys.readouterr().out
     assert (
-        text.count("without a network: the linear model 0.9000, the SVM (RBF) undefined; this network is not above ")
+        text.count(
+            "without a network: the linear model 1.0000, the SVM (RBF) undefined; this network is compared with "
+        )
         == 3 + 1 + 2
     )
+    assert text.count(": it takes 10 test clips, and here are 4") == 3 + 1 + 2
     assert text.count("the labelled clips in three splits") == 1 + 1 + 2 and "to expect" not in text
     step10_multitask.main([*flags, "--quick", "--out", flags[5] + "/dry"])
     text = capsys.readouterr().out
@@ -318,7 +336,7 @@ def test_warnings_are_the_same_where_a_run_goes_on(capsys):
 
 def test_a_dry_run_says_whether_every_loss_is_finite(capsys):
     run = SimpleNamespace(metadata={"mode": "quick"}, save_figure=lambda name, figure: None)
-    best = SimpleNamespace(epoch=0)
+    best = SimpleNamespace(epoch=0, score=(-1.0,))
     for loss, word in ((1.0, "runs"), (float("nan"), "non-finite"), (float("inf"), "non-finite")):
         history = [{"epoch": 0, "train_loss": 1.0, "val_loss": 1.0}, {"epoch": 1, "train_loss": 1.0, "val_loss": loss}]
         report_training(run, "title", history, best, "loss", {})

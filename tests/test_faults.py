@@ -312,13 +312,15 @@ def test_a_set_of_one_validation_clip_and_two_test_clips(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["[]", "3", "{}", '{"linear": "x", "svm": 0.5}', '{"linear": 0.5}', "{"])
-def test_damaged_scores_of_the_models_without_a_network_are_made_anew(tmp_path, monkeypatch, text):
-    right = {"linear": None, "svm": 0.25}
-    monkeypatch.setattr(baselines, "baseline_scores", lambda *arguments: right)
+def test_damaged_predictions_of_the_models_without_a_network_are_made_anew(tmp_path, monkeypatch, text):
+    right = {"linear": None, "svm": [0.25]}
+    monkeypatch.setattr(baselines, "baseline_predictions", lambda *arguments: right)
     monkeypatch.setattr(baselines, "clip_ids", lambda dataset: dataset)
-    assert baselines.kept_scores(tmp_path / "b", "key", ["1"], ["2"], True) == right
+    assert baselines.kept_predictions(tmp_path / "b", "key", ["1"], ["2"], True) == right
     (path,) = (tmp_path / "b").iterdir()
     path.write_text(text)
-    assert baselines.kept_scores(tmp_path / "b", "key", ["1"], ["2"], True) == right == json.loads(path.read_text())
-    path.write_text('{"linear": 0.5, "svm": null}')
-    assert baselines.kept_scores(tmp_path / "b", "key", ["1"], ["2"], True) == {"linear": 0.5, "svm": None}
+    assert (
+        baselines.kept_predictions(tmp_path / "b", "key", ["1"], ["2"], True) == right == json.loads(path.read_text())
+    )
+    path.write_text('{"linear": [0.5], "svm": null}')
+    assert baselines.kept_predictions(tmp_path / "b", "key", ["1"], ["2"], True) == {"linear": [0.5], "svm": None}

@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 from by_hand import emotion_split, halved, mean_and_std, svm_statistics
+from compared_runs import ROUNDS, weighted_gap
 from runs import predictions, read_json, shared_run
 from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -24,9 +25,10 @@ GENRE_CLIPS = {"train": (11, 14, 10), "test": (17, 12, 16)}
 LABELLED = 65
 FRAMES_A_SECOND = 22050 / 512
 SEED, OTHER_SEED = 3, 4
-KEPT = "baselines/*.json"  # below --out: the scores that a run keeps for the next
+KEPT = "baselines/*.json"  # below --out: the predictions that a run keeps for the next
 LINE = "without a network"
 SCORE = re.compile(r"(the [^,;:]*?) (-?\d\.\d{4})")
+DIFFERENCE = re.compile(r"minus (the [^,;:]*?) ([-+]\d\.\d+) \(95 % interval ([-+]\d\.\d+) to ([-+]\d\.\d+)\)")
 FLAGS = ["--epochs", 1, "--batch-size", 32]
 
 
@@ -92,8 +94,9 @@ def changed_labels(labels):
 
 
 def scores(train, targets, test, true):
-    """[linear model's, SVM's] score on the test clips: accuracy of names, Spearman's of numbers. train, test: lists of
-    (T, 128).
+    """(score, predictions) of the linear model and of the SVM on the test clips: accuracy of names, Spearman's of numbers.
+
+    train, test: lists of (T, 128).
     """
     of_names = isinstance(targets[0], str)
     if not of_names:
@@ -113,11 +116,15 @@ def scores(train, targets, test, true):
     for (model, choices), x, x_test in zip(models, known, unknown, strict=True):
         folds = KFold(5, shuffle=True, random_state=0)
         predicted = GridSearchCV(model, choices, cv=folds).fit(x, targets).predict(x_test)
-        found.append(
-            float(np.mean(predicted == np.array(true))) if of_names else float(spearmanr(true, predicted).statistic)
-        )
-    assert all(0.02 < abs(score) < 0.98 for score in found) and found[0] != found[1], "data too easy or too hard"
+        found.append((score_of(true, predicted), tuple(predicted.tolist())))
+    assert all(0.02 < abs(score) < 0.98 for score, _ in found) and found[0] != found[1], "data too easy or too hard"
     return found
+
+
+def score_of(true, predicted):
+    if isinstance(true[0], str):
+        return float(np.mean(np.array(true) == np.array(predicted)))
+    return float(spearmanr(true, predicted).statistic)
 
 
 def mel_of(frames, ids):
@@ -143,7 +150,7 @@ def axis_scores(folder, axis, seed):
     return scores(mels[0], [values[i] for i in train], mels[1], [values[i] for i in test])
 
 
-# The runs: one after the other, since they share the scores that they keep
+# The runs: one after the other, since they share what they keep
 
 
 def together(done, folder):
@@ -157,7 +164,7 @@ def each(done):
 
 @pytest.fixture(scope="session")
 def genres(shared_folder):
-    """Step 7; again with kept scores that were changed by hand; step 5; step 7 with other labels."""
+    """Step 7; again with kept predictions that were changed by hand; step 5; step 7 with other labels."""
 
     def make(folder):
         def run(script, *more, out="runs"):
@@ -178,9 +185,9 @@ def genres(shared_folder):
         done = [run("step7_cnn.py")]
         (kept,) = (folder / "runs").glob(KEPT)
         text = kept.read_text(encoding="utf-8")
-        own = float(done[0].results[0]["test_acc"])  # 4 decimals; the number itself is a share of the test clips
-        own = round(own * sum(GENRE_CLIPS["test"])) / sum(GENRE_CLIPS["test"])
-        kept.write_text(json.dumps(dict(zip(json.loads(text), (own, own - 0.05), strict=True))), encoding="utf-8")
+        rows = predictions(folder / f"runs/step7_cnn/mel_seed{SEED}")
+        planted = [[float(CLASSES.index(row[column])) for row in rows] for column in ("true", "predicted")]
+        kept.write_text(json.dumps(dict(zip(json.loads(text), planted, strict=True))), encoding="utf-8")
         done += [run("step7_cnn.py", "--lr", 1e-3)]
         kept.write_text(text, encoding="utf-8")
         done += [
@@ -197,7 +204,7 @@ def genres(shared_folder):
 
 @pytest.fixture(scope="session")
 def emotions(shared_folder):
-    """Step 10; step 8, one of the kept scores changed by hand; step 9; step 8 with another seed."""
+    """Step 10; step 8, some of the kept predictions changed by hand; step 9; step 8 with another seed."""
 
     def make(folder):
         def run(script, seed, *more):
@@ -218,7 +225,11 @@ def emotions(shared_folder):
         done = [run("step10_multitask.py", SEED)]
         (kept,) = (path for path in (folder / "runs").glob(KEPT) if "energy" in path.name)
         text = kept.read_text(encoding="utf-8")
-        kept.write_text(json.dumps(dict.fromkeys(json.loads(text), -1.0)), encoding="utf-8")
+        true = [
+            float(row["true"]) for row in predictions(folder / f"runs/step10_multitask/cnn_seed{SEED}", axis="energy")
+        ]
+        worst = [-value for value in true]
+        kept.write_text(json.dumps(dict.fromkeys(json.loads(text), worst)), encoding="utf-8")
         done += [run("step8_regression.py", SEED, "--model", "cnn", "--axis", "energy")]
         kept.write_text(text, encoding="utf-8")
         done += [run("step9_transfer.py", SEED, "--axis", "valence", "--pretrain-epochs", 1)]
@@ -229,31 +240,49 @@ def emotions(shared_folder):
 
 
 def said(done):
-    """[([(model, score)], the sentence after them)] of the lines on models without a network."""
-    lines = [line.partition(":")[2].split(";") for line in done.lines if line.startswith(LINE)]
-    return [([(name, float(score)) for name, score in SCORE.findall(numbers)], sentence) for numbers, sentence in lines]
+    """[([(model, score)], what the network is called beside them, [(model, difference, low, high)])] of a Done."""
+    found = []
+    for line, after in zip(done.lines, done.lines[1:], strict=False):
+        if line.startswith(LINE):
+            numbers, _, sentence = line.partition(":")[2].partition("; this network is ")
+            models = [(name, float(score)) for name, score in SCORE.findall(numbers)]
+            found.append((models, sentence, [(n, *map(float, each)) for n, *each in DIFFERENCE.findall(after)]))
+    return found
 
 
 def check(line, baselines, expected, own):
     """A line and its {model: score} in metrics.json hold the expected scores, and the sentence compares them with the
-    network's own.
+    network's own, (true, predicted), by the paired bootstrap. Returns its answers, 1 for above and -1 for below.
     """
-    models, sentence = line
-    assert list(baselines.values()) == pytest.approx(expected, abs=1e-9)
-    assert [score for _, score in models] == pytest.approx(expected, abs=6e-5)
-    not_crossed = [name for (name, _), score in zip(models, expected, strict=True) if own <= score]
-    assert [name for name, _ in models if name in sentence] == not_crossed
-    assert ("not above" in sentence) == bool(not_crossed) and "above" in sentence
+    models, sentence, differences = line
+    assert list(baselines.values()) == pytest.approx([score for score, _ in expected], abs=1e-9)
+    assert [score for _, score in models] == pytest.approx([score for score, _ in expected], abs=6e-5)
+    answers, words = [], {1: "above", -1: "below", 0: "significantly different from"}
+    axis, count = None if isinstance(own[0][0], str) else "axis", len(own[0])
+    times = np.random.default_rng(1).multinomial(count, [1 / count] * count, ROUNDS)
+    for (score, theirs), (_, mean, low, high) in zip(expected, differences, strict=True):
+        gaps = weighted_gap(times, axis, list(zip(*own, strict=True)), theirs)
+        assert mean == pytest.approx(score_of(*own) - score, abs=6e-4)
+        bounds = np.nanpercentile(gaps, [2.5, 97.5])
+        assert [low, high] == pytest.approx(bounds, abs=0.1 * (bounds[1] - bounds[0]) + 0.6 / count)
+        answers.append(1 if low > 0 else -1 if high < 0 else 0)
+    (first, second), (one, other) = answers, [name for name, *_ in differences]
+    if first == second:
+        assert sentence == words[first] + (f" neither {one} nor {other}" if first == 0 else " both")
+    else:
+        parts = [f"{'not ' * (each == 0)}{words[each]} {name}" for each, name in ((first, one), (second, other))]
+        assert sentence == ", ".join(parts)
+    return answers
 
 
-def own_accuracy(folder, name="predictions.csv"):
+def own_names(folder, name="predictions.csv"):
     rows = predictions(folder, name=name)
-    return float(np.mean([row["true"] == row["predicted"] for row in rows]))
+    return [row["true"] for row in rows], [row["predicted"] for row in rows]
 
 
-def own_spearman(folder, axis, name="predictions.csv"):
+def own_values(folder, axis, name="predictions.csv"):
     rows = predictions(folder, axis=axis, name=name)
-    return spearmanr([float(row["true"]) for row in rows], [float(row["predicted"]) for row in rows]).statistic
+    return [float(row["true"]) for row in rows], [float(row["predicted"]) for row in rows]
 
 
 def baselines_in(folder):
@@ -266,24 +295,25 @@ def test_genres(genres):
     assert mel != beat
     step7, step5 = genres[0], genres[2]
     folder = sorted(step7.folder("step7_cnn").glob(f"mel_seed{SEED}.old-*"))[0]  # the first run was made again
-    check(*said(step7), baselines_in(folder), mel, own_accuracy(folder))
+    check(*said(step7), baselines_in(folder), mel, own_names(folder))
     for features, line, expected in zip(("beat", "chroma"), said(step5), (beat, mel), strict=True):
         (folder,) = step5.folder("step5_lstm").glob(f"{features}_*seed{SEED}")
-        check(line, baselines_in(folder), expected, own_accuracy(folder))
+        check(line, baselines_in(folder), expected, own_names(folder))
 
 
-def test_kept_scores_are_read_and_a_tie_is_not_above(genres):
-    folder = sorted(genres[1].folder("step7_cnn").glob(f"mel_seed{SEED}.old-*"))[1]
-    own = own_accuracy(folder)
-    assert 0 < own < 1
-    check(*said(genres[1]), baselines_in(folder), [own, own - 0.05], own)
+def test_kept_predictions_are_read(genres):
+    """Those of the first run, and true ones: the second network is below the true ones."""
+    first, second = sorted(genres[1].folder("step7_cnn").glob(f"mel_seed{SEED}.old-*"))[:2]
+    planted = [(score_of(own_names(first)[0], each), tuple(each)) for each in own_names(first)]
+    answers = check(*said(genres[1]), baselines_in(second), planted, own_names(second))
+    assert answers[0] == -1
 
 
 def test_changed_labels_give_new_scores(genres):
     changed = genre_scores(GENRES, changed=True)
     assert changed != genre_scores(GENRES)
     folder = genres[3].folder("step7_cnn", f"mel_seed{SEED}")
-    check(*said(genres[3]), baselines_in(folder), changed, own_accuracy(folder))
+    check(*said(genres[3]), baselines_in(folder), changed, own_names(folder))
 
 
 def test_three_axes(emotions):
@@ -293,14 +323,15 @@ def test_three_axes(emotions):
     found = [axis_scores(EMOTIONS, axis, SEED) for axis in AXES]
     assert len({tuple(pair) for pair in found}) == 3
     for axis, expected, line in zip(AXES, found, said(step10), strict=True):
-        check(line, metrics[axis]["baselines"], expected, own_spearman(folder, axis))
+        check(line, metrics[axis]["baselines"], expected, own_values(folder, axis))
 
 
-def test_kept_scores_below_the_networks(emotions):
+def test_kept_predictions_below_the_networks(emotions):
     """Of this axis alone, and of the same clips: else other scores would stand there."""
     folder = emotions[1].folder("step8_regression", f"cnn_energy_seed{SEED}")
-    own = own_spearman(folder, "energy")
-    check(*said(emotions[1]), baselines_in(folder), [-1.0, -1.0], own)
+    true, own = own_values(folder, "energy")
+    worst = tuple(-value for value in true)
+    assert check(*said(emotions[1]), baselines_in(folder), [(-1.0, worst)] * 2, (true, own)) == [1, 1]
 
 
 def test_one_axis(emotions):
@@ -312,8 +343,8 @@ def test_one_axis(emotions):
     assert sorted(starts) == ["scratch", "transfer"]
     for start, line in zip(starts, said(step9), strict=True):
         folder = step9.folder("step9_transfer", f"valence_{start}_seed{SEED}")
-        check(line, baselines_in(folder), valence, own_spearman(folder, "valence"))
+        check(line, baselines_in(folder), valence, own_values(folder, "valence"))
     folder = other.folder("step8_regression", f"cnn_danceability_seed{OTHER_SEED}")
     new = axis_scores(EMOTIONS, "danceability", OTHER_SEED)
     assert new != axis_scores(EMOTIONS, "danceability", SEED)
-    check(*said(other), baselines_in(folder), new, own_spearman(folder, "danceability"))
+    check(*said(other), baselines_in(folder), new, own_values(folder, "danceability"))

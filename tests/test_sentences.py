@@ -17,7 +17,8 @@ ONE_SEED = ("step8", "step9")  # commands
 ANSWERS = {"yes": 1, "no": -1, "not significant": 0}
 COMPARED = re.compile(
     r"^comparison\s*: (?P<question>[^?]+\?) (?P<answer>yes|no|not significant), (?P<unit>accuracy|rank correlation) "
-    r"(?P<mean>[-+]\d\.\d+) \(95 % interval (?P<low>[-+]\d\.\d+) to (?P<high>[-+]\d\.\d+)\)$"
+    r"(?P<mean>[-+]\d\.\d+) \(95 % interval (?P<low>[-+]\d\.\d+) to (?P<high>[-+]\d\.\d+)\)"
+    r"(; caution: neither of them is better than a constant predictor( in squared error)?)?$"
 )
 NOTHING = re.compile(r"^comparison\s*: (?P<question>[^?]+\?) no answer, there is nothing to compare with$")
 BY_LOSS = re.compile(

@@ -290,4 +290,4 @@ def test_output_that_goes_to_a_full_disk_is_one_sentence(tmp_path):
 
     full = pytest.raises(LabError, match=r"the output could not be written where it goes .*No space")
     with open(tmp_path / "log.txt", "wb", buffering=0) as log, full:
-        Tee(Full(), log).write("a line")
+        Tee(Full(), log).write("a line\n")

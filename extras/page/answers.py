@@ -122,7 +122,7 @@ def micro_and_macro(results):
     scores = {name: float(np.mean([each["classes"][name]["f1"] for each in metrics])) for name in metrics[0]["classes"]}
     accuracy, macro = (values(best, "result", key) for key in ("test_acc", "test_f1_macro"))
     name = name_of(first_run(best))
-    text += f"The best LSTM, on {name}, has accuracy {shown(accuracy)} and macro F1 {shown(macro)}. "
+    text += f"The highest accuracy has the LSTM on {name}, {shown(accuracy)}; its macro F1 is {shown(macro)}. "
     never = [name for name, score in scores.items() if score == 0]
     lowest = sorted((name for name in scores if 0 < scores[name] < np.mean(macro)), key=lambda name: scores[name])
     if never:
@@ -143,7 +143,7 @@ def best_against_next(results):
     )
     if len(ranked) < 2:
         return ""
-    question = f"Is it better than the next, on {name_of(first_run(ranked[1]))}?"
+    question = f"Is that LSTM better than the next, on {name_of(first_run(ranked[1]))}?"
     answer = sentence(question, compared(ranked[0], ranked[1]), "accuracy")
     return f"{answer} The write-up's best is the one on beat-synced mel."
 
@@ -178,7 +178,7 @@ def regression(results):
     runs = [run for run in results.runs("step8_regression") if "mse" in (run["metrics"] or {})]
     worse = sum(run["metrics"]["mse"] >= run["metrics"]["mse_constant"] for run in runs)
     constant = "the constant predictor, the training clips' mean"
-    texts.append(f"In squared error {worse} of {len(runs)} networks are no better than {constant}.")
+    texts.append(f"The squared error of {worse} of {len(runs)} networks is not below that of {constant}.")
     lstm, cnn = STEP8_SPEARMAN["lstm"], STEP8_SPEARMAN["cnn"]
     theirs = ", ".join(f"{cnn[axis]:.2f} against {lstm[axis]:.2f} in {axis}" for axis in AXES)
     return " ".join([*texts, f"The write-up's answer is yes on all three: {theirs}."])

@@ -116,24 +116,28 @@ def writeup_scores(step, choice):
     return by_step.get(step, {})
 
 
-def expectation(step, choice, score, axis=None):
+def expectation(step, choice, score, axis=None, interval=(None, None)):
     """Lines on whether a score on the lab's data set is within its range and, if not, why; [] without a range.
 
     choice: the step's features, network or start, None where it has one alone; score: accuracy, or the rank correlation
-    of `axis`; None (undefined) counts as below the range.
+    of `axis`; None (undefined) counts as below the range; interval: of the score, at 95 %. Only where all of it is
+    outside of the range is the score called so.
     """
     table = ACCURACIES if axis is None else {key: ranges[axis] for key, ranges in CORRELATIONS.items()}
     if (step, choice) not in table:
         return []
     low, high, results = table[step, choice]
     text = "undefined" if score is None else f"{score:.4f}"
+    least, most = (score if bound is None else bound for bound in interval)
     where = "below" if score is None or score < low else "above" if score > high else "within"
-    line = f"to expect  : {low:.2f} to {high:.2f} on the lab's data set ({results}); {text} is {where}"
+    line = f"to expect  : {low:.2f} to {high:.2f} on the lab's data set ({results}); {text} is "
     if where == "within":
-        return [line]
+        return [line + where]
+    if score is not None and least <= high and most >= low:
+        return [f"{line}not significantly {where}, its 95 % interval is {least:.3f} to {most:.3f}"]
     causes = CAUSES[f"{'correlation' if axis else 'accuracy'} {where}"]
     numbered = [f"             {number}. {cause}" for number, cause in enumerate(causes, start=1)]
-    return [f"{line}; likely causes, in this order:", *numbered]
+    return [f"{line}{where}; likely causes, in this order:", *numbered]
 
 
 def print_expected(run, splits, metrics):
@@ -151,11 +155,11 @@ def print_expected(run, splits, metrics):
             texts += [f"macro F1 {theirs['test_f1_macro']:.2f}"] if "test_f1_macro" in theirs else []
             where = "the same {} test clips" if same else "the lab's {} test clips, not comparable with these"
             print(f"write-up   : {', '.join(texts)} on {where.format(LAB_TEST_CLIPS)}")
-        scores = {None: metrics["accuracy"]}
+        scores = {None: (metrics["accuracy"], metrics["interval"])}
     else:
         choice = metadata.get("model") or metadata.get("start")
         same = is_labs(*lab, len(unwrap(train_set)[0]), EMOTION_CLIPS[0])
-        scores = {axis: found["spearman"] for axis, found in metrics.items()}
-    for axis, score in scores.items() if same else ():
-        for line in expectation(metadata["step"], choice, score, axis):
+        scores = {axis: (found["spearman"], found["interval"]) for axis, found in metrics.items()}
+    for axis, (score, interval) in scores.items() if same else ():
+        for line in expectation(metadata["step"], choice, score, axis, interval):
             print(line)

@@ -17,12 +17,12 @@ TESTS_2 = (
 )
 TESTS_3 = (
     "test_numbers_baselines.py::test_genres "
-    "test_numbers_baselines.py::test_kept_scores_are_read_and_a_tie_is_not_above "
+    "test_numbers_baselines.py::test_kept_predictions_are_read "
     "test_numbers_baselines.py::test_changed_labels_give_new_scores"
 )
 TESTS_4 = (
     "test_numbers_baselines.py::test_three_axes "
-    "test_numbers_baselines.py::test_kept_scores_below_the_networks "
+    "test_numbers_baselines.py::test_kept_predictions_below_the_networks "
     "test_numbers_baselines.py::test_one_axis"
 )
 
@@ -132,8 +132,22 @@ FAULTS = [
         "for split in splits[1:2]",
         TESTS_3,
     ),
-    Fault("baselines", "'not above' turned", "report_baselines", "score <= each]", "score >= each]", TESTS_3),
-    Fault("baselines", "a tie is above", "report_baselines", "score <= each]", "score < each]", TESTS_3),
+    Fault(
+        "baselines",
+        "above and below turned",
+        "CLAIMS",
+        '"yes": "above", "no": "below"',
+        '"yes": "below", "no": "above"',
+        TESTS_3,
+    ),
+    Fault(
+        "baselines",
+        "not paired",
+        "report_baselines",
+        "[[(score, true, predicted, theirs)]]",
+        "[[(score, true, predicted, theirs[::-1])]]",
+        TESTS_3,
+    ),
     Fault(
         "baselines",
         "key without the axis",
@@ -143,7 +157,7 @@ FAULTS = [
         TESTS_4,
     ),
     Fault("baselines", "column of the wrong axis", "of_axis", "[:, column]", "[:, 0]", TESTS_4),
-    Fault("baselines", "kept without the ids", "kept_scores", "_{ids}.json", ".json", TESTS_4),
+    Fault("baselines", "kept without the ids", "kept_predictions", "_{ids}.{KEPT}", ".{KEPT}", TESTS_4),
     Fault(
         "baselines",
         "folds not shuffled",
