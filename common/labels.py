@@ -35,7 +35,8 @@ HEADER = {
 class LabelTransformer:
     """Class names to the integers 0..C-1 in sorted order, and back.
 
-    fit(labels) learns the names; transform(labels) gives a list of integers, and inverse_transform(labels) the names again.
+    fit(labels) learns the names; transform(labels) gives a list of integers, and inverse(labels) or
+    inverse_transform(labels) the names again.
     Both also take a single label. A name that was not there at fit is a LabError, a number out of range an IndexError.
     """
 
@@ -56,14 +57,15 @@ class LabelTransformer:
             return self.classes_.index(labels)
         return [self.transform(label) for label in labels]
 
-    def inverse_transform(self, labels):
+    def inverse(self, labels):
         if isinstance(labels, numbers.Integral) or getattr(labels, "ndim", None) == 0:
             if not 0 <= labels < len(self.classes_):
                 raise IndexError(f"class number {labels} lies outside 0..{len(self.classes_) - 1}")
             return self.classes_[int(labels)]
-        return [self.inverse_transform(label) for label in labels]
+        return [self.inverse(label) for label in labels]
 
-    inverse = inverse_transform  # the course's name
+    def inverse_transform(self, labels):
+        return self.inverse(labels)
 
 
 def clip_id(name):

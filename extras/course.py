@@ -1,6 +1,4 @@
-"""The course's own calls: change the import, and cells written for its files go on.
-
-    from extras.course import CLASS_MAPPING, SpectrogramDataset, torch_train_val_split, Classifier, LSTMBackbone
+"""The course's own calls: change the import to `from extras.course import ...`, and cells written for its files go on.
 
 Takes the calls of both forms of the course's code, the Kaggle kernel of 2019 to 2021 and the files of 2021 and later.
 docs/from_the_course.md sets them beside those of common/ and says what differs and why.
@@ -168,7 +166,7 @@ class Classifier(models.Classifier):
     def __init__(self, backbone, num_classes, load_from_checkpoint=None):
         if not isinstance(backbone, nn.Module):
             backbone, num_classes = num_classes, backbone
-        super().__init__(loaded(backbone, load_from_checkpoint), num_classes)
+        super().__init__(load_backbone_from_checkpoint(backbone, load_from_checkpoint), num_classes)
 
     def forward(self, x, targets, lengths):  # type: ignore[override]
         logits = self.head(features_of(self.backbone, x, lengths))
@@ -179,7 +177,7 @@ class Regressor(models.Regressor):
     """A backbone and one linear output: model(x, targets, lengths) -> (MSE, values (B,)); targets (B,) or (B, 1)."""
 
     def __init__(self, backbone, load_from_checkpoint=None):
-        super().__init__(loaded(backbone, load_from_checkpoint))
+        super().__init__(load_backbone_from_checkpoint(backbone, load_from_checkpoint))
 
     def forward(self, x, targets, lengths):  # type: ignore[override]
         values = self.head(features_of(self.backbone, x, lengths)).squeeze(-1)
@@ -190,7 +188,7 @@ class MultitaskRegressor(models.MultitaskRegressor):
     """A backbone and a linear output for each axis: model(x, targets, lengths) -> (MSE, values (B, num_axes))."""
 
     def __init__(self, backbone, num_axes=3, load_from_checkpoint=None):
-        super().__init__(loaded(backbone, load_from_checkpoint), num_axes)
+        super().__init__(load_backbone_from_checkpoint(backbone, load_from_checkpoint), num_axes)
 
     def forward(self, x, targets, lengths):  # type: ignore[override]
         values = self.head(features_of(self.backbone, x, lengths))
@@ -203,16 +201,14 @@ def features_of(backbone, x, lengths):
     return backbone(x, lengths) if takes_lengths else backbone(x)
 
 
-def loaded(backbone, path):
-    return backbone if path is None else load_backbone_from_checkpoint(backbone, path)
-
-
 def load_backbone_from_checkpoint(model, checkpoint_path):
     """Puts a checkpoint's weights into a backbone, and returns it; the head's weights are left out.
 
     checkpoint_path: a best.pt of a step, or a state dict of a whole model or of a backbone alone, as torch.save writes
-    it. Raises LabError where it is none of these, or where names, shapes or types are not those of the backbone.
+    it; None leaves the backbone as it is. Raises LabError where names, shapes or types are not those of the backbone.
     """
+    if checkpoint_path is None:
+        return model
     try:
         saved = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
         weights = dict(saved.get("weights", saved))
