@@ -176,6 +176,8 @@ def run_script(main):
             main()
     except LabError as error:
         sys.exit(f"error: {error}")
+    except (MemoryError, torch.cuda.OutOfMemoryError):
+        sys.exit("error: the memory is full; a smaller --batch-size was expected")
     except KeyboardInterrupt:
         print("stopped by Ctrl-C", file=sys.stderr)
         print_how_to_resume()

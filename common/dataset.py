@@ -70,8 +70,7 @@ class SpectrogramDataset(Dataset):
         self.lengths = np.minimum(frames, self.max_length)
         self.zero_pad = PaddingTransform(self.max_length)
         if axis is None:
-            numbers = self.label_transformer.transform([name for _, name, _ in rows])
-            self.labels: np.ndarray = np.array(numbers, dtype=np.int64)
+            self.labels: np.ndarray = np.array(label_transformer.transform([row[1] for row in rows]), dtype=np.int64)
         else:
             columns = AXES.index(axis) if isinstance(axis, str) else [AXES.index(name) for name in axis]
             self.labels = np.array([row for _, row, _ in rows], dtype=np.float32)[:, columns]
@@ -104,7 +103,7 @@ class PaddingTransform:
 
 
 class Clips(dict):
-    """The clips of `files`, {id: path}, in memory: {id: (T, 140) float16}, mel to 1/32 dB and chroma to 1/4096."""
+    """The clips of `files`, {id: path}, in memory: {id: (T, 140) float16}, mel exact to 1/32 dB, chroma to 1/4096."""
 
     def __init__(self, files):
         super().__init__((ident, read_fused_spectrogram(path).astype(np.float16)) for ident, path in files.items())

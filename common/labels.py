@@ -183,7 +183,7 @@ def header_columns(where, fields, columns):
     A first line that names no column is a header where numbers are expected and it has none; the columns then are in
     the lab's order, which is printed. Raises LabError where it names only some columns, or one of them twice.
     """
-    words, line = [clip_id(field).lower() for field in fields], f"{', '.join(fields)[:60]!r}"
+    words, line = [clip_id(field).lower() for field in fields], repr(", ".join(fields)[:60])
     places = {name: [i for i, word in enumerate(words) if re.fullmatch(HEADER[name], word)] for name in HEADER}
     taken = [place for column in columns for place in places[column]]
     numbers_in_it = columns == AXES and any(re.match(r"[-+.]*\d|nan$|inf$", field.lower()) for field in fields[1:])

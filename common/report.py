@@ -92,8 +92,7 @@ def describe_axes(run, model, splits, axes):
 def print_sizes(run, model, splits, names):
     """Prints the numbers of clips and parameters, and notes names and clip ids in run.metadata, see describe_genres."""
     train_set, val_set, test_set = splits
-    train_ids = clip_ids(train_set) + (clip_ids(val_set) if val_set else [])  # validation picks the epoch
-    run.metadata |= {"classes": list(names), "train_ids": train_ids}
+    run.metadata |= {"classes": list(names), "train_ids": clip_ids(train_set) + (clip_ids(val_set) if val_set else [])}
     run.metadata["train_checksums"] = clip_checksums(train_set) + (clip_checksums(val_set) if val_set else [])
     note_clip_frames(run.metadata, clip_lengths(train_set))
     picks = f"{len(val_set)} to validate with (they pick the epoch)" if val_set else "none to validate with"
