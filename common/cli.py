@@ -49,9 +49,8 @@ def step_parser(description, epochs=None, lr=None, batch_size=32, overfit=True, 
         return parser
     seeds = "run N seeds from --seed on, report mean and standard deviation"
     parser.add_argument("--seeds", type=whole(1, 1000), default=1, metavar="N", help=seeds)
-    parser.add_argument(
-        "--epochs", type=whole(1, 10**6), help=f"passes over the training clips (default: {default_text(epochs)})"
-    )
+    passes = f"passes over the training clips (default: {default_text(epochs)})"
+    parser.add_argument("--epochs", type=whole(1, 10**6), help=passes)
     parser.add_argument("--batch-size", type=whole(1), default=batch_size, help="in clips (default: %(default)s)")
     parser.add_argument("--lr", type=positive, help=f"Adam's learning rate (default: {default_text(lr)})")
     add_baselines_flag(parser)

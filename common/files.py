@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import secrets
 from pathlib import Path
 
 import torch
@@ -41,9 +42,8 @@ def write_atomically(path, content, advice="--out DIR puts runs elsewhere"):
 
 
 def part_of(path):
-    """A free name beside `path` for what is not yet whole: <name>.part, or <name>.1.part where something has it."""
-    names = (path.with_name(f"{path.name}{number}.part") for number in ("", *(f".{n}" for n in range(1, 1000))))
-    return next(name for name in names if not (name.exists() or name.is_symlink()))
+    """A name beside `path` for what is not yet whole, which nothing else has: <name>.<random>.part."""
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
 
 
 def write_own(path, content, flag):

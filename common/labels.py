@@ -150,24 +150,20 @@ def label_rows(path, columns):
     """
     try:
         text = unicodedata.normalize("NFC", Path(path).read_text(encoding="utf-8-sig")).replace("\ufeff", "")
-    except (OSError, ValueError) as error:
+        rows = [split_line(line.strip("\r\n ")) for line in text.split("\n")]
+    except (OSError, ValueError, csv.Error) as error:
         raise LabError(f"{path}: a label file in UTF-8 was expected there ({error})") from error
     lines, header = {}, None
-    for number, line in enumerate(text.split("\n"), start=1):
-        where, line = f"{path}, line {number}", line.strip("\r\n ")
-        try:
-            rows = csv.reader([line], delimiter="\t" if "\t" in line else ",", skipinitialspace=True)
-            fields = [field.strip() for field in next(rows, [])]
-        except csv.Error as error:
-            raise LabError(f"{where}: fields between TABs or commas were expected ({error})") from error
-        if header is None and line:
+    for number, fields in enumerate(rows, start=1):
+        where = f"{path}, line {number}"
+        if header is None and fields:
             (name, *places), width, is_header = header_columns(where, fields, columns)
             header = fields if is_header else []
-        if not line or fields == header:
+        if not fields or fields == header:
             continue  # blank, or the header, again where files were joined
         if len(fields) != width or not clip_id(fields[name]) or not all(fields[place] for place in places):
             expected = f"a file name, TAB or comma, and {', '.join(columns)} were expected, in {width} fields"
-            raise LabError(f"{where}: {expected}, not {line[:60]!r}")
+            raise LabError(f"{where}: {expected}, not {', '.join(fields)[:60]!r}")
         ident = clip_id(fields[name])
         if ident in lines:
             raise LabError(f"{where}: each clip once was expected, but '{ident}' stands in line {lines[ident]} too")
@@ -175,6 +171,12 @@ def label_rows(path, columns):
         yield number, fields[name], [fields[place] for place in places]
     if not lines:
         raise LabError(f"{path}: at least one labelled clip below the header was expected")
+
+
+def split_line(line):
+    """The fields of a line, between TABs if it has one, else between commas; quoted or not."""
+    fields = next(csv.reader([line], delimiter="\t" if "\t" in line else ",", skipinitialspace=True), [])
+    return [field.strip() for field in fields]
 
 
 def header_columns(where, fields, columns):

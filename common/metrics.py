@@ -105,5 +105,5 @@ def rank_correlation(true, predicted):
 
 def mean_or_none(values):
     """The mean of numbers; None as soon as one of them is None."""
-    values = list(values)
-    return None if any(value is None for value in values) else float(np.mean(values))
+    values = [*values]
+    return None if None in values else float(np.mean(values))

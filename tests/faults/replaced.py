@@ -13,7 +13,6 @@ FAULTS = [
         REPLACED,
     ),
     Fault("replaced", "links are followed", "check_own", "each.is_symlink() or", "", REPLACED),
-    Fault("replaced", "an unfinished file of another is written over", "part_of", "name.exists() or ", "", REPLACED),
     Fault(
         "replaced",
         "a run's folder with notes in it is removed",
