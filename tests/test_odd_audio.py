@@ -230,7 +230,7 @@ def test_folders_that_are_no_genres_are_refused(names, message, tmp_path):
         list_folder(tmp_path)
 
 
-def test_finished_features_stay_until_new_ones_are_whole(tmp_path, monkeypatch, no_features):
+def test_finished_features_stay_until_new_ones_are_whole(tmp_path, monkeypatch, capsys, no_features):
     music, data = tmp_path / "music", tmp_path / "data"
     for k, name in enumerate(("Rock/1.wav", "Rock/2.wav", "Jazz/3.wav", "Jazz/4.wav")):
         write(music / name, tone(200 + 50 * k, 4.2))
@@ -268,6 +268,7 @@ def test_finished_features_stay_until_new_ones_are_whole(tmp_path, monkeypatch, 
         patched.setattr("extras.own_data.audio.move_clip", killed)
         with pytest.raises(KeyboardInterrupt):
             import_audio(source, data, seconds=2, processes=1)
+    assert "what is done is kept, the same command goes on" in capsys.readouterr().err
     assert len(features()) == 8
     import_audio(source, data, seconds=3, processes=1)  # what the stopped run has put in place does not pass for this
     assert features() == first and stranger.exists() and not (data / EMOTIONS).exists()
