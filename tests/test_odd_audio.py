@@ -296,6 +296,7 @@ def test_windows_that_are_mostly_silent_are_left_out(tmp_path):
         ("multitask_dataset_beat/train/7.fused.full.npy", "these are beat-synced"),
         ("silent.npy", "all its mel bands are 0 dB, as of silence"),
         ("folder", "this is a folder"),
+        ("song.M4A", "only ffmpeg reads .m4a: convert it to .flac"),
         ("https://example.org/a.mp3", "a file on this computer was expected"),
     ],
 )
@@ -305,5 +306,7 @@ def test_what_is_no_song_is_named(name, message, tmp_path):
     elif name.endswith(".npy"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         np.save(tmp_path / name, np.zeros((140, 50)))
+    elif "://" not in name:
+        (tmp_path / name).write_bytes(bytes(4000))
     with pytest.raises(LabError, match=message):
         read_song(name if "://" in name else str(tmp_path / name))
