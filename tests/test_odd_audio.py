@@ -230,7 +230,7 @@ def test_folders_that_are_no_genres_are_refused(names, message, tmp_path):
         list_folder(tmp_path)
 
 
-def test_finished_features_stay_until_new_ones_are_whole(tmp_path, monkeypatch, no_features):
+def test_finished_features_stay_until_new_ones_are_whole(tmp_path, monkeypatch, capsys, no_features):
     music, data = tmp_path / "music", tmp_path / "data"
     for k, name in enumerate(("Rock/1.wav", "Rock/2.wav", "Jazz/3.wav", "Jazz/4.wav")):
         write(music / name, tone(200 + 50 * k, 4.2))
@@ -268,6 +268,7 @@ def test_finished_features_stay_until_new_ones_are_whole(tmp_path, monkeypatch, 
         patched.setattr("extras.own_data.audio.move_clip", killed)
         with pytest.raises(KeyboardInterrupt):
             import_audio(source, data, seconds=2, processes=1)
+    assert "what is done is kept, the same command goes on" in capsys.readouterr().err
     assert len(features()) == 8
     import_audio(source, data, seconds=3, processes=1)  # what the stopped run has put in place does not pass for this
     assert features() == first and stranger.exists() and not (data / EMOTIONS).exists()
@@ -295,6 +296,7 @@ def test_windows_that_are_mostly_silent_are_left_out(tmp_path):
         ("multitask_dataset_beat/train/7.fused.full.npy", "these are beat-synced"),
         ("silent.npy", "all its mel bands are 0 dB, as of silence"),
         ("folder", "this is a folder"),
+        ("song.M4A", "only ffmpeg reads .m4a: convert it to .flac"),
         ("https://example.org/a.mp3", "a file on this computer was expected"),
     ],
 )
@@ -304,5 +306,7 @@ def test_what_is_no_song_is_named(name, message, tmp_path):
     elif name.endswith(".npy"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         np.save(tmp_path / name, np.zeros((140, 50)))
+    elif "://" not in name:
+        (tmp_path / name).write_bytes(bytes(4000))
     with pytest.raises(LabError, match=message):
         read_song(name if "://" in name else str(tmp_path / name))

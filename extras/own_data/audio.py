@@ -19,7 +19,7 @@ from common.errors import LabError, reason, shown
 from common.features import SAMPLE_RATE
 from common.labels import CLASS_MAPPING_FILE, load_class_mapping
 from common.locations import EMOTIONS, FOLDERS, GENRES
-from common.progress import progress
+from common.progress import note, progress
 from extras.demo.folder import Clip, start_worker, write_labels
 from extras.own_data.extract import SHORTEST, fused_spectrograms, read_sound, require_audio
 from extras.own_data.listing import SPLITS, list_folder, list_table, print_skipped
@@ -67,6 +67,9 @@ def import_audio(source, root, seconds=30.0, test_fraction=None, seed=0, process
                 found = f"none of {len(skipped)} files can be read, see above; {': '.join(min(skipped))}"
                 raise LabError(f"{source}: readable audio was expected, but {found}")
             notes += write_layout(done, root, test_fraction, seed)
+    except KeyboardInterrupt:
+        note(f"{root}: what is done is kept, the same command goes on")
+        raise
     except concurrent.futures.BrokenExecutor as error:
         found = "the system ended a process of the extraction, usually for want of memory"
         raise LabError(f"{root}: {found}; what is done is kept, run again") from error
@@ -235,7 +238,7 @@ def write_layout(done, root, test_fraction, seed):
     refuse_single_genre(done)
     test_ids, table = choose_test_ids(done, test_fraction, seed), root / CLASS_MAPPING_FILE
     existing = load_class_mapping(root) if table.exists() else {}  # the user's merged classes stay merged
-    notes = [f"{song.file}: {note}" for song, line in done.items() for note in line.get("notes", ())]
+    notes = [f"{song.file}: {text}" for song, line in done.items() for text in line.get("notes", ())]
     notes += describe_split(done, test_ids, test_fraction)
     finished, clips, emotions = read_journal(root) | read_journal(root / STAGING), [], []
     gone = sorted(finished.keys() - {song.ident for song in done})

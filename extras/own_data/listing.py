@@ -14,14 +14,10 @@ from typing import NamedTuple
 
 from common.errors import LabError, reason, shown
 from common.labels import AXES, normal_name
-from extras.own_data.sound import opened
+from extras.own_data.sound import ONLY_FFMPEG, opened
 
 SUFFIXES = (".mp3", ".wav", ".flac", ".ogg", ".au")  # taken for audio before they are opened
 LIBSNDFILE = (".opus", ".oga", ".aif", ".aiff", ".aifc", ".caf", ".mp2", ".mp1", ".snd", ".w64", ".rf64", ".voc")
-ONLY_FFMPEG = tuple(
-    ".3gp .aac .ac3 .alac .amr .ape .asf .avi .dff .dsf .dts .eac3 .flv .m4a .m4b .mka .mkv .mov .mp4 .mpc .ra .rm "  # noqa: SIM905
-    ".spx .tak .tta .weba .webm .wma .wv".split()
-)
 NO_GENRE = "it is not in the folder of a genre"
 SPLITS = ("train", "test")
 SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
@@ -127,9 +123,8 @@ def reason_to_skip(path, parts):
             with opened(path):
                 pass
         except LabError as error:
-            if suffix in ONLY_FFMPEG:
-                return f"only ffmpeg reads {suffix}: convert it to .flac"
-            return str(error).removeprefix(f"{path}: ") if suffix in LIBSNDFILE else "no audio that libsndfile reads"
+            is_audio = suffix in (*LIBSNDFILE, *ONLY_FFMPEG)
+            return str(error).removeprefix(f"{path}: ") if is_audio else "no audio that libsndfile reads"
     return NO_GENRE if len(parts) == 1 else None
 
 

@@ -12,12 +12,17 @@ import os
 import re
 import stat
 import zlib
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from common.errors import LabError, reason
 
+ONLY_FFMPEG = tuple(
+    ".3gp .aac .ac3 .alac .amr .ape .asf .avi .dff .dsf .dts .eac3 .flv .m4a .m4b .mka .mkv .mov .mp4 .mpc .ra .rm "  # noqa: SIM905
+    ".spx .tak .tta .weba .webm .wma .wv".split()
+)
 BLOCK = 2**13  # samples of each channel that are decoded at a time
 UNKNOWN = 2**62  # samples; libsndfile claims this many and more where a header gives no length
 SILENCE = -70.0  # dBFS; the noise of 16-bit dither is at -96, a very quiet piano piece at -50
@@ -80,6 +85,8 @@ def opened(path, spans=()):
     except LabError:
         raise
     except Exception as error:  # a damaged file can make a decoder raise anything
+        if (suffix := Path(path).suffix.lower()) in ONLY_FFMPEG:
+            raise LabError(f"{path}: only ffmpeg reads {suffix}: convert it to .flac") from error
         why = getattr(error, "error_string", "") or reason(error)
         why = "Format not recognised." if "regular file" in why else why  # MPEG's decoder says so of rubbish
         raise LabError(f"{path}: a readable audio file was expected ({why})") from error
