@@ -36,9 +36,11 @@ def write_atomically(path, content, before=None, advice="--out DIR puts runs els
         if before and path.exists():
             os.replace(path, before)
         os.replace(unfinished, path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):  # a disk that can only be read
             unfinished.unlink(missing_ok=True)
+        if not isinstance(error, OSError):  # Ctrl-C
+            raise
         raise LabError(f"{path}: it cannot be written ({reason(error)}); {advice}") from error
 
 
