@@ -35,9 +35,11 @@ def write_atomically(path, content, advice="--out DIR puts runs elsewhere"):
             out.write(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
             sync(out)
         os.replace(unfinished, path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):  # a disk that can only be read
             unfinished.unlink(missing_ok=True)
+        if not isinstance(error, OSError):  # Ctrl-C
+            raise
         raise LabError(f"{path}: it cannot be written ({reason(error)}); {advice}") from error
 
 

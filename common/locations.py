@@ -138,7 +138,7 @@ def read_marker(root):
     path = Path(root) / MARKER
     try:
         marker = json.loads(path.read_text(encoding="utf-8"))
-        marker["format"], marker["notice"], marker.pop("labels", None)  # labels: a checksum, for the composer alone
+        marker["format"], marker["notice"], marker.pop("content", None)  # content: a checksum, for the composer
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:

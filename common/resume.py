@@ -22,19 +22,8 @@ IN_SINGLE_FILE = False  # left out of the single file of a step: it trains witho
 
 RESUME = "resume"  # among the arguments, of which a run keeps all others
 # Arguments that change no weight: paths, what is done beside the training, how many seeds. All others must be equal.
-FREE = {
-    "data",
-    "demo",
-    "cache",
-    "no_cache",
-    "out",
-    "device",
-    "baselines",
-    "seeds",
-    "submit",
-    "submit_header",
-    "submit_suffix",
-}
+FREE = {"data", "demo", "cache", "no_cache", "out", "device", "baselines", "seeds"}
+FREE |= {"submit", "submit_header", "submit_suffix"}
 
 
 def add_resume_flag(parser):
@@ -132,7 +121,7 @@ def holds_nothing(folder):
     try:
         begun = json.loads((folder / ARGUMENTS).read_text(encoding="utf-8")).keys() == {"arguments", "versions"}
     except (OSError, ValueError, AttributeError):
-        begun = not found
+        begun = all(path == folder / LOG and path.lstat().st_size == 0 for path in found)  # made before the arguments
     return begun and found <= {folder / ARGUMENTS, folder / LOG}
 
 

@@ -14,18 +14,12 @@ HANDOUT_SUFFIX = ".fused.full.npy.gz"
 
 def add_submit_flags(parser):
     """Adds the flags for the competition's file."""
-    parser.add_argument(
-        "--submit", type=file_path, metavar="FILE", help="write the competition's file for the unlabelled test split"
-    )
-    parser.add_argument(
-        "--submit-header", default=HANDOUT_HEADER, metavar="TEXT", help="its first column's name (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--submit-suffix",
-        default=HANDOUT_SUFFIX,
-        metavar="TEXT",
-        help="what follows an id in it (default: %(default)s)",
-    )
+    text = "write the competition's file for the unlabelled test split"
+    parser.add_argument("--submit", type=file_path, metavar="FILE", help=text)
+    text = "its first column's name (default: %(default)s)"
+    parser.add_argument("--submit-header", default=HANDOUT_HEADER, metavar="TEXT", help=text)
+    text = "what follows an id in it (default: %(default)s)"
+    parser.add_argument("--submit-suffix", default=HANDOUT_SUFFIX, metavar="TEXT", help=text)
 
 
 def check_submit_path(path, *names):

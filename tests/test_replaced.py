@@ -187,6 +187,14 @@ def test_a_run_that_was_killed_at_its_start_is_removed(tmp_path, run_in):
     assert [path.name for path in (tmp_path / "s").iterdir() if path.is_dir()] == []
 
 
+def test_ctrl_c_before_anything_is_saved_puts_the_earlier_run_back(tmp_path, run_in, monkeypatch):
+    run_in(lambda folder: (folder / "state.pt").write_bytes(b"trained for hours"))
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(RuntimeError("as Ctrl-C comes anywhere")))
+    run_in()
+    assert [path.name for path in (tmp_path / "s").iterdir() if path.is_dir()] == ["v"]
+    assert (tmp_path / "s" / "v" / "state.pt").read_bytes() == b"trained for hours"
+
+
 @pytest.fixture
 def demo(tmp_path, monkeypatch):
     few(monkeypatch, 2)
@@ -218,8 +226,16 @@ def test_edited_labels_links_and_folders_beside_demo_music_are_left_alone(demo, 
     mine.write_text("mine")
     kept = labels.read_bytes()
     labels.write_bytes(kept.replace(b"0.", b"1.", 1))
-    with pytest.raises(LabError, match="its label files were edited"):
+    with pytest.raises(LabError, match="its files were edited"):
         compose_again(demo)
+    clip = min(demo.glob("*/train/*.npy"))
+    composed = np.load(clip)
+    labels.write_bytes(kept)
+    np.save(clip, composed * 0.5)
+    with pytest.raises(LabError, match="its files were edited"):
+        compose_again(demo)
+    np.save(clip, composed)
+    labels.write_bytes(kept.replace(b"0.", b"1.", 1))
     labels.write_bytes(kept)
     (demo / "link.npy").symlink_to(mine)
     with pytest.raises(LabError, match=r"link\.npy: only demo music"):

@@ -92,6 +92,13 @@ def test_processes_that_nobody_started_are_one_sentence(world, flags, monkeypatc
         step7_cnn.main(flags)
 
 
+def test_a_process_beyond_their_number_does_not_wait_for_the_others(flags, monkeypatch):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "7", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(LabError, match=r"WORLD_SIZE=2 in the environment: .*RANK below it"):
+        step7_cnn.main(flags)
+
+
 @pytest.mark.parametrize("world", ["", " ", "1"])
 def test_an_empty_number_of_processes_is_one(world, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", world)

@@ -239,9 +239,9 @@ def refuse_foreign(root):
     others = [name for name in files_in(root) if name not in planned and not is_label_file(name) and name != MARKER]
     if others:
         raise LabError(f"{root / others[0]}: only demo music was expected in the folder, move this away or {advice}")
-    labels = json.loads((root / MARKER).read_text(encoding="utf-8")).get("labels")
-    if labels not in (None, labels_checksum(root)):
-        raise LabError(f"{root}: its label files were edited since the demo music was composed: {advice}")
+    content = json.loads((root / MARKER).read_text(encoding="utf-8")).get("content")
+    if content not in (None, content_checksum(root)):
+        raise LabError(f"{root}: its files were edited since the demo music was composed: {advice}")
 
 
 def files_in(folder):
@@ -254,8 +254,10 @@ def is_label_file(name):
     return name.removesuffix("/train_labels.txt").removesuffix("/test_labels.txt") in FOLDERS
 
 
-def labels_checksum(root):
-    return checksum(b"".join(path.read_bytes() for path in sorted(root.glob("*/*_labels.txt"))))
+def content_checksum(root):
+    """A checksum of the names and contents of all files of a folder of demo music but its marker."""
+    lines = [f"{name} {checksum((root / name).read_bytes())}" for name in files_in(root) if name != MARKER]
+    return checksum("\n".join(lines).encode())
 
 
 def is_ours(folder):
@@ -283,7 +285,7 @@ def compose_and_rename(root, clips, marker, processes, progress):
                 (work / name / split).mkdir(parents=True)
         emotions = write_clips(clips, work, marker["seconds"], marker["seed"], processes, progress)
         write_labels(clips, emotions, work)
-        write_lines(work / MARKER, [json.dumps({**marker, "labels": labels_checksum(work)}, indent=2)])
+        write_lines(work / MARKER, [json.dumps({**marker, "content": content_checksum(work)}, indent=2)])
         if root.exists():
             root.rename(old)
         work.rename(root)

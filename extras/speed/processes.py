@@ -29,6 +29,8 @@ def join_processes(args):
     try:
         if int(world) == 1:
             return
+        if int(os.environ.get("RANK", 0)) >= int(world):  # the group would be waited for without end
+            raise ValueError("a RANK below it was expected")
         if args.device == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         distributed.init_process_group("nccl" if args.device == "cuda" else "gloo")

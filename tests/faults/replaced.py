@@ -25,8 +25,8 @@ FAULTS = [
         "replaced",
         "edited labels of demo music are lost",
         "refuse_foreign",
-        "labels_checksum(root)",
-        "labels",
+        "content_checksum(root)",
+        "content",
         REPLACED,
     ),
     Fault(
