@@ -53,7 +53,9 @@ def main(argv=None):
     parser = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE, overfit=False, pretrained=True)
     parser.add_argument("--axis", nargs="+", default=[AXIS], help="valence (the default), energy, danceability")
     pretrain = {"type": int, "default": PRETRAIN_EPOCHS, "metavar": "N"}
-    parser.add_argument("--pretrain-epochs", **pretrain, help="epochs on the genres (default: %(default)s)")
+    parser.add_argument(
+        "--pretrain-epochs", **pretrain, help="epochs on the genres, if it trains there (default: %(default)s)"
+    )
     parser.add_argument("--freeze", action="store_true", help="train the new head only")
     args = parser.parse_args(argv)
     if args.pretrained == "":
