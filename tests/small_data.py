@@ -27,7 +27,7 @@ TILT = {
     "Jazz": 0.0,
     "Chiptune": 3.0,
 }  # dB between the lowest and the highest band
-LABELLED, HIDDEN = 50, 11  # clips with emotions, and those of the competition
+LABELLED, HIDDEN = 36, 11  # clips with emotions, and those of the competition
 SHARED = 6  # so many of the clips with emotions are training clips of the genres too
 
 

@@ -20,6 +20,7 @@ WRITEUP_LSTM = {"mel": (0.23, 0.09), "beat": (0.32, 0.19)}
 WRITEUP_ROCK = {"mel": (0.32, 0.55, 0.41), "beat": (0.31, 0.34, 0.32)}
 WRITEUP_VAL = {"mel": (0.2566, 0.0853, 0.0854), "beat": (0.3382, 0.0784, 0.0788)}
 WRITEUP_STEP7 = (0.4435, 0.4697, 0.0146)
+FEW = re.compile(r"\? No answer, rank correlation ([+-][\d.]+) \(no interval on fewer than 10 clips\)")
 WRITEUP_STEP8 = {"lstm": (0.0124, 0.1603, 0.2108, 0.1278), "cnn": (0.2792, 0.6176, 0.3271, 0.4080)}
 WRITEUP_STEP10 = (0.1742, 0.5486, 0.3660, 0.3629)
 
@@ -131,7 +132,7 @@ def test_scores_by_class_and_averaged(done, page):
     ("section", "step", "variant", "label", "val_clips", "train_clips"),
     [
         ("step7b-d", "step7_cnn", "mel", "CNN on mel", 10, 23),
-        ("step9", "step9_transfer", "genres", "CNN to be transferred", 10, 22),
+        ("step9", "step9_transfer", "genres", "CNN to be transferred", 9, 20),
     ],
 )
 def test_accuracy_and_confusion_of_the_cnn(done, page, section, step, variant, label, val_clips, train_clips):
@@ -166,7 +167,7 @@ def test_regression(done, page):
                 page.row("step8", "rank correlation", label),
                 [rho(folder, axis) for folder in folders],
                 theirs[number],
-                10,
+                7,
             )
             metrics = [read_json(folder / "metrics.json")["metrics"] for folder in folders]
             errors = [np.mean(np.subtract(*columns(predictions(folder))) ** 2) for folder in folders]
@@ -174,14 +175,14 @@ def test_regression(done, page):
             check(cells[0], errors)
             check(cells[1], [each["mse_constant"] for each in metrics])
             better += sum(error < each["mse_constant"] for error, each in zip(errors, metrics, strict=True))
-            for what, key, clips in (("training", "train_loss", 27), ("validation", "val_loss", 13)):
+            for what, key, clips in (("training", "train_loss", 20), ("validation", "val_loss", 9)):
                 cells = page.row("step8", "Losses", f"{label}, {what} loss")
                 check(cells[0], [read_json(folder / "history.json")[-1][key] for folder in folders])
                 assert numbers(cells[1]) == [clips]
         mean = [
             np.mean([rho(folders[0], axis) for axis, folders in by_axis.items()])
         ]  # of seed 0, which alone has all axes
-        check_compared(page.row("step8", "rank correlation", f"{model.upper()}, mean"), mean, theirs[3], 10)
+        check_compared(page.row("step8", "rank correlation", f"{model.upper()}, mean"), mean, theirs[3], 7)
     assert 0 < better < 8 and f"{8 - better} of 8 " in page.answers["8e"]
 
 
@@ -189,7 +190,7 @@ def test_transfer_and_multitask(done, page):
     for start in ("transfer", "scratch"):
         (folder,) = runs_of(done, "step9_transfer", f"{AXIS}_{start}")
         theirs = None if start == "transfer" else WRITEUP_STEP8["cnn"][1]
-        check_compared(page.row("step9", "9d", f"CNN, {AXIS}, {start}"), [rho(folder, AXIS)], theirs, 10)
+        check_compared(page.row("step9", "9d", f"CNN, {AXIS}, {start}"), [rho(folder, AXIS)], theirs, 7)
         for what, key in (("training", "train_loss"), ("validation", "val_loss")):
             check(
                 page.row("step9", "Losses", f"{AXIS}, {start}, {what} loss")[0],
@@ -198,8 +199,8 @@ def test_transfer_and_multitask(done, page):
     (folder,) = runs_of(done, "step10_multitask", "cnn")
     found = [rho(folder, axis) for axis in AXES]
     for axis, value, theirs in zip((*AXES, "mean"), (*found, np.mean(found)), WRITEUP_STEP10, strict=True):
-        check_compared(page.row("step10", "rank correlation", f"multitask cnn, {axis}"), [value], theirs, 10)
-    for what, key, theirs, clips in (("training", "train_loss", 0.0117, 27), ("validation", "val_loss", 0.0816, 13)):
+        check_compared(page.row("step10", "rank correlation", f"multitask cnn, {axis}"), [value], theirs, 7)
+    for what, key, theirs, clips in (("training", "train_loss", 0.0117, 20), ("validation", "val_loss", 0.0816, 9)):
         cells = page.row("step10", "losses", f"cnn, {what} loss")
         check_compared(cells, [read_json(folder / "history.json")[-1][key]], theirs, clips)
 
@@ -209,11 +210,11 @@ def test_data_clips_and_header(done, page, real):
     for label, number, theirs in (
         ("clips of the genre set", 55, 3834),
         ("genres", 5, 20),
-        ("clips of the multitask set", 61, 1497),
+        ("clips of the multitask set", 47, 1497),
     ):
         cells = page.row("step0", "Clips", label)
         assert [int(cells[0]), int(cells[2]), int(cells[4])] == [number, theirs, number - theirs]
-    assert (saved["genre_clips"], saved["multitask_clips"]) == (55, 61)
+    assert (saved["genre_clips"], saved["multitask_clips"]) == (55, 47)
     drawn = read_json(real / "step1_visualize" / "clips_seed0" / "metrics.json")["result"]
     rows = page.table("step2", "Time steps")[1:]
     assert [int(row[1]) for row in rows if row[0] == "frames"] == [int(text) for text in drawn["frames"].split(",")]
@@ -290,15 +291,12 @@ def check_sentence(found, mean, low, high, tolerance):
 
 
 def test_differences_of_correlations_and_their_answers(done, page):
-    """Significant in both directions, and not significant, on the same clips of seed 0."""
-    for question, words in ANSWERS.items():
-        found = SENTENCE.findall(page.answers[question])
-        assert [word.lower() for word, *_ in found] == words, page.answers[question]
-        for (word, *values), (first, second, axis) in zip(found, compared(done, question), strict=True):
+    """On the same clips of seed 0, too few for an answer; answers are tests/test_sentences.py's."""
+    for question in ANSWERS:
+        found = FEW.findall(page.answers[question])
+        for mean, (first, second, axis) in zip(found, compared(done, question), strict=True):
             pairs = [(rho(one, axis) - rho(other, axis)) for one, other in zip(first, second, strict=True)]
-            mean, low, high = map(float, values)
-            assert mean == pytest.approx(np.mean(pairs), abs=6e-4)
-            assert {"yes": 0 < low <= mean, "no": mean <= high < 0}.get(word.lower(), low <= 0 <= high)
+            assert float(mean) == pytest.approx(np.mean(pairs), abs=6e-4)
 
 
 def compared(done, question):
