@@ -80,7 +80,7 @@ def main(argv=None):
     about |= {key: metadata[key] for key in ("features", "loss", "model", "axis", "start") if key in metadata}
     with open_run(Path(args.out).resolve() / "evaluate" / name, about, vars(args)) as run:
         run.metadata["step"] = metadata["step"]
-        print_header(f"Scoring {args.checkpoint}", data, run, run.arguments)
+        print_header(f"Scoring {args.checkpoint}", data, run, {"no_cache", "submit"})
         which, origin = f"{metadata['step']}/{metadata['variant']}", trained_on(data, metadata)
         print(f"checkpoint : epoch {metadata['epoch']} of {which}, trained on {origin}")
         if metadata["class_mapping"] != data.class_mapping:

@@ -54,7 +54,9 @@ def main(argv=None):
     axes = {"choices": ("valence", "energy", "danceability"), "default": [AXIS]}
     parser.add_argument("--axis", nargs="+", **axes, help=f"which axes (default: {AXIS})")
     pretrain = {"type": int, "default": PRETRAIN_EPOCHS, "metavar": "N"}
-    parser.add_argument("--pretrain-epochs", **pretrain, help="epochs on the genres (default: %(default)s)")
+    parser.add_argument(
+        "--pretrain-epochs", **pretrain, help="epochs on the genres, if it trains there (default: %(default)s)"
+    )
     parser.add_argument("--freeze", action="store_true", help="train the new head only")
     args = parser.parse_args(argv)
     if args.pretrained == "":

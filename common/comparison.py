@@ -211,7 +211,8 @@ def over_constant(run, axis, true, predicted):
     """How much better than a constant predictor: in accuracy than the largest class, in squared error than the mean."""
     if axis is None:
         return fraction_correct(true, predicted) - np.unique(true, return_counts=True)[1].max() / len(true)
-    return run["metrics"].get(axis, run["metrics"])["mse_constant"] - np.mean((true - predicted) ** 2)
+    metrics = run.get("metrics") or {}
+    return metrics.get(axis, metrics).get("mse_constant", np.inf) - np.mean((true - predicted) ** 2)
 
 
 def paired_difference(ids_by_seed, found, caution=""):

@@ -3,6 +3,7 @@
 import argparse
 import io
 import os
+import re
 import sys
 import textwrap
 import time
@@ -110,7 +111,7 @@ def header_lines(run, again=False):
 
 def short(text):
     """A text whose paths begin at the current folder where they lie in it."""
-    return str(text).replace(f"{os.getcwd()}{os.sep}", "")
+    return re.sub(rf"(?<!\S){re.escape(os.getcwd() + os.sep)}", "", str(text))
 
 
 class Paragraphs(argparse.HelpFormatter):

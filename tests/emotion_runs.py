@@ -154,6 +154,9 @@ def check_axis(log, saved, axis, true, answers, mean):
     )
     no_better = [float(value) for value, name in NO_BETTER.findall(log) if name == axis]
     assert no_better == ([pytest.approx(mean, abs=6e-4)] if error >= constant else [])
+    if len(true) < 10:
+        assert saved["interval"] == [None, None] and f"it takes 10 test clips, and here are {len(true)}" in log
+        return
     assert list(map(float, INTERVAL.findall(log)[number])) == pytest.approx(saved["interval"], abs=6e-4)
     draws = resampled(true, answers)
     for end, (low, high) in zip(

@@ -12,6 +12,7 @@ from common.baselines import claim
 from common.comparison import Difference, print_comparison, print_interval, rank_correlation
 from common.report import report_training
 from common.training import BestEpoch
+from extras.page.blocks import Table
 
 CLIPS = 40
 BETTER, WORSE, UNSURE, FEW = (
@@ -122,3 +123,8 @@ def test_the_rule_that_picked_the_epoch_is_the_steps_own(score, epoch, rule, cap
     assert f"best epoch : {epoch} of 0 to 2, picked by {rule}: validation accuracy" in capsys.readouterr().out
     legends = [text.get_text() for ax in figures[0].axes for text in ax.get_legend().get_texts()]
     assert legends.count(f"best epoch, {epoch}: {rule}") == 2
+
+
+def test_a_table_of_the_page_without_rows_has_no_column_of_numbers():
+    """As when step 9 was stopped after the pretraining."""
+    assert Table("losses", ("", "this run"), []).right == [False, False]

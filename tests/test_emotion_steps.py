@@ -243,7 +243,7 @@ def test_a_finding_needs_an_interval_without_zero(tmp_path):
     assert difference(runs["good"], {1: runs["bad"][0]}, "energy") is None  # no seed in common
     there, back = (runs["good"], runs["bad"], "energy"), (runs["bad"], runs["good"], "energy")
     assert mean_difference([there, there]) == difference(*there)
-    assert mean_difference([there, back]) == pytest.approx((0, 0, 0))  # both on the same clips in every round
+    assert mean_difference([there, back])[:3] == pytest.approx((0, 0, 0))  # both on the same clips in every round
     (tmp_path / "bad" / "predictions.csv").write_text("id,split,axis,true,predicted\n1,test,energy,0.5,0.5\n")
     assert difference(runs["good"], runs["bad"], "energy") is None  # other clips
 

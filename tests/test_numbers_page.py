@@ -20,6 +20,7 @@ WRITEUP_LSTM = {"mel": (0.23, 0.09), "beat": (0.32, 0.19)}
 WRITEUP_ROCK = {"mel": (0.32, 0.55, 0.41), "beat": (0.31, 0.34, 0.32)}
 WRITEUP_VAL = {"mel": (0.2566, 0.0853, 0.0854), "beat": (0.3382, 0.0784, 0.0788)}
 WRITEUP_STEP7 = (0.4435, 0.4697, 0.0146)
+FEW = re.compile(r"\? No answer, rank correlation ([+-][\d.]+) \(no interval on fewer than 10 clips\)")
 WRITEUP_STEP8 = {"lstm": (0.0124, 0.1603, 0.2108, 0.1278), "cnn": (0.2792, 0.6176, 0.3271, 0.4080)}
 WRITEUP_STEP10 = (0.1742, 0.5486, 0.3660, 0.3629)
 
@@ -290,15 +291,12 @@ def check_sentence(found, mean, low, high, tolerance):
 
 
 def test_differences_of_correlations_and_their_answers(done, page):
-    """Significant in both directions, and not significant, on the same clips of seed 0."""
-    for question, words in ANSWERS.items():
-        found = SENTENCE.findall(page.answers[question])
-        assert [word.lower() for word, *_ in found] == words, page.answers[question]
-        for (word, *values), (first, second, axis) in zip(found, compared(done, question), strict=True):
+    """On the same clips of seed 0, too few for an answer; answers are tests/test_sentences.py's."""
+    for question in ANSWERS:
+        found = FEW.findall(page.answers[question])
+        for mean, (first, second, axis) in zip(found, compared(done, question), strict=True):
             pairs = [(rho(one, axis) - rho(other, axis)) for one, other in zip(first, second, strict=True)]
-            mean, low, high = map(float, values)
-            assert mean == pytest.approx(np.mean(pairs), abs=6e-4)
-            assert {"yes": 0 < low <= mean, "no": mean <= high < 0}.get(word.lower(), low <= 0 <= high)
+            assert float(mean) == pytest.approx(np.mean(pairs), abs=6e-4)
 
 
 def compared(done, question):

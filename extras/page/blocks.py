@@ -35,7 +35,8 @@ class Table:
     @property
     def right(self):
         """For each column whether it is right-aligned, because all its cells are numbers."""
-        return [all(NUMBER.fullmatch(cell) for cell in column) for column in zip(*self.rows, strict=True)]
+        columns = zip(*self.rows, strict=True) if self.rows else [[""]] * len(self.head)
+        return [all(NUMBER.fullmatch(cell) for cell in column) for column in columns]
 
 
 @dataclass(frozen=True)
