@@ -51,8 +51,8 @@ VAL_SIZE = 0.33
 
 def main(argv=None):
     parser = step_parser(__doc__, epochs=EPOCHS, lr=LEARNING_RATE, overfit=False, pretrained=True)
-    axes = {"choices": ("valence", "energy", "danceability"), "default": [AXIS]}
-    parser.add_argument("--axis", nargs="+", **axes, help=f"which axes (default: {AXIS})")
+    axes = {"choices": ("valence", "energy", "danceability"), "default": [AXIS], "metavar": "AXIS"}
+    parser.add_argument("--axis", nargs="+", **axes, help=f"valence, energy, danceability (default: {AXIS})")
     pretrain = {"type": int, "default": PRETRAIN_EPOCHS, "metavar": "N"}
     parser.add_argument(
         "--pretrain-epochs", **pretrain, help="epochs on the genres, if it trains there (default: %(default)s)"

@@ -47,7 +47,7 @@ def cached(folder, build=True):
     """
 
     def read(files):
-        split = next(iter(files.values())).parent
+        split = Path(next(iter(files.values()))).parent
         unique = hashlib.sha256(os.fsencode(split.resolve())).hexdigest()[:8]  # no two folders share a cache
         return open_clips(files, Path(folder) / f"{split.parent.name}.{split.name}.{unique}.json", build)
 
@@ -174,7 +174,7 @@ def write_header(out, frames):
 
 def read_each(files, stamps):
     """Yields (id, (T, 140) float16) file by file, with a progress bar. LabError when a file changes meanwhile."""
-    split = next(iter(files.values())).parent
+    split = Path(next(iter(files.values()))).parent
     for ident, path in progress(files.items(), f"reading {split.parent.name}/{split.name}", "clip"):
         clip = read_fused_spectrogram(path).astype("<f2")
         if stamp(path) != stamps[ident]:

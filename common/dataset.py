@@ -109,7 +109,6 @@ class Clips(dict):
         super().__init__((ident, read_fused_spectrogram(path).astype(np.float16)) for ident, path in files.items())
 
     def length(self, ident):
-        """The clip's number of frames."""
         return len(self[ident])
 
 
@@ -190,9 +189,8 @@ def make_loader(dataset, batch_size, shuffle=False, seed=None, trim=True):
     """
     batches = EpochBatches(len(dataset), batch_size, shuffle, seed)
     # a generator of its own, since a DataLoader otherwise draws from torch's global one at the start of every pass
-    return DataLoader(
-        dataset, batch_sampler=batches, collate_fn=trim_batch if trim else None, generator=torch.Generator()
-    )
+    own, collate = torch.Generator(), trim_batch if trim else None
+    return DataLoader(dataset, batch_sampler=batches, collate_fn=collate, generator=own)
 
 
 class EpochBatches(Sampler):

@@ -150,12 +150,14 @@ def label_rows(path, columns):
     """
     try:
         text = unicodedata.normalize("NFC", Path(path).read_text(encoding="utf-8-sig")).replace("\ufeff", "")
-        rows = [split_line(line.strip("\r\n ")) for line in text.split("\n")]
+        texts = [line.strip("\r\n ") for line in text.split("\n")]
+        pairs = [(line, "\t" if "\t" in line else ",") for line in texts]
+        rows = [next(csv.reader([line], delimiter=by, skipinitialspace=True), []) for line, by in pairs]
     except (OSError, ValueError, csv.Error) as error:
         raise LabError(f"{path}: a label file in UTF-8 was expected there ({error})") from error
     lines, header = {}, None
-    for number, fields in enumerate(rows, start=1):
-        where = f"{path}, line {number}"
+    for number, row in enumerate(rows, start=1):
+        where, fields = f"{path}, line {number}", [field.strip() for field in row]
         if header is None and fields:
             (name, *places), width, is_header = header_columns(where, fields, columns)
             header = fields if is_header else []
@@ -171,12 +173,6 @@ def label_rows(path, columns):
         yield number, fields[name], [fields[place] for place in places]
     if not lines:
         raise LabError(f"{path}: at least one labelled clip below the header was expected")
-
-
-def split_line(line):
-    """The fields of a line, between TABs if it has one, else between commas; quoted or not."""
-    fields = next(csv.reader([line], delimiter="\t" if "\t" in line else ",", skipinitialspace=True), [])
-    return [field.strip() for field in fields]
 
 
 def header_columns(where, fields, columns):

@@ -79,10 +79,9 @@ def find_data(path=None, demo=None):
     data and no `demo`.
     """
     own, music = REPOSITORY / "data", REPOSITORY / "demo_data"
-    if demo and path == str(music):
-        return lab_data(demo(music), "--demo")
     if path is not None:
-        return lab_data(*recognise(Path(path).expanduser(), "--data"))
+        is_music = demo and path == str(music)
+        return lab_data(demo(music), "--demo") if is_music else lab_data(*recognise(Path(path).expanduser(), "--data"))
     if any(own.glob("[!.]*")) or (os.path.lexists(own) and not os.access(own, os.R_OK)):  # a link to an absent disk
         return lab_data(*recognise(own, "data/ in the repository"))
     for root in map(Path, KAGGLE_ROOTS):
@@ -117,15 +116,12 @@ def labs_below(root):
     """The data folders at a path or nearest below it, in DEEPEST levels; each once, however many links name it."""
     level = [root]
     for _ in range(DEEPEST):
-        found = {os.path.realpath(folder): folder for folder in level if holds_lab(folder)}
+        labs = [folder for folder in level if any(os.path.isdir(folder / name) for name in FOLDERS)]
+        found = {os.path.realpath(folder): folder for folder in labs}  # Path.is_dir raises where it may not look
         if found:
             return list(found.values())
         level = [child for folder in level for child in sorted(folder.glob("[!.]*")) if os.path.isdir(child)][:WIDEST]
     return []
-
-
-def holds_lab(path):
-    return any(os.path.isdir(path / folder) for folder in FOLDERS)  # Path.is_dir raises where it may not look
 
 
 def lab_data(path, origin):

@@ -164,9 +164,8 @@ def report_axes(run, title, splits, test, baselines=False, suffix=""):
         true, predicted, train = (values[:, number] for values in columns)
         error, constant = float(np.mean((true - predicted) ** 2)), float(np.mean((true - train.mean()) ** 2))
         rho = spearman(true, predicted)
-        print(
-            f"{title}, {axis}: MSE {error:.4f} on {len(true)} test clips, {constant:.4f} for the training clips' mean"
-        )
+        errors = f"MSE {error:.4f} on {len(true)} test clips, {constant:.4f} for the training clips' mean"
+        print(f"{title}, {axis}: {errors}")
         if error >= constant:
             print(f"           in squared error it is no better than the constant predictor {train.mean():.3f}")
         sentence = "The Spearman correlation between the ground true values and the predicted values for"

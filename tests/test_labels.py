@@ -94,7 +94,7 @@ def test_a_header_that_names_no_axis_is_skipped_and_printed(tmp_path, capsys):
     )
     assert read_emotion_labels(path) == [("1004", (0.578, 0.973, 0.873), 2), ("1005", (0.0, 1.0, 0.5), 3)]
     (line,) = capsys.readouterr().out.splitlines()
-    assert str(path) in line and "names no axis" in line and "valence, energy, danceability" in line
+    assert str(path) in line and "names no column" in line and "valence, energy, danceability" in line
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_data_folder_brings_its_own_table(tmp_path):
 def test_a_header_that_names_no_genre_is_printed(tmp_path, capsys):
     path = write(tmp_path / "train_labels.txt", "file\tStyle\n7\tRock\n")
     assert read_genre_labels(path, None) == [("7", "Rock", 2)]
-    assert "line 1: a header that names no genre, 'file, Style'; its columns" in capsys.readouterr().out
+    assert "line 1: a header that names no column, 'file, Style'; taken for a name, genre" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

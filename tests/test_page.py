@@ -267,14 +267,14 @@ def test_html_needs_no_other_file_and_names_are_escaped(odd):
     assert len(links) == len(sources) and all((odd[1] / link).is_file() for link in links)
     assert html.count("<details>") == markdown.count("<details>") == 4 + 1 + 2 * (2 + 1 + 6 + 3 + 1)
     anchors = re.findall(r'href="#([^"]+)"', html)
-    assert len(anchors) == 12 and all(f'id="{anchor}"' in html for anchor in anchors)
+    assert len(anchors) == 14 and all(f'id="{anchor}"' in html for anchor in anchors)
 
 
 def test_the_same_runs_make_the_same_bytes(odd, capsys):
     data, root = odd
     first = build(data, root)
     assert build(data, root) == first
-    assert capsys.readouterr().out.splitlines()[-1] == "RESULT build_report steps=7 of=8 runs=28"
+    assert capsys.readouterr().out.splitlines()[-1] == "RESULT build_report steps=7 of=10 runs=28"
     assert "of 1 seed" not in first[0] and " ± " not in "".join(build(data, root, "--seeds", "1"))
 
 

@@ -41,7 +41,9 @@ def test_whole_data(survey, tiny_data, flags):
     result, error, printed, saved = survey(*flags)
     assert result == WHOLE and error is None
     lines = printed.splitlines()
-    assert str(tiny_data) in lines[1] and "class_mapping.json" in "".join(lines[1:3]) and "DEMO" not in printed
+    assert (
+        str(tiny_data) in "".join(lines[1:3]) and "class_mapping.json" in "".join(lines[1:4]) and "DEMO" not in printed
+    )
     assert lines[-1] == "RESULT step0_data genre_clips=54 multitask_clips=30 missing=0 unreadable=0"
     assert "Ρεμπέτικο      12      6  Ελληνικά" in lines and "Chiptune       12      6  - (dropped)" in lines
     assert "Ελληνικά       12      6" in lines and "total          24     12" in lines  # after the mapping
