@@ -40,7 +40,8 @@ soak: .venv/installed-dev
 	$(BIN)/python tests/planted.py
 	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_fuzz.py -s
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-notebook.txt -c constraints.txt
-	$(BIN)/python -m pytest tests/soak
+	$(BIN)/python -m pytest tests -m soak
+	$(BIN)/python -m pytest tests/soak -m ""
 
 ## README's numbers, filled in from docs/figures.json
 readme: .venv/installed-dev

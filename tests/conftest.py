@@ -81,15 +81,22 @@ comparison.ROUNDS = 20
 run.png = lambda figure: b"not drawn"
 
 
-# With --dist loadfile a file is one worker's: the longest ones begin first, so that none is left for the end.
-LONGEST = ("test_numbers_tuned", "test_sentences", "test_choices", "test_numbers_single_file", "test_step7a")
+# A file is one worker's: the longest ones begin first, so that none is left for the end.
+LONGEST = ("test_numbers_tuned", "test_sentences", "test_numbers_single_file", "test_step7a", "test_audio")
 LONGEST += ("test_numbers_baselines", "test_numbers_page", "test_resume", "test_fuzz", "test_evaluate", "test_steps")
-LONGEST += ("test_numbers_genres", "test_audio", "test_pretend_gpu", "test_bundle", "test_faults", "test_numbers_step9")
+LONGEST += (
+    "test_choices",
+    "test_numbers_genres",
+    "test_pretend_gpu",
+    "test_bundle",
+    "test_faults",
+    "test_numbers_step9",
+)
 
 
 def pytest_collection_modifyitems(items):
-    first = {f"{name}.py": number for number, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: first.get(item.path.name, len(first)))
+    first = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path.stem, len(first)))
 
 
 @pytest.fixture

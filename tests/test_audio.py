@@ -215,6 +215,7 @@ def test_it_goes_on_where_it_was_stopped_and_follows_what_changes(music, tmp_pat
     assert len(list(data.rglob("*.npy"))) == 10
 
 
+@pytest.mark.soak
 def test_workers_give_the_bytes_of_one_process(music, tmp_path):
     for name, processes in (("one", 1), ("two", 2)):
         import_audio(music, tmp_path / name, processes=processes)

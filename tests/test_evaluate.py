@@ -28,7 +28,10 @@ RUNS = {  # (run of emotion_runs, step, variant): what names it on the RESULT li
 NO_CACHE = "--no-cache"
 
 
-@pytest.mark.parametrize(("run", "step", "variant"), RUNS)
+@pytest.mark.parametrize(
+    ("run", "step", "variant"),
+    [pytest.param(*run, marks=[pytest.mark.soak] * (run[0] == "step5beat" or "scratch" in run[2])) for run in RUNS],
+)
 def test_a_checkpoint_scores_as_the_run_that_made_it(run, step, variant, shared_folder, small, tmp_path):
     folder = emotion_run(shared_folder, small, run).folder(step, variant)
     done = warm_script("evaluate.py", folder / "best.pt", NO_CACHE, "--out", tmp_path, root=tmp_path)

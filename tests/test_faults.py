@@ -198,9 +198,10 @@ def test_the_parent_and_the_children_of_the_data_folder_are_recognised(tiny_data
     assert find_data(tiny_data / below).path == tiny_data == find_data(tiny_data.parent).path
 
 
-@pytest.mark.parametrize("place", ["..", "file", "absent", "file/below"])
+@pytest.mark.parametrize("place", ["empty", "file", "absent", "file/below"])
 def test_a_place_that_holds_no_data_is_refused_by_its_flag(tiny_data, tmp_path, place):
     (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
     with pytest.raises(LabError, match=r"--data .*: the lab's data folder was expected"):
         find_data(tmp_path / place)
 

@@ -267,6 +267,7 @@ def test_the_ensembles_correlations_are_those_of_its_mean(both, small):
         assert float(row["spearman"]) == pytest.approx(rho, abs=6e-5) and row["axis"] == axis
 
 
+@pytest.mark.soak
 def test_two_seeds_and_a_dry_run_as_the_step(both, small, tmp_path):
     for number, more in enumerate((["--seeds", 2, "--epochs", 1, "--lr", 0.01, "--batch-size", 16], ["--quick"])):
         flags = ["--data", small.path, "--features", "beat", *more]

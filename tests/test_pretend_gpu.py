@@ -154,7 +154,9 @@ def assert_plain_files(folder):
     return [path.name for path in files]
 
 
-@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.soak] * (name in ("step 5", "step 8"))) for name in STEPS]
+)
 def test_a_step_ends_on_a_gpu_with_the_cpus_numbers(name, ran):
     on_cpu, on_gpu = ran(name, "cpu"), ran(name, "gpu")
     assert (on_cpu.devices, on_gpu.devices) == ({"cpu"}, {"gpu"})

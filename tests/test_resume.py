@@ -58,9 +58,13 @@ def stop_at(monkeypatch, count):
 @pytest.mark.parametrize(
     ("step", "more"),
     [
-        (step5_lstm, ["--features", "beat", "chroma", "--epochs", "2"]),
+        pytest.param(step5_lstm, ["--features", "beat", "chroma", "--epochs", "2"], marks=pytest.mark.soak),
         (step7_cnn, ["--epochs", "3", "--seeds", "2"]),
-        (step8_regression, ["--model", "cnn", "--axis", "valence", "energy", "--epochs", "2"]),
+        pytest.param(
+            step8_regression,
+            ["--model", "cnn", "--axis", "valence", "energy", "--epochs", "2"],
+            marks=pytest.mark.soak,
+        ),
         (step9_transfer, ["--epochs", "2", "--pretrain-epochs", "2"]),
         (step10_multitask, ["--epochs", "3", "--ensemble", "2"]),
     ],
@@ -149,7 +153,11 @@ def test_a_kill_between_the_two_renames_loses_one_epoch_at_most(flags, tmp_path,
 
 @pytest.mark.parametrize(
     ("more", "flag"),
-    [(["--epochs", "3"], "--epochs 3"), (["--lr", "0.5"], "--lr 0.5"), (["--batch-size", "4"], "--batch-size 4")],
+    [
+        (["--lr", "0.5"], "--lr 0.5"),
+        pytest.param(["--epochs", "3"], "--epochs 3", marks=pytest.mark.soak),
+        pytest.param(["--batch-size", "4"], "--batch-size 4", marks=pytest.mark.soak),
+    ],
 )
 def test_other_arguments_are_refused_and_the_run_is_left_alone(flags, tmp_path, more, flag):
     step7_cnn.main([*flags, "--epochs", "2"])

@@ -43,7 +43,7 @@ def without_extras(source):
 
 
 @pytest.mark.parametrize(
-    "key", ["step5", "step7", "cnn", "picked", "ensemble"]
+    "key", ["step5", "step7", pytest.param("cnn", marks=pytest.mark.soak), "picked", "ensemble"]
 )  # one of each step, which other tests share
 def test_the_numbers_are_the_same(key, plain, shared_folder, small):
     whole, (script, *flags) = emotion_run(shared_folder, small, key), RUNS[key].split()
