@@ -32,13 +32,13 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
-## slow tests: kills, full disks, races, damaged files, planted faults, 11,000 mutated inputs, single files, the notebook
+## slow tests: kills, full disks, races, damaged files, planted faults, 14,000 mutated inputs, single files, the notebook
 soak: export PYTHONPATH = .
 soak: .venv/installed-dev
 	$(BIN)/python tests/soak_runs.py
 	$(BIN)/python tests/soak_damage.py
 	$(BIN)/python tests/planted.py
-	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_fuzz.py -s
+	FUZZ_EXAMPLES=1000 $(BIN)/python -m pytest tests/test_fuzz.py tests/test_fuzz_music.py -s
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-notebook.txt -c constraints.txt
 	$(BIN)/python -m pytest tests -m soak
 	$(BIN)/python -m pytest tests/soak -m ""

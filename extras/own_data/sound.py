@@ -67,6 +67,18 @@ class Sound(NamedTuple):
     notes: list
 
 
+class Seekable(io.BufferedReader):
+    """A file that stays where it is when a damaged header asks for a place before its start.
+
+    soundfile would write a traceback to stderr for each such seek.
+    """
+
+    def seek(self, offset, whence=0):
+        with contextlib.suppress(OSError):
+            super().seek(offset, whence)
+        return self.tell()
+
+
 @contextlib.contextmanager
 def opened(path, spans=()):
     """The file as a soundfile.SoundFile; LabError, naming it, where it or what is read from it is no audio."""
@@ -79,8 +91,8 @@ def opened(path, spans=()):
             raise LabError(f"{path}: an audio file was expected, not {found}")
         if not os.path.getsize(path):
             raise LabError(f"{path}: an audio file was expected, not an empty file")
-        # open() takes names that are not UTF-8, SoundFile does not
-        with open(path, "rb") as raw, soundfile.SoundFile(Frames(raw, spans) if spans else raw) as file:
+        # FileIO takes names that are not UTF-8, SoundFile does not
+        with Seekable(io.FileIO(path)) as raw, soundfile.SoundFile(Frames(raw, spans) if spans else raw) as file:
             yield file
     except LabError:
         raise
