@@ -89,7 +89,7 @@ class Classifier(nn.Module):
     def __init__(self, backbone, num_classes):
         super().__init__()
         if num_classes < 2:
-            raise LabError(f"at least two classes to tell apart were expected, not {num_classes}")
+            raise LabError(f"at least two classes were expected, not {num_classes}")
         self.backbone = backbone
         self.head = nn.Linear(backbone.feature_size, num_classes)
 

@@ -2,7 +2,7 @@
 nothing else.
 
 600 mutated inputs in the suite, the same ones every time; FUZZ_EXAMPLES in the environment asks for so many of each
-kind, drawn anew (make soak). With -s the last lines count what came out.
+kind, other ones each time (make soak). With -s the last lines count what came out.
 """
 
 import gzip

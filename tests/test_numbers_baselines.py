@@ -32,7 +32,7 @@ DIFFERENCE = re.compile(r"minus (the [^,;:]*?) ([-+]\d\.\d+) \(95 % interval ([-
 FLAGS = ["--epochs", 1, "--batch-size", 32]
 
 
-# Data: hard to tell apart, and the clips to test are longer than those to fit
+# Data: hard to distinguish, and the clips to test are longer than those to fit
 
 
 def clip(rng, longest, tilt, tremolo):

@@ -38,8 +38,8 @@ def flags(data, tmp_path):
 
 
 KERNELS = [
-    ["/usr/lib/python3/dist-packages/ipykernel_launcher.py", "-f", "/root/.local/share/jupyter/runtime/kernel-1.json"],
-    ["/usr/local/lib/python3.12/dist-packages/colab_kernel_launcher.py", "-f", "/root/.local/kernel-2.json"],
+    ["ipykernel_launcher.py", "-f", "/tmp/kernel-1.json"],
+    ["colab_kernel_launcher.py", "-f", "/tmp/kernel-2.json"],
     ["C:/lab/Lib/site-packages/ipykernel_launcher.py", "--f=c:\\Users\\lab\\kernel-v3.json"],
     ["/opt/venv/lib/ipykernel/__main__.py", "-f", "k.json"],
 ]

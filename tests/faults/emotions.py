@@ -213,7 +213,7 @@ FAULTS = [
         "leaves nothing out but says so",
         "genre_loaders",
         "torch_train_val_split(kept,",
-        "torch_train_val_split(train_side,",
+        "torch_train_val_split(train_set,",
         "test_numbers_step9.py::test_the_genre_cnn",
     ),
     Fault(

@@ -252,7 +252,7 @@ FAULTS = [
     ),
     Fault(
         "audio",
-        "a published split is drawn anew",
+        "a published split is replaced by a random one",
         "choose_test_ids",
         "if any(song.split for song in songs):",
         "if all(song.split == 'test' for song in songs):",
